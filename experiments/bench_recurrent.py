@@ -1,0 +1,115 @@
+"""Time RaggedLSTM against nn.LSTM, forward and backward, on ragged batches.
+
+    python experiments/bench_recurrent.py [--repeats 7] [--threads 2] [--fsdd FOLDER]
+
+Prints seconds (medians of interleaved repeats), useful GFLOP/s (matrix products of frames that
+exist, gradient of the input left out) and, beside it, the rate of one large matrix product.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from pvae_pyro.nn.recurrent import RaggedLSTM
+
+BATCH, FEATURES, LATENT = 256, 80, 64
+
+
+def draw_lengths(fsdd: Path) -> Tensor:
+    """Frames ``[B]`` of 256 recordings: FSDD's (10 ms at 8 kHz), or a log-normal much like them."""
+    generator = torch.Generator().manual_seed(0)
+    names = sorted(fsdd.glob("recordings/*.wav"))
+    if names:
+        import soundfile
+
+        chosen = torch.randperm(len(names), generator=generator)[:BATCH].tolist()
+        lengths = torch.tensor([1 + soundfile.info(names[k]).frames // 80 for k in chosen])
+    else:
+        lengths = (3.7 + 0.33 * torch.randn(BATCH, generator=generator)).exp().long()
+    return lengths.clamp(1, 80)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def train_step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
+    def run() -> None:
+        module.zero_grad()
+        forward().square().mean().backward()
+
+    return run
+
+
+def compare(hidden: int, lengths: Tensor, repeats: int) -> None:
+    frames = int(lengths.sum())
+    x, z = torch.randn(BATCH, int(lengths.max()), FEATURES), torch.randn(BATCH, LATENT)
+    ours = RaggedLSTM(FEATURES, hidden)
+    decoder = RaggedLSTM(LATENT, hidden)
+    theirs = nn.LSTM(FEATURES, hidden, batch_first=True)
+    theirs.load_state_dict(ours.state_dict())
+
+    def packed() -> Tensor:
+        ragged = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return theirs(ragged)[1][0]
+
+    def padded() -> Tensor:
+        outputs = theirs(x)[0]
+        return outputs[torch.arange(BATCH), lengths - 1]
+
+    a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
+    runs = {
+        "packed nn.LSTM": train_step(theirs, packed),
+        "padded nn.LSTM": train_step(theirs, padded),
+        "ours, last_state": train_step(ours, lambda: ours.last_state(x, lengths)),
+        "ours, unroll": train_step(decoder, lambda: decoder.unroll(z, lengths, x.shape[1])),
+        "large matrix product": lambda: torch.mm(a, b),
+    }
+    recurrent = 3 * 2 * 4 * hidden * hidden * (frames - BATCH)
+    projection = 2 * 2 * 4 * hidden * FEATURES * frames
+    work = dict.fromkeys(runs, recurrent + projection)
+    work["ours, unroll"] = recurrent + 2 * 2 * 4 * hidden * LATENT * BATCH
+    work["large matrix product"] = 2 * 3072**3
+
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            elapsed = seconds(run)
+            if repeat > 0:  # the first one warms up
+                times[name].append(elapsed)
+    middle = {name: median(values) for name, values in times.items()}
+    rate = {name: work[name] / middle[name] / 1e9 for name in runs}
+
+    print(f"batch {BATCH}, {hidden} cells, {frames} frames, longest {x.shape[1]}")
+    print(f"{'':22}{'seconds':>9}{'GFLOP/s':>9}{'faster than packed':>20}{'of large product':>18}")
+    for name in runs:
+        against = middle["packed nn.LSTM"] / middle[name]
+        share = rate[name] / rate["large matrix product"]
+        print(f"{name:22}{middle[name]:9.3f}{rate[name]:9.0f}{against:20.2f}{share:18.2f}")
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--fsdd", type=Path, default=Path("/work/shared/data/fsdd"))
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    lengths = draw_lengths(options.fsdd)
+    for hidden in options.hidden:
+        compare(hidden, lengths, options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The partitioned generative model (paper, Eq. 1)."""
+
+from collections.abc import Collection, Iterable
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from models.priors import standard_normal
+from pvae_pyro.modality import Batch, Modality, batch_size
+
+
+class PVAE(nn.Module):
+    """p(x, z) = p(z_sem) Π_m p(z_style_m) p(x^m | z_sem, z_style_m).
+
+    For each example of the batch:
+
+        z_sem      ~ N(0, I)                     what is said and written
+        z_style_m  ~ N(0, I)                     how, in modality m
+        x^m        ~ p(x^m | z_sem, z_style_m)   the likelihood of modality m
+
+    Args:
+        modalities: what there is to generate.
+        semantic_dim, style_dim: sizes of z_sem and of each z_style.
+    """
+
+    def __init__(self, modalities: Iterable[Modality], semantic_dim: int = 32, style_dim: int = 32):
+        super().__init__()
+        self.semantic_dim = semantic_dim
+        self.style_dim = style_dim
+        self.likelihoods = nn.ModuleDict(
+            {m.name: m.likelihood(semantic_dim + style_dim) for m in modalities}
+        )
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(
+        self,
+        batch: Batch | None = None,
+        *,
+        names: Collection[str] | None = None,
+        observed: Collection[str] | None = None,
+        num_examples: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Run the generative process; returns each modality's value.
+
+        Args:
+            batch: modality -> observation.
+            names: modalities to model; all by default. Others have no site at all.
+            observed: modalities of the batch to condition on; all of the batch by default.
+                What is modelled and not observed is generated.
+            num_examples: size of the plate; the batch's by default.
+        """
+        pyro.module("model", self)
+        batch = batch or {}
+        size = num_examples or batch_size(batch)
+        names = [name for name in self.likelihoods if names is None or name in names]
+        observed = batch.keys() if observed is None else observed
+        z_style = {}
+        with pyro.plate("examples", size, dim=-1):
+            z_sem = pyro.sample("z_sem", standard_normal(self.semantic_dim, self.zero))
+            for name in names:
+                z_style[name] = pyro.sample(
+                    f"z_style_{name}", standard_normal(self.style_dim, self.zero)
+                )
+            return {
+                name: self.likelihoods[name](
+                    name,
+                    torch.cat([z_sem, z_style[name]], -1),
+                    batch[name] if name in observed else None,
+                )
+                for name in names
+            }

@@ -1,0 +1,104 @@
+"""Where data and computed arrays are kept, and a cache of arrays that repairs itself."""
+
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+logger = logging.getLogger(__name__)
+
+# Arrays by name, and what is to be told of them.
+Arrays: TypeAlias = tuple[dict[str, np.ndarray], dict[str, str]]
+
+_CHECKSUM = "sha256"
+
+
+def data_root() -> Path:
+    """Folder that holds the corpora: ``$PVAE_DATA``, else ``./data``."""
+    return Path(os.environ.get("PVAE_DATA") or "data").expanduser()
+
+
+def cache_dir() -> Path:
+    """Folder for what is computed once: ``$PVAE_CACHE``, else ``pvae_pyro`` in the user's cache.
+
+    The user's cache is ``$XDG_CACHE_HOME``, else ``~/.cache``
+    (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """
+    if own := os.environ.get("PVAE_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pvae_pyro"
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 of the parts in order, in hex; ``("ab", "c")`` and ``("a", "bc")`` differ."""
+    sha = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        sha.update(f"{len(encoded)}:".encode())
+        sha.update(encoded)
+    return sha.hexdigest()
+
+
+def cached_arrays(
+    key: str, compute: Callable[[], Arrays], directory: str | os.PathLike[str]
+) -> Arrays:
+    """The arrays and metadata of ``compute()``, from ``<directory>/<key>.safetensors`` if there.
+
+    key: `digest` of all that the result depends on, content and settings.
+
+    A damaged file is computed again, and so is one that is not a cache file; where the
+    result cannot be stored it is returned all the same. The log tells of all three.
+    """
+    path = Path(directory) / f"{key}.safetensors"
+    if path.exists():
+        try:
+            return _load(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s): computing it again", path, error)
+    arrays, metadata = compute()
+    try:
+        _save(path, arrays, metadata)
+    except OSError as error:
+        logger.warning("could not keep %s (%s): it will be computed each time", path, error)
+    return arrays, metadata
+
+
+def _load(path: Path) -> Arrays:
+    with safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata() or {})
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.pop(_CHECKSUM, None) != _checksum(arrays, metadata):
+        raise ValueError("its checksum differs")
+    return arrays, metadata
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write to a file beside it, then rename: a reader sees the whole file or none."""
+    # safetensors writes the memory of an array as it lies.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {**metadata, _CHECKSUM: _checksum(arrays, metadata)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(safetensors.numpy.save(arrays, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _checksum(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
+    sha = hashlib.sha256(repr(sorted(metadata.items())).encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.data if array.size else b"")
+    return sha.hexdigest()

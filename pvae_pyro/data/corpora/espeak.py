@@ -1,0 +1,251 @@
+"""Spoken digits made by eSpeak NG: a stand-in where no recorded corpus is at hand."""
+
+import ctypes
+import importlib.metadata
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus, Split
+
+
+@dataclass(frozen=True)
+class _Language:
+    title: str
+    accents: str  # eSpeak's voice names, by spaces
+    words: str  # the ten digits from 0, by spaces
+
+
+# "en" is Great Britain. Two accents are left out: en-shaw is "en" on these words, sample for
+# sample, and en-us-nyc is "en-us" but for "four".
+_LANGUAGES = {
+    "en": _Language(
+        "English",
+        "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us",
+        "zero one two three four five six seven eight nine",
+    ),
+    "es": _Language("Spanish", "es es-419", "cero uno dos tres cuatro cinco seis siete ocho nueve"),
+}
+
+# eSpeak NG's voice variants (its data folder, voices/!v), listed here rather than read from the
+# folder so that a later eSpeak does not reshuffle the corpus. Left out of the 99 of eSpeak 1.52:
+# - the "klatt 6" synthesiser (Reed adam benjamin caleb david edward2 klatt6 mike2): its noise is
+#   the C library's global rand(), which any other code in the process may advance;
+# - whispers (whisper whisperf), and voices whose digits are nearer to other digits of the rest
+#   than to their own (Alicia kaukovalta zac);
+# - heavy echo (Marco RicishayMax* UniRobot anikaRobot robosoft*);
+# - variants that sound as one that is kept: at the same pitch and rate their cepstra are less
+#   than twice as far from it (under 4.0, most variants are 8 to 18 apart) as a pitch step of 10
+#   moves a voice (Gene2; Henrique Hugo michel miguel; Mike; fast; iven iven2 iven4;
+#   klatt2 klatt3 klatt5; rob; steph2 steph3).
+_VARIANTS = (
+    *("Alex", "Andrea", "Andy", "Annie", "AnxiousAndy", "Demonic", "Denis", "Diogo", "Gene"),
+    *("Jacky", "Lee", "Mario", "Michael", "Mr serious", "Nguyen", "Storm", "Tweaky", "anika"),
+    *("announcer", "antonio", "aunty", "belinda", "boris", "croak", "ed", "edward"),
+    *("f1", "f2", "f3", "f4", "f5", "grandma", "grandpa", "gustave", "ian", "iven3", "john"),
+    *("klatt", "klatt4", "linda", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "marcelo"),
+    *("max", "norbert", "pablo", "paul", "pedro", "quincy", "robert", "sandro", "shelby"),
+    *("steph", "travis", "victor"),
+)
+
+_RATE_WPM = (110, 200)
+_PITCH = (35, 65)  # of 0 to 99, where 50 is the voice's own; this is 0.8 to 1.2 of it
+_PITCH_RANGE = (20, 80)  # of 0, a monotone, to 99; 50 is the voice's own
+_PEAK_DBFS = (-21.0, -1.0)
+_VOLUME = 25  # at eSpeak's usual 100 its limiter distorts some voices; levels are set afterwards
+_SILENCE = 1e-3  # of the peak: 60 dB below it
+
+# Values of eSpeak's speak_lib.h.
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_INITIALIZE_DONT_EXIT = 0x8000
+_POS_CHARACTER = 1
+_CHARS_UTF8 = 1
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+_one_at_a_time = threading.Lock()  # eSpeak's state is global to the process
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    word: str
+    voice: str
+    rate_wpm: int
+    pitch: int
+    pitch_range: int
+    peak_dbfs: float
+
+
+def espeak_corpus(
+    language: str, *, seed: int = 0, train_per_digit: int = 300, test_per_digit: int = 100
+) -> SpeechCorpus:
+    """Ten digits spoken by eSpeak NG (espeak-ng, through the package ``espeakng-loader``).
+
+    language: ``"en"`` or ``"es"``.
+    seed: chooses the test voices and every recording's voice, rate (110 to 200 words a minute),
+        pitch (0.8 to 1.2 of the voice's own), pitch range and peak level (-21 to -1 dBFS).
+    train_per_digit, test_per_digit: recordings of each digit, so ten times as many in all.
+
+    A speaker is an accent and a voice variant (``en-us+m3``). A quarter of the variants is for
+    testing, so that a test speaker shares no vocal tract with a training one. Nothing is
+    synthesised before a recording is read; reading gives 22050 Hz, without silence at the ends,
+    and the same samples in any order and any process.
+
+    Raises `CorpusError` for an unknown language, when ``espeakng-loader`` is not installed, and
+    when its data lack a voice variant; reading raises `AudioError`.
+    """
+    if language not in _LANGUAGES:
+        known = ", ".join(sorted(_LANGUAGES))
+        raise CorpusError(f"no spoken digits in language {language!r}; there are: {known}")
+    order = np.random.default_rng([seed, 0]).permutation(len(_VARIANTS))
+    test_count = round(len(_VARIANTS) / 4)
+    test, train = order[:test_count].tolist(), order[test_count:].tolist()
+    made_by = _made_by()
+    return SpeechCorpus(
+        name=f"eSpeak NG digits ({_LANGUAGES[language].title})",
+        stand_in=True,
+        sample_rate=16000,
+        recordings=(
+            *_plan(language, "train", train, train_per_digit, seed, made_by),
+            *_plan(language, "test", test, test_per_digit, seed, made_by),
+        ),
+    )
+
+
+def _plan(
+    language: str, split: Split, variants: list[int], per_digit: int, seed: int, made_by: str
+) -> Iterator[Recording]:
+    spoken = _LANGUAGES[language]
+    voices = [f"{accent}+{_VARIANTS[i]}" for i in variants for accent in spoken.accents.split()]
+    # Each split has its own stream, so that the size of one does not change the other.
+    rng = np.random.default_rng([seed, 1 if split == "train" else 2])
+    for digit, word in enumerate(spoken.words.split()):
+        turns: list[int] = []
+        while len(turns) < per_digit:  # every voice once before any is used again
+            turns += rng.permutation(len(voices)).tolist()
+        for index, turn in enumerate(turns[:per_digit]):
+            utterance = _Utterance(
+                word=word,
+                voice=voices[turn],
+                rate_wpm=int(rng.integers(*_RATE_WPM, endpoint=True)),
+                pitch=int(rng.integers(*_PITCH, endpoint=True)),
+                pitch_range=int(rng.integers(*_PITCH_RANGE, endpoint=True)),
+                peak_dbfs=round(float(rng.uniform(*_PEAK_DBFS)), 2),
+            )
+            yield Recording(
+                name=f"{split}/{digit}_{index}_{utterance.voice}",
+                label=str(digit),
+                speaker=utterance.voice,
+                split=split,
+                fingerprint=f"{made_by} {utterance}",
+                read=partial(_read, utterance),
+            )
+
+
+def _read(utterance: _Utterance) -> tuple[np.ndarray, int]:
+    """The utterance's samples (float32, peak at its level) and eSpeak's rate in Hz."""
+    samples, rate = _synthesise(utterance)
+    magnitude = np.abs(samples)
+    peak = magnitude.max(initial=0.0)
+    if peak == 0:
+        raise AudioError(f"{utterance}: eSpeak NG gave no sound")
+    heard = np.flatnonzero(magnitude > _SILENCE * peak)
+    level = 10 ** (utterance.peak_dbfs / 20)
+    word = samples[heard[0] : heard[-1] + 1] * (level / peak)
+    return word.astype(np.float32), rate
+
+
+def _synthesise(utterance: _Utterance) -> tuple[np.ndarray, int]:
+    chunks: list[bytes] = []
+
+    def keep(samples: int | None, count: int, _events: int | None) -> int:
+        if samples and count > 0:  # eSpeak ends with a call that has neither
+            chunks.append(ctypes.string_at(samples, 2 * count))
+        return 0
+
+    callback = _CALLBACK(keep)  # a name, so that it lives until eSpeak is done
+    with _fresh_espeak() as (espeak, rate):
+        espeak.espeak_SetSynthCallback(callback)
+        if espeak.espeak_SetVoiceByName(utterance.voice.encode()) != 0:
+            raise AudioError(f"eSpeak NG has no voice {utterance.voice!r}")
+        values = (utterance.rate_wpm, _VOLUME, utterance.pitch, utterance.pitch_range)
+        for parameter, value in enumerate(values, start=1):  # in speak_lib.h's order
+            espeak.espeak_SetParameter(parameter, value, 0)
+        espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        text = utterance.word.encode()
+        size = ctypes.c_size_t(len(text) + 1)  # with C's closing zero
+        status = espeak.espeak_Synth(text, size, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
+    if status != 0:
+        raise AudioError(f"{utterance}: eSpeak NG error {status}")
+    return np.frombuffer(b"".join(chunks), dtype=np.int16).astype(np.float64), rate
+
+
+@contextmanager
+def _fresh_espeak() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """eSpeak NG, loaded and started for this block alone, and its sample rate in Hz.
+
+    eSpeak carries its flutter, its gain control and its cycle count over from one utterance to
+    the next in static variables that nothing resets; only a library loaded anew starts from the
+    same state each time. That takes about two milliseconds.
+    """
+    if os.name != "posix":
+        raise AudioError("eSpeak NG speech is made on Linux and macOS only")
+    path, data = _loader().get_library_path(), _loader().get_data_path()
+    unload = ctypes.CDLL(None).dlclose
+    unload.argtypes = [ctypes.c_void_p]
+    with _one_at_a_time:
+        try:
+            unload(ctypes.CDLL(path, mode=os.RTLD_NOLOAD)._handle)
+        except OSError:
+            pass  # not loaded, as it should be
+        else:
+            raise AudioError(
+                f"{path} is in use by other code in this process, so its speech would not be "
+                "reproducible; read this corpus in a process of its own"
+            )
+        try:
+            espeak = ctypes.CDLL(path)
+        except OSError as error:
+            raise AudioError(f"eSpeak NG cannot be loaded: {error}") from error
+        mode = _AUDIO_OUTPUT_SYNCHRONOUS
+        try:
+            rate = espeak.espeak_Initialize(mode, 0, data.encode(), _INITIALIZE_DONT_EXIT)
+            if rate <= 0:
+                raise AudioError(f"eSpeak NG cannot start with its data in {data}")
+            yield espeak, rate
+            espeak.espeak_Terminate()
+        finally:
+            unload(espeak._handle)
+
+
+def _made_by() -> str:
+    """The versions and settings that all recordings share; checks that the variants are there.
+
+    For a missing variant eSpeak itself would speak in the plain voice and report no error.
+    """
+    folder = Path(_loader().get_data_path()) / "voices" / "!v"
+    missing = [variant for variant in _VARIANTS if not (folder / variant).is_file()]
+    if missing:
+        raise CorpusError(f"eSpeak NG's data lack the voices {', '.join(missing)} in {folder}")
+    with _fresh_espeak() as (espeak, _):
+        espeak.espeak_Info.restype = ctypes.c_char_p
+        version = espeak.espeak_Info(None).decode()
+    package = importlib.metadata.version("espeakng-loader")
+    settings = f"volume={_VOLUME} silence={_SILENCE} noise_seed=1"
+    return f"eSpeak NG {version} (espeakng-loader {package}) {settings}"
+
+
+def _loader() -> Any:
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise CorpusError(
+            'eSpeak NG speech needs the package espeakng-loader: pip install "pvae-pyro[espeak]"'
+        ) from error
+    return espeakng_loader

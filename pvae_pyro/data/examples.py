@@ -1,0 +1,83 @@
+"""All examples of one modality in one partition, in memory, and batches made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from pvae_pyro.modality import Observation
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """x -> (x - loc) / scale, fitted to the training partition; both broadcast over examples."""
+
+    loc: np.ndarray
+    scale: np.ndarray
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        return ((values - self.loc) / self.scale).astype(np.float32, copy=False)
+
+    def invert(self, values: np.ndarray) -> np.ndarray:
+        return values * self.scale + self.loc
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Values, and what is known of them.
+
+    values: ``[N, ...]``; for sequences, the frames of all examples end to end, ``[ΣT, F]``.
+    labels: ``[N]`` class indices. They pair examples and score results, and reach no batch.
+    normalisation: applied when a batch is made.
+    offsets: for sequences, ``[N + 1]``: example n is ``values[offsets[n]:offsets[n + 1]]``.
+    names, groups: of each example, e.g. its file and its speaker; may be empty.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    normalisation: Normalisation
+    offsets: np.ndarray | None = None
+    names: Sequence[str] = field(default=())
+    groups: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        size = len(self.values) if self.offsets is None else len(self.offsets) - 1
+        if size != len(self.labels):
+            raise ValueError(f"{size} examples but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Frames of each example, ``[N]``, for sequences."""
+        return None if self.offsets is None else np.diff(self.offsets)
+
+    def subset(self, index: np.ndarray) -> "Examples":
+        """The examples at `index`, in that order."""
+        if self.offsets is None:
+            values, offsets = self.values[index], None
+        else:
+            spans = zip(self.offsets[index], self.offsets[index + 1], strict=True)
+            values = np.concatenate([self.values[a:b] for a, b in spans])
+            offsets = np.concatenate([[0], np.diff(self.offsets)[index].cumsum()])
+        return Examples(
+            values,
+            self.labels[index],
+            self.normalisation,
+            offsets,
+            [self.names[n] for n in index] if self.names else (),
+            [self.groups[n] for n in index] if self.groups else (),
+        )
+
+    def observation(self, index: np.ndarray) -> Observation:
+        """The examples at `index`, normalised; sequences padded with zeros to the longest."""
+        if self.offsets is None:
+            return Observation(torch.from_numpy(self.normalisation.apply(self.values[index])))
+        start, stop = self.offsets[index], self.offsets[index + 1]
+        lengths = stop - start
+        value = np.zeros((len(index), lengths.max(), self.values.shape[1]), np.float32)
+        for row, (a, b) in enumerate(zip(start, stop, strict=True)):
+            value[row, : b - a] = self.normalisation.apply(self.values[a:b])
+        return Observation(torch.from_numpy(value), torch.from_numpy(lengths))

@@ -1,0 +1,59 @@
+"""Batches of paired examples."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.data.pairing import pair_by_class
+from pvae_pyro.modality import Batch
+
+
+class PairedLoader:
+    """Batches of one partition; every epoch pairs anew (`pair_by_class`) and shuffles.
+
+    An epoch visits each example of the first modality once; the last batch may be smaller. It
+    is a function of (seed, epoch) alone, so training can be taken up at any batch.
+
+    Args:
+        examples: modality -> its examples; the first leads.
+        device: where the batches go.
+        shuffle: False keeps the first modality's order, for evaluation.
+    """
+
+    def __init__(
+        self,
+        examples: Mapping[str, Examples],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        shuffle: bool = True,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive; got {batch_size}")
+        self.examples = dict(examples)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = torch.device(device)
+        self.shuffle = shuffle
+        self.num_examples = len(next(iter(self.examples.values())))
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.num_examples // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from batch `start` on."""
+        labels = {name: examples.labels for name, examples in self.examples.items()}
+        pairs = pair_by_class(labels, self.seed, epoch)
+        order = np.arange(self.num_examples)
+        if self.shuffle:
+            np.random.default_rng([self.seed, epoch, 1]).shuffle(order)
+        for batch in range(start, len(self)):
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield {
+                name: examples.observation(pairs[name][rows]).to(self.device)
+                for name, examples in self.examples.items()
+            }

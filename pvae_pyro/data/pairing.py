@@ -1,0 +1,35 @@
+"""Which example goes with which: paired data made of unpaired corpora by class."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def pair_by_class(labels: Mapping[str, np.ndarray], seed: int, epoch: int) -> dict[str, np.ndarray]:
+    """Give each example of the first modality a random one of its class from every other.
+
+    A function of (seed, epoch) alone. Within an epoch an example is drawn again only after all
+    others of its class have been.
+
+    Args:
+        labels: modality -> ``[N_m]`` class indices, of one partition.
+
+    Returns: modality -> ``[N_first]`` indices, row n being one tuple of the same class. The
+    first modality's are 0, 1, 2, …
+
+    Raises ValueError when a modality has no example of a class that the first one has.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    (anchor, anchor_labels), *others = labels.items()
+    pairs = {anchor: np.arange(len(anchor_labels))}
+    for name, other_labels in others:
+        pairs[name] = np.empty(len(anchor_labels), np.int64)
+        for label in np.unique(anchor_labels):
+            wanted = np.flatnonzero(anchor_labels == label)
+            available = np.flatnonzero(other_labels == label)
+            if not len(available):
+                raise ValueError(f"{name} has no example of class {label}, which {anchor} has")
+            rounds = -(-len(wanted) // len(available))
+            drawn = np.concatenate([rng.permutation(available) for _ in range(rounds)])
+            pairs[name][wanted] = drawn[: len(wanted)]
+    return pairs

@@ -1,0 +1,80 @@
+"""What Pyro lacks: a Normal over sequences whose length differs by example.
+
+Shapes: T frames, F features of a frame; `...` is the batch shape.
+"""
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+
+class RaggedNormal(TorchDistribution):
+    """Independent Normals on the first `lengths` of T frames; what follows is padding.
+
+        log p(x) = Σ_{t < length} Σ_f log N(x_tf; loc_tf, scale_f²)
+
+    Padding has no density, gets no gradient and is zero in samples, so a batch may be padded
+    by any amount, with anything (NaN included), without a change.
+
+    Args:
+        loc: ``[..., T, F]``.
+        scale: standard deviation, a scalar or ``[F]``.
+        lengths: frames in use, ``[...]``, integer, 0 to T.
+    """
+
+    arg_constraints = {
+        "loc": constraints.independent(constraints.real, 2),
+        "lengths": constraints.nonnegative_integer,
+    }
+    support = constraints.independent(constraints.real, 2)
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor | float,
+        lengths: Tensor,
+        validate_args: bool | None = None,
+    ):
+        self.scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
+        if self.scale.dim() > 1:
+            raise ValueError(f"scale must be a scalar or [F]; got shape {tuple(self.scale.shape)}")
+        self.lengths = lengths
+        batch_shape = torch.broadcast_shapes(loc.shape[:-2], lengths.shape)
+        self.loc = loc.expand(batch_shape + loc.shape[-2:])
+        super().__init__(batch_shape, loc.shape[-2:], validate_args=validate_args)
+
+    @property
+    def mask(self) -> Tensor:
+        """``[..., T, 1]``, True on frames in use."""
+        frames = torch.arange(self.event_shape[0], device=self.lengths.device)
+        return (frames < self.lengths.unsqueeze(-1)).unsqueeze(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.where(self.mask, self.loc, 0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        residual = torch.where(self.mask, (value - self.loc) / self.scale, 0.0)
+        log_normaliser = (self.scale.log() + 0.5 * math.log(2 * math.pi)).expand(
+            self.event_shape[1]
+        )
+        return -0.5 * residual.square().sum((-2, -1)) - self.lengths * log_normaliser.sum()
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        return torch.where(self.mask, self.loc + self.scale * noise, 0.0)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "RaggedNormal":
+        batch_shape = torch.Size(batch_shape)
+        return RaggedNormal(
+            self.loc.expand(batch_shape + self.event_shape),
+            self.scale,
+            self.lengths.expand(batch_shape),
+            validate_args=False,
+        )

@@ -1,0 +1,177 @@
+"""The PVAE's objective as a Pyro ELBO (paper, Eq. 9), with its terms by name."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.util import torch_item
+from pyro.poutine import Trace
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pvae_pyro.contrastive import contrastive_hinge, derangement
+
+
+class PartitionedELBO(TraceMeanField_ELBO):
+    """L_elbo - α L_coh - β L_con, to be maximised (paper, Eqs. 7, 8, 9 and 15).
+
+        L_elbo = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
+        L_coh  = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
+        L_con  = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
+
+    A KL divergence is analytic where torch knows it and otherwise estimated by the sample at
+    hand, so a prior of any family can stand in the model. Gradients flow through both arguments.
+
+    The guide is the multimodal one, q, and holds the unimodal ones, q_m, in a mapping
+    `guide.unimodal` from modality to guide; modality `m` takes part where the model has a site
+    of that name. Every site must stand in one plate, the batch. With alpha = beta = 0 this is
+    `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
+
+    As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
+    ``elbo(model, guide)(batch)`` are *sums* over the batch and of the sign to be minimised;
+    `terms` are per example.
+
+    Args:
+        alpha: weight of L_coh.
+        beta: weight of L_con.
+        margin: η.
+        length_scale: of the kernel K, see `rbf_kernel`.
+        shared: the site of the shared latent.
+        **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, …
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 100.0,
+        margin: float = 0.5,
+        length_scale: float = 1.0,
+        shared: str = "z_sem",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.alpha = alpha
+        self.beta = beta
+        self.margin = margin
+        self.length_scale = length_scale
+        self.shared = shared
+
+    def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Every term of the objective in nats per example, ``[B]``, differentiable.
+
+        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` (unweighted, so
+        objective = elbo - α coherence - β contrastive), and what they are made of:
+        ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
+        ``contrastive/<modality>/<modality>``. Averaged over particles.
+        """
+        particles = [
+            self._particle_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)
+        ]
+        if self.vectorize_particles and self.num_particles > 1:
+            size = particles[0]["elbo"].shape[-1:]
+            return {
+                name: value.reshape((-1,) + size).mean(0) for name, value in particles[0].items()
+            }
+        return {
+            name: torch.stack([terms[name] for terms in particles]).mean(0) for name in particles[0]
+        }
+
+    def _get_traces(
+        self, model: Any, guide: Any, args: Any, kwargs: Any
+    ) -> Iterator[tuple[Trace, Trace]]:
+        """As the parent's, with the traces of the unimodal guides left on the guide's trace.
+
+        Only their distributions are used, so one run serves all particles.
+        """
+        unimodal: dict[str, Trace] = {}
+        for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
+            if (self.alpha or self.beta) and not unimodal:
+                unimodal = {
+                    name: prune_subsample_sites(
+                        poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
+                    )
+                    for name, unimodal_guide in guide.unimodal.items()
+                    if name in model_trace.nodes
+                }
+            guide_trace.unimodal = unimodal
+            yield model_trace, guide_trace
+
+    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> Any:
+        loss = -self._particle_terms(model_trace, guide_trace)["objective"].sum()
+        return torch_item(loss), loss
+
+    def _particle_terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+        parts = self._elbo_terms(model_trace, guide_trace)
+        total = {
+            "elbo": torch.stack(
+                [v if k.startswith("log_prob/") else -v for k, v in parts.items()]
+            ).sum(0)
+        }
+        total["objective"] = total["elbo"]
+        if guide_trace.unimodal:
+            coherence = self._coherence_terms(guide_trace)
+            total["coherence"] = torch.stack(list(coherence.values())).sum(0)
+            total["objective"] = total["objective"] - self.alpha * total["coherence"]
+            parts |= coherence
+        if len(guide_trace.unimodal) > 1:
+            contrastive = self._contrastive_terms(guide_trace.unimodal)
+            total["contrastive"] = torch.stack(list(contrastive.values())).sum(0)
+            total["objective"] = total["objective"] - self.beta * total["contrastive"]
+            parts |= contrastive
+        return total | parts
+
+    def _elbo_terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+        parts = {}
+        for name, site in model_trace.nodes.items():
+            if site["type"] != "sample" or name in guide_trace.nodes:
+                continue
+            if not site["is_observed"]:
+                raise ValueError(f"the model samples {name!r}, which the guide does not")
+            parts[f"log_prob/{name}"] = site["log_prob"]
+        for name, site in guide_trace.nodes.items():
+            if site["type"] != "sample":
+                continue
+            if name not in model_trace.nodes:
+                raise ValueError(f"the guide samples {name!r}, which the model does not")
+            parts[f"kl/{name}"] = _kl(site, model_trace.nodes[name])
+        shapes = {name: tuple(value.shape) for name, value in parts.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"every site must stand in the batch's plate; got shapes {shapes}")
+        return parts
+
+    def _coherence_terms(self, guide_trace: Trace) -> dict[str, Tensor]:
+        return {
+            f"coherence/{modality}/{name}": _kl(guide_trace.nodes[name], site)
+            for modality, trace in guide_trace.unimodal.items()
+            for name, site in trace.nodes.items()
+            if site["type"] == "sample"
+        }
+
+    def _contrastive_terms(self, unimodal: dict[str, Trace]) -> dict[str, Tensor]:
+        sites = {name: trace.nodes[self.shared] for name, trace in unimodal.items()}
+        locs = {name: site["fn"].mean for name, site in sites.items()}
+        scale = next(iter(sites.values()))["scale"]
+        size, device = next((len(loc), loc.device) for loc in locs.values())
+        if size > 1:
+            hinge = contrastive_hinge(
+                locs, derangement(size, device), self.margin, self.length_scale
+            )
+        else:  # a batch of one has no negative
+            hinge = contrastive_hinge(locs, torch.zeros(1, dtype=torch.long, device=device), 0.0)
+        return {f"contrastive/{i}/{j}": scale * value for (i, j), value in hinge.items()}
+
+
+def _kl(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+    """KL(q ‖ p) of two sites, per example; where torch knows no formula, by q's sample.
+
+    Both are scaled and masked as q's site is, as `TraceMeanField_ELBO` has it.
+    """
+    try:
+        divergence = kl_divergence(q["fn"], p["fn"])
+    except NotImplementedError:
+        divergence = q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
+    return scale_and_mask(divergence, scale=q["scale"], mask=q["mask"])

@@ -1,0 +1,40 @@
+"""How well the clusters of a latent agree with class labels, which never trained it."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
+
+
+def purity(labels: np.ndarray, clusters: np.ndarray) -> float:
+    """Cluster-size weighted purity (paper, section 4.4): Σ_k max_c |k ∩ c| / N, in (0, 1].
+
+    Args: labels and clusters, ``[N]`` each. Raises ValueError when there is nothing to score.
+    """
+    if len(labels) == 0:
+        raise ValueError("purity of no example at all")
+    return float(contingency_matrix(labels, clusters).max(axis=0).sum() / len(labels))
+
+
+def clustering_scores(
+    latents: np.ndarray, labels: np.ndarray, num_clusters: int, seed: int = 0
+) -> dict[str, float]:
+    """k-means (10 starts) of ``[N, D]`` latents, against ``[N]`` labels.
+
+    Returns purity, nmi (arithmetic mean normalisation) and ari, by scikit-learn.
+    """
+    clusters = KMeans(num_clusters, n_init=10, random_state=seed).fit_predict(latents)
+    return {
+        "purity": purity(labels, clusters),
+        "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "ari": float(adjusted_rand_score(labels, clusters)),
+    }
+
+
+def active_units(locs: np.ndarray, threshold: float = 0.01) -> int:
+    """Dimensions of ``[N, D]`` posterior means whose variance over examples exceeds `threshold`.
+
+    Of Burda et al. 2016 (arXiv:1509.00519), section 5. A latent with none is not in use, and
+    the purity of its clusters means nothing.
+    """
+    return int((locs.var(axis=0) > threshold).sum())

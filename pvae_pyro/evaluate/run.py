@@ -1,0 +1,47 @@
+"""The paper's evaluation of a trained model, on the test partition."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.evaluate.clustering import active_units, clustering_scores
+from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.svi import SVI
+
+LATENTS = ("z_sem", "z_style")
+
+
+def evaluate_latents(
+    unimodal: Mapping[str, nn.Module],
+    test: Mapping[str, Examples],
+    num_clusters: int,
+    device: torch.device | str,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Cluster each unimodal guide's posterior means and score them against the labels.
+
+    Returns score -> latent (`LATENTS`) -> modality -> value, for the scores purity, nmi, ari
+    and active_units.
+    """
+    scores: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, examples in test.items():
+        locs = posterior_locs(unimodal[name], name, examples, device)
+        for latent, site in zip(LATENTS, ("z_sem", f"z_style_{name}"), strict=True):
+            values = clustering_scores(locs[site], examples.labels, num_clusters)
+            values["active_units"] = active_units(locs[site])
+            for score, value in values.items():
+                scores.setdefault(score, {}).setdefault(latent, {})[name] = value
+    return scores
+
+
+@torch.no_grad()
+def evaluate_terms(svi: SVI, loader: PairedLoader) -> dict[str, float]:
+    """Each term of the objective on the loader's partition, mean in nats per example."""
+    sums: dict[str, float] = {}
+    for batch in loader.epoch(0):
+        for name, value in svi.terms(batch).items():
+            sums[name] = sums.get(name, 0.0) + value.sum().item()
+    return {name: value / loader.num_examples for name, value in sums.items()}

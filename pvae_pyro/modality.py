@@ -1,0 +1,59 @@
+"""What the library knows of a modality: a name, how to encode it, how to generate it.
+
+Shapes: B examples of a batch, T frames, F features of a frame, D latent dimensions,
+S draws; `...` stands for any leading dimensions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One modality of a batch.
+
+    value: ``[B, ...]``; sequences are padded to ``[B, T, F]``.
+    lengths: ``[B]`` frames in use (int64), for sequences; None otherwise.
+    """
+
+    value: Tensor
+    lengths: Tensor | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Observation":
+        lengths = self.lengths
+        if lengths is not None:
+            lengths = lengths.to(device, non_blocking=non_blocking)
+        return Observation(self.value.to(device, non_blocking=non_blocking), lengths)
+
+
+# Modality name -> its observation. Class labels have no place here: that training is
+# unsupervised can be read off this type.
+Batch: TypeAlias = Mapping[str, Observation]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A name, and the two networks that the models and guides build for it.
+
+    encoder: () -> module mapping an `Observation` to features ``[B, out_features]``;
+        the module tells its `out_features`.
+    likelihood: (latent_dim) -> module called as ``likelihood(name, z, observation)`` with
+        ``z: [..., B, latent_dim]``. It holds the decoder and makes the Pyro sites of
+        p(x | z), observed where an observation is given, sampled where it is None.
+    """
+
+    name: str
+    encoder: Callable[[], nn.Module]
+    likelihood: Callable[[int], nn.Module]
+
+
+def batch_size(batch: Batch) -> int:
+    """Number of examples; raises ValueError when the modalities disagree or there are none."""
+    sizes = {name: len(observation.value) for name, observation in batch.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"a batch needs at least one modality, all of one size; got {sizes}")
+    return next(iter(sizes.values()))

@@ -1,0 +1,88 @@
+"""The paper's speech networks (appendix B), for log-Mel frames, and a duration of our own."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pvae_pyro.distributions import RaggedNormal
+from pvae_pyro.modality import Observation
+from pvae_pyro.nn.recurrent import RaggedLSTM
+
+
+class SpeechEncoder(nn.Module):
+    """The last state of a one-layer LSTM: ``[B, T, num_mels]`` and lengths -> ``[B, num_cells]``."""
+
+    def __init__(self, num_mels: int = 80, num_cells: int = 512):
+        super().__init__()
+        self.out_features = num_cells
+        self.lstm = RaggedLSTM(num_mels, num_cells)
+
+    def forward(self, observation: Observation) -> Tensor:
+        return self.lstm.last_state(observation.value, observation.lengths)
+
+
+class SpeechLikelihood(nn.Module):
+    """p(x, T | z): how many frames, and Normal frames around an LSTM's output.
+
+        log T ~ N(duration(z), duration_scale²)          site <name>_log_frames
+        x_t   ~ N(loc_t(z), scale²),  t < T              site <name>
+
+    z is the LSTM's input at every step. The duration is not the paper's (it leaves T out of the
+    model); ``duration_scale=None`` switches it off, and what is generated then has `max_frames`.
+    Without an observation, ``<name>_loc`` holds the mean besides the noisy sample; both are
+    padded to `max_frames`, so that draws of different duration can be stacked.
+
+    Args:
+        latent_dim: of z.
+        scale: standard deviation of a normalised log-Mel coefficient; the paper's is 1.
+        max_frames: longest duration that is generated.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        num_mels: int = 80,
+        num_cells: int = 512,
+        scale: float = 1.0,
+        max_frames: int = 300,
+        duration_scale: float | None = 0.1,
+    ):
+        super().__init__()
+        self.scale = scale
+        self.max_frames = max_frames
+        self.duration_scale = duration_scale
+        self.lstm = RaggedLSTM(latent_dim, num_cells)
+        self.loc = nn.Linear(num_cells, num_mels)
+        if duration_scale is not None:
+            last = nn.Linear(64, 1)
+            # Start from a plausible duration: log T is near 4 while a fresh layer says 0.
+            nn.init.constant_(last.bias, math.log(max_frames / 3))
+            self.duration = nn.Sequential(nn.Linear(latent_dim, 64), nn.ReLU(), last)
+
+    def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        lengths = self._num_frames(name, z, observation)
+        num_frames = self.max_frames if observation is None else observation.value.shape[-2]
+        loc = self.loc(
+            self.lstm.unroll(z.flatten(0, -2), lengths.expand(z.shape[:-1]).flatten(), num_frames)
+        ).unflatten(0, z.shape[:-1])
+        likelihood = RaggedNormal(loc, self.scale, lengths)
+        if observation is None:
+            pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
+        return pyro.sample(name, likelihood, obs=None if observation is None else observation.value)
+
+    def _num_frames(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        lengths = None if observation is None else observation.lengths
+        if self.duration_scale is not None:
+            log_frames = pyro.sample(
+                f"{name}_log_frames",
+                dist.Normal(self.duration(z).squeeze(-1), self.duration_scale),
+                obs=None if lengths is None else lengths.to(z.dtype).log(),
+            )
+            if lengths is None:
+                return log_frames.exp().round().clamp(1, self.max_frames).long()
+        if lengths is None:
+            return z.new_full(z.shape[:-1], self.max_frames).long()
+        return lengths

@@ -1,0 +1,45 @@
+"""Files of a run that people and programs read: what was run, on what, with which result."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision", "scikit-learn", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the git commit (None outside a checkout; ``dirty`` if files differ from it)."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"versions": versions, "platform": platform.platform(), "git_commit": _git_commit()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write all of it or, on any failure, nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _git_commit() -> str | None:
+    def git(*arguments: str) -> str:
+        command = ("git", "-C", str(Path(__file__).parent), *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "HEAD") + dirty
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,73 @@
+"""Stochastic variational inference over one torch optimiser."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pvae_pyro.elbo import PartitionedELBO
+
+
+class SVI:
+    """`pyro.infer.SVI`'s interface (`step`, `evaluate_loss`) over module parameters.
+
+    Stock `pyro.infer.SVI` keeps parameters in Pyro's global store, where a second model of the
+    same names silently gets the first one's, and makes an optimiser for each parameter. Here
+    the parameters are those of the two modules, in one torch optimiser, and the global store is
+    left as it was found. Gradients are those of the mean over the batch, so the learning rate
+    does not depend on its size.
+
+    Args:
+        model, guide: `nn.Module`s.
+        optim: parameters -> torch optimiser, e.g. ``partial(torch.optim.Adam, lr=1e-3)``.
+        loss: the objective.
+
+    Raises ValueError if there is nothing to train, as happens with bound methods.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        guide: nn.Module,
+        optim: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        loss: PartitionedELBO,
+    ):
+        for role, module in (("model", model), ("guide", guide)):
+            if not isinstance(module, nn.Module):
+                raise ValueError(f"the {role} must be an nn.Module, not {type(module).__name__}")
+        self.model = model
+        self.guide = guide
+        self.loss = loss
+        self.optim = optim(loss(model, guide).parameters())
+
+    def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""
+        with pyro.get_param_store().scope():
+            return self.loss.terms(self.model, self.guide, *args, **kwargs)
+
+    def update(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """One gradient step. Returns each term's mean over the batch, in nats, as a 0-d tensor.
+
+        The values stay on the device: reading one waits for the step to be done.
+        """
+        terms = self._descend(*args, **kwargs)
+        means = torch.stack(list(terms.values())).detach().mean(-1)
+        return dict(zip(terms, means.unbind(), strict=True))
+
+    def step(self, *args: Any, **kwargs: Any) -> float:
+        """One gradient step. Returns the loss summed over the batch, as `pyro.infer.SVI` does."""
+        return -self._descend(*args, **kwargs)["objective"].sum().item()
+
+    @torch.no_grad()
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
+        """The loss summed over the batch, without a step."""
+        return -self.terms(*args, **kwargs)["objective"].sum().item()
+
+    def _descend(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        terms = self.terms(*args, **kwargs)
+        self.optim.zero_grad(set_to_none=True)
+        (-terms["objective"].mean()).backward()
+        self.optim.step()
+        return terms

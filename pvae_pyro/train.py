@@ -1,0 +1,179 @@
+"""The training loop."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import pyro
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from pvae_pyro.checkpoint import load_checkpoint, save_checkpoint
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.svi import SVI
+
+CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+SHOWN = ("objective", "elbo", "coherence", "contrastive")
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    epoch, batch: the next batch to train on. step: gradient steps taken. seconds: spent
+    training, over all sittings. num_seen: examples of this epoch so far. sums: each term summed
+    over them, in nats. interrupted: the run was asked to stop before its last epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    num_seen: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def fit(
+    svi: SVI,
+    loader: PairedLoader,
+    *,
+    num_epochs: int,
+    folder: Path,
+    resume: bool = False,
+    extra: Mapping[str, Tensor] | None = None,
+    checkpoint_seconds: float = 60.0,
+    show_progress: bool = True,
+) -> Progress:
+    """Train until `num_epochs`, or until Ctrl-C or SIGTERM, which end the step, save and return.
+
+    Writes into `folder`: ``metrics.jsonl`` (a line an epoch: each term's mean in nats per
+    example), TensorBoard events of the same, and ``checkpoint.safetensors`` at the end and every
+    `checkpoint_seconds`. On CPU a resumed run takes the steps the uninterrupted one would have.
+
+    Args:
+        resume: go on from the folder's checkpoint instead of starting.
+        extra: tensors to keep in the checkpoint.
+
+    Raises FloatingPointError, naming the terms, when one is no longer finite; the checkpoint
+    then is the last finite one.
+    """
+    checkpoint = Path(folder) / CHECKPOINT
+    progress = Progress()
+    if resume:
+        progress = Progress(**load_checkpoint(checkpoint, svi))
+        progress.interrupted = False
+    _keep_metrics_before(Path(folder) / METRICS, progress.epoch)
+    total = num_epochs * len(loader)
+    started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+    with (
+        SummaryWriter(str(folder), purge_step=progress.step) as writer,
+        tqdm(total=total, initial=progress.step, unit="step", disable=not show_progress) as bar,
+        _stop_requests() as stop_requested,
+    ):
+        while progress.epoch < num_epochs and not stop_requested:
+            for batch in loader.epoch(progress.epoch, start=progress.batch):
+                size = len(next(iter(batch.values())).value)
+                # Pyro's checks cost a third of a small step; the first step of a sitting has
+                # them, and shapes do not change after it.
+                with pyro.validation_enabled(bar.n == bar.initial):
+                    means = svi.update(batch)
+                sums = {name: sums.get(name, 0.0) + size * mean for name, mean in means.items()}
+                progress.batch += 1
+                progress.step += 1
+                progress.num_seen += size
+                bar.update()
+                if progress.step % 10 == 0:
+                    bar.set_postfix(
+                        {name: f"{means[name].item():.1f}" for name in SHOWN if name in means}
+                    )
+                if stop_requested or time.monotonic() - saved > checkpoint_seconds:
+                    progress.seconds = time.monotonic() - started
+                    _save(checkpoint, svi, progress, sums, extra)
+                    saved = time.monotonic()
+                if stop_requested:
+                    break
+            if progress.batch == len(loader):
+                progress.seconds = time.monotonic() - started
+                means = {name: value.item() / progress.num_seen for name, value in sums.items()}
+                _check_finite(means)
+                _log(Path(folder) / METRICS, writer, progress, means)
+                progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
+                sums = {}
+        progress.interrupted = progress.epoch < num_epochs
+        progress.seconds = time.monotonic() - started
+        _save(checkpoint, svi, progress, sums, extra)
+    return progress
+
+
+def _save(
+    path: Path,
+    svi: SVI,
+    progress: Progress,
+    sums: Mapping[str, Tensor],
+    extra: Mapping[str, Tensor] | None,
+) -> None:
+    progress.sums = {name: value.item() for name, value in sums.items()}
+    _check_finite(progress.sums)
+    save_checkpoint(path, svi, asdict(progress), extra)
+
+
+def _check_finite(terms: Mapping[str, float]) -> None:
+    bad = [name for name, value in terms.items() if value - value != 0.0]
+    if bad:
+        raise FloatingPointError(
+            f"no longer finite: {', '.join(bad)}; a smaller learning rate may help"
+        )
+
+
+def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[str, float]) -> None:
+    record = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "seconds": round(progress.seconds, 2),
+        **means,
+    }
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    for name, mean in means.items():
+        writer.add_scalar(name, mean, progress.step)
+
+
+def _keep_metrics_before(path: Path, epoch: int) -> None:
+    """Drop records after the checkpoint: the run makes them again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[:epoch]), encoding="utf-8")
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM arrives; a second one acts at once."""
+    requests: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if requests:
+            raise KeyboardInterrupt
+        requests.append(number)
+
+    try:
+        before = {
+            number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield requests
+        return
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
