@@ -19,6 +19,7 @@ from typing import Any
 
 import pyro
 import torch
+from pvae_pyro.data.cache import data_root
 
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
@@ -26,7 +27,6 @@ from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpora.digits import DATASETS, LICENSED, PairedData, load_digits
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.root import data_root
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.run import LATENTS, evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json

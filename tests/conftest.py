@@ -7,6 +7,9 @@ import pyro
 import pytest
 import torch
 
+# Test tensors are tiny: a second thread costs more than it brings.
+torch.set_num_threads(1)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

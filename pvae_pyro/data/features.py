@@ -3,16 +3,18 @@
 Shapes: T frames of a recording, F Mel filters, N recordings.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import joblib
 import numpy as np
 import torch
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
@@ -101,13 +103,14 @@ def _compute(
     frames: list[np.ndarray] = []
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    bar = tqdm(
-        _map(corpus.recordings, settings, workers),
-        f"features of {corpus.name}",
-        total=len(corpus.recordings),
-        disable=None if progress else True,  # None: no bar in a log file
-    )
-    with bar:
+    # Closed here, not when its garbage is collected: it has torch's threads to restore.
+    with contextlib.closing(_map(corpus.recordings, settings, workers)) as results:
+        bar = tqdm(
+            results,
+            f"features of {corpus.name}",
+            total=len(corpus.recordings),
+            disable=None if progress else True,  # None: no bar in a log file
+        )
         for recording, result in zip(corpus.recordings, bar, strict=True):
             if isinstance(result, np.ndarray):
                 frames.append(result)
@@ -126,7 +129,7 @@ def _compute(
 
 def _map(
     recordings: Sequence[Recording], settings: LogMel, workers: int | None
-) -> Iterator[np.ndarray | AudioError]:
+) -> Generator[np.ndarray | AudioError, None, None]:
     """`_features` of each recording, in order."""
     if workers is None:
         workers = joblib.cpu_count() if len(recordings) >= _POOL_FROM else 1
@@ -145,8 +148,11 @@ def _map(
     chunks = [recordings[i : i + _CHUNK] for i in range(0, len(recordings), _CHUNK)]
     with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         pool = joblib.Parallel(return_as="generator", batch_size=1)
-    for chunk in pool(joblib.delayed(_chunk_features)(chunk, settings) for chunk in chunks):
-        yield from chunk
+    try:
+        for chunk in pool(joblib.delayed(_chunk_features)(chunk, settings) for chunk in chunks):
+            yield from chunk
+    finally:
+        get_reusable_executor().shutdown()  # else idle processes stay for minutes
 
 
 def _chunk_features(chunk: Sequence[Recording], settings: LogMel) -> list[np.ndarray | AudioError]:

@@ -22,183 +22,159 @@ class _Plan:
     """Where everything lies once rows are sorted by length, longest first.
 
     Frames are packed time-major, so the rows still alive at step t are one contiguous slice
-    ``starts[t] : starts[t] + alive[t]``. A state h_t is kept where step t+1 reads it, shifted
-    down by B because step 0 reads none; the B last states fill the end of that buffer, sorted.
+    ``starts[t] : starts[t] + alive[t]``, and the first ``alive[t]`` rows of anything sorted.
     """
 
     alive: list[int]  # [T'] rows alive at each step, T' = the longest length
     starts: list[int]  # [T'] first packed frame of each step
     order: Tensor  # [B] sorted position -> the caller's row
-    inverse: Tensor  # [B] the caller's row -> sorted position
     frame: Tensor  # [N] packed frame -> row * num_frames + time, in the caller's order
-    slot: Tensor  # [N] packed frame -> where its state is kept
+    num_frames: int
+    constant: bool  # one input for all steps
 
     @classmethod
-    def of(cls, lengths: Tensor, num_frames: int) -> _Plan:
-        sorted_lengths, order = lengths.sort(descending=True, stable=True)
-        batch, longest = len(lengths), int(sorted_lengths[0])
-        exists = sorted_lengths > torch.arange(longest).unsqueeze(1)  # [T', B]
+    def of(cls, lengths: Tensor, num_frames: int, constant: bool) -> _Plan:
+        lengths, order = lengths.sort(descending=True, stable=True)
+        exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
         alive = exists.sum(1)
-        starts = alive.cumsum(0) - alive
         time, rank = exists.nonzero().unbind(1)
-        ends = time + 1 == sorted_lengths[rank]
-        following = starts[(time + 1).clamp(max=longest - 1)] - batch
-        slot = torch.where(ends, len(time) - batch, following) + rank
-        return cls(
-            alive=alive.tolist(),
-            starts=starts.tolist(),
-            order=order,
-            inverse=order.argsort(),
-            frame=order[rank] * num_frames + time,
-            slot=slot,
-        )
+        starts = (alive.cumsum(0) - alive).tolist()
+        frame = order[rank] * num_frames + time
+        return cls(alive.tolist(), starts, order, frame, num_frames, constant)
+
+    def steps(self) -> list[tuple[slice, slice]]:
+        """Of every step: its packed frames, and the rows alive as sorted positions."""
+        steps = zip(self.starts, self.alive, strict=True)
+        return [(slice(start, start + alive), slice(alive)) for start, alive in steps]
 
 
 class _RaggedLSTM(torch.autograd.Function):
     """The recurrence and its gradient; see `RaggedLSTM` for the formula.
 
     ``x`` is ``[B, T, F]``, or ``[B, F]`` for an input that is the same at every step. Returns
-    the outputs ``[B, num_frames, H]`` (empty unless ``with_outputs``) and the last states
-    ``[B, H]``.
+    the outputs ``[B, T, H]`` (empty unless ``with_outputs``) and the last states ``[B, H]``.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor,
-        bias_hh: Tensor,
-        plan: _Plan,
-        num_frames: int,
-        with_outputs: bool,
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
+        plan: _Plan, with_outputs: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.plan, ctx.num_frames, ctx.shape = plan, num_frames, x.shape
-        constant = x.dim() == 2
-        rows = plan.order if constant else plan.frame
-        inputs = x.reshape(-1, x.shape[-1]).index_select(0, rows)
-        bias = bias_ih + bias_hh
-        gates, cells, states = _steps(inputs, weight_ih, weight_hh, bias, plan, constant)
-        ctx.save_for_backward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, states)
-        ctx.activations = gates, cells
-
-        batch, hidden = len(plan.order), weight_hh.shape[1]
-        last = states[-batch:].index_select(0, plan.inverse)
-        if not with_outputs:
-            return states.new_empty(0), last
-        outputs = states.new_zeros(batch * num_frames, hidden)
-        outputs.index_copy_(0, plan.frame, states.index_select(0, plan.slot))
-        return outputs.view(batch, num_frames, hidden), last
+        ctx.plan = plan
+        ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh)
+        batch, hidden = len(plan.order), w_hh.shape[1]
+        outputs = x.new_zeros(batch * plan.num_frames if with_outputs else 0, hidden)
+        last, *ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, outputs)
+        last = torch.empty_like(last).index_copy_(0, plan.order, last)
+        return outputs.view(-1, plan.num_frames, hidden), last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor | None, grad_last: Tensor | None) -> Any:
-        inputs, weight_ih, weight_hh, bias_ih, bias_hh, states = ctx.saved_tensors
+        x, w_ih, w_hh, b_ih, b_hh = ctx.saved_tensors
         plan: _Plan = ctx.plan
-        batch, hidden = len(plan.order), weight_hh.shape[1]
-        constant = len(ctx.shape) == 2
+        batch, hidden, features = len(plan.order), w_hh.shape[1], x.shape[-1]
         if ctx.activations is None:  # a second pass over a retained graph: the first overwrote them
-            bias = bias_ih + bias_hh
-            ctx.activations = _steps(inputs, weight_ih, weight_hh, bias, plan, constant)[:2]
-        (gates, cells), ctx.activations = ctx.activations, None
+            ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, x.new_empty(0))[1:]
+        (gates, cells, joined), ctx.activations = ctx.activations, None
 
-        grad_states = None
-        if grad_outputs is not None:
-            grad_states = torch.empty_like(states)
-            flat = grad_outputs.reshape(-1, hidden).index_select(0, plan.frame)
-            grad_states.index_copy_(0, plan.slot, flat)
-        grad_h = states.new_zeros(batch, hidden)
+        grad_h = x.new_zeros(batch, hidden)
         if grad_last is not None:
-            grad_h.copy_(grad_last.index_select(0, plan.order))
-        if grad_states is not None:
-            grad_h += grad_states[-batch:]
+            torch.index_select(grad_last, 0, plan.order, out=grad_h)
+        if grad_outputs is not None:
+            grad_outputs = grad_outputs.reshape(-1, hidden)
+        total = _backward(grad_h, grad_outputs, gates, cells, w_hh, plan)
 
-        grad_gates = _steps_backward(grad_h, grad_states, gates, cells, weight_hh, plan, constant)
+        grad_x = grad_ih = grad_hh = grad_b = None
+        if plan.constant:
+            if ctx.needs_input_grad[2]:
+                grad_hh = gates[batch:].t() @ joined[batch:]
+            grad_ih = total.t() @ x.index_select(0, plan.order)
+            grad_b = total.sum(0)
+        elif any(ctx.needs_input_grad[1:5]):
+            grad = gates.t() @ joined
+            grad_hh, grad_ih, grad_b = grad.tensor_split([hidden, hidden + features], 1)
+            grad_b = grad_b[:, 0]
+        if ctx.needs_input_grad[0]:
+            rows = plan.order if plan.constant else plan.frame
+            grad_x = x.new_zeros(x.shape)
+            grad_x.view(-1, features).index_copy_(0, rows, total @ w_ih)
+        return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None
 
-        needs_x, needs_ih, needs_hh, *needs_bias = ctx.needs_input_grad[:5]
-        grad_x = grad_ih = grad_hh = grad_bias = None
-        if needs_hh:
-            grad_hh = gates[batch:].t() @ states[:-batch]
-        if needs_ih:
-            grad_ih = grad_gates.t() @ inputs
-        if any(needs_bias):
-            grad_bias = grad_gates.sum(0)
-        if needs_x:
-            rows = plan.order if constant else plan.frame
-            grad_x = inputs.new_zeros(ctx.shape)
-            grad_x.view(-1, ctx.shape[-1]).index_copy_(0, rows, grad_gates @ weight_ih)
-        return grad_x, grad_ih, grad_hh, grad_bias, grad_bias, None, None, None
 
+def _forward(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, plan: _Plan, outputs: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run over time: sorted last states, and per packed frame gates, cells and product inputs.
 
-def _steps(
-    inputs: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    plan: _Plan,
-    constant: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run forward over time: gates ``[N, 4H]`` after their non-linearity, cells and states."""
-    batch, hidden, frames = plan.alive[0], weight_hh.shape[1], len(plan.slot)
-    projected = torch.addmm(bias, inputs, weight_ih.t())
-    gates = inputs.new_empty(frames, 4 * hidden) if constant else projected
-    cells = inputs.new_empty(frames, hidden)
-    states = inputs.new_empty(frames, hidden)
-    tanh_cell = inputs.new_empty(batch, hidden)
-    weight = weight_hh.t()
-    for t, (start, alive) in enumerate(zip(plan.starts, plan.alive, strict=True)):
-        gate = gates[start : start + alive]
-        if t > 0:
-            state = states[start - batch : start - batch + alive]
-            before = projected[:alive] if constant else gate
-            torch.addmm(before, state, weight, out=gate)
-        elif constant:
-            gate.copy_(projected)
+    A frame's product input is ``[h_{t-1}, x_t, 1]``: one product a step while its gates are in
+    cache, and one for all weight gradients. A constant input is projected once and left out.
+    """
+    batch, hidden, features, packed = len(plan.order), w_hh.shape[1], x.shape[-1], len(plan.frame)
+    if plan.constant:
+        projected = torch.addmm(bias, x.index_select(0, plan.order), w_ih.t())
+        weight = w_hh.t().contiguous()
+    else:
+        weight = torch.cat([w_hh, w_ih, bias.unsqueeze(1)], 1).t().contiguous()
+    gates = x.new_empty(packed, 4 * hidden)
+    cells = x.new_empty(packed, hidden)
+    joined = x.new_empty(packed, len(weight))
+    joined[:batch, :hidden] = 0
+    if not plan.constant:
+        joined[:, hidden:-1] = x.reshape(-1, features).index_select(0, plan.frame)
+        joined[:, -1] = 1
+    h, tanh_cell = x.new_empty(batch, hidden), x.new_empty(batch, hidden)
+    before = slice(0)
+    for now, rows in plan.steps():
+        gate, cell, tanh = gates[now], cells[now], tanh_cell[rows]
+        skip = hidden if now.start == 0 else 0  # h_0 is zero
+        joined[now, skip:hidden] = h[rows, skip:]
+        if plan.constant:
+            torch.addmm(projected[rows], joined[now, skip:], weight[skip:], out=gate)
+        else:
+            torch.mm(joined[now, skip:], weight[skip:], out=gate)
         gate[:, : 2 * hidden].sigmoid_()
         gate[:, 2 * hidden : 3 * hidden].tanh_()
         gate[:, 3 * hidden :].sigmoid_()
         i, f, g, o = gate.chunk(4, 1)
-        cell = torch.mul(i, g, out=cells[start : start + alive])
-        if t > 0:
-            cell.addcmul_(f, cells[plan.starts[t - 1] : plan.starts[t - 1] + alive])
-        tanh = torch.tanh(cell, out=tanh_cell[:alive])
-        go_on = plan.alive[t + 1] if t + 1 < len(plan.alive) else 0
-        if go_on > 0:
-            slot = start + alive - batch
-            torch.mul(o[:go_on], tanh[:go_on], out=states[slot : slot + go_on])
-        if go_on < alive:
-            end = frames - batch
-            torch.mul(o[go_on:], tanh[go_on:], out=states[end + go_on : end + alive])
-    return gates, cells, states
+        torch.mul(i, g, out=cell)
+        if now.start > 0:
+            cell.addcmul_(f, cells[before][rows])
+        torch.tanh(cell, out=tanh)
+        torch.mul(o, tanh, out=h[rows])  # of a row that ends here, h stays
+        if len(outputs) > 0:
+            outputs.index_copy_(0, plan.frame[now], h[rows])
+        before = now
+    return h, gates, cells, joined
 
 
-def _steps_backward(
+def _backward(
     grad_h: Tensor,
-    grad_states: Tensor | None,
+    grad_outputs: Tensor | None,
     gates: Tensor,
     cells: Tensor,
-    weight_hh: Tensor,
+    w_hh: Tensor,
     plan: _Plan,
-    constant: bool,
 ) -> Tensor:
-    """Run backward over time, turning ``gates`` into their gradient before the non-linearity.
+    """Run back over time, turning ``gates`` into their gradient before the non-linearity.
 
-    ``grad_h`` ``[B, H]`` starts as the gradient of the last states: a row's stays untouched until
-    the row comes alive. Returns the gradient of the projected input, ``[N, 4H]`` or ``[B, 4H]``.
+    ``grad_h`` ``[B, H]`` starts as the sorted gradient of the last states, and a row's stays
+    as it is until the row comes alive. Returns the gradient of the projected input, ``[N, 4H]``,
+    or ``[B, 4H]`` of a constant one.
     """
-    batch, hidden = grad_h.shape
     grad_c = torch.zeros_like(grad_h)
-    total = gates.new_zeros(batch, 4 * hidden) if constant else gates
-    scratch = torch.empty_like(grad_h), torch.empty_like(grad_h), torch.empty_like(grad_h)
-    for t in reversed(range(len(plan.alive))):
-        start, alive = plan.starts[t], plan.alive[t]
-        gate = gates[start : start + alive]
+    total = gates.new_zeros(len(grad_h), gates.shape[1]) if plan.constant else gates
+    buffers = [torch.empty_like(grad_h) for _ in range(3)]
+    steps = plan.steps()
+    for t in reversed(range(len(steps))):
+        now, rows = steps[t]
+        gate, dh, dc = gates[now], grad_h[rows], grad_c[rows]
         i, f, g, o = gate.chunk(4, 1)
-        dh, dc = grad_h[:alive], grad_c[:alive]
-        a, b, tanh = (s[:alive] for s in scratch)
-        torch.tanh(cells[start : start + alive], out=tanh)
+        a, b, tanh = (buffer[rows] for buffer in buffers)
+        if grad_outputs is not None:
+            dh += torch.index_select(grad_outputs, 0, plan.frame[now], out=a)
+        torch.tanh(cells[now], out=tanh)
         torch.mul(dh, o, out=a)
         dc += _tanh_backward(a, tanh, grad_input=a)
         _sigmoid_backward(torch.mul(dh, tanh, out=b), o, grad_input=o)
@@ -207,18 +183,14 @@ def _steps_backward(
         _sigmoid_backward(a, i, grad_input=i)
         _tanh_backward(b, g, grad_input=g)
         if t > 0:
-            torch.mul(dc, cells[plan.starts[t - 1] : plan.starts[t - 1] + alive], out=a)
+            torch.mul(dc, cells[steps[t - 1][0]][rows], out=a)
             dc *= f
             _sigmoid_backward(a, f, grad_input=f)
-            if grad_states is None:
-                torch.mm(gate, weight_hh, out=dh)
-            else:
-                slot = start - batch
-                torch.addmm(grad_states[slot : slot + alive], gate, weight_hh, out=dh)
+            torch.mm(gate, w_hh, out=dh)
         else:
             f.zero_()
-        if constant:
-            total[:alive] += gate
+        if plan.constant:
+            total[rows] += gate
     return total
 
 
@@ -270,9 +242,9 @@ class RaggedLSTM(nn.LSTM):
             raise ValueError(f"lengths must be between 1 and {num_frames}, got {lengths.tolist()}")
         plain = type(x) in (Tensor, nn.Parameter)  # not, for example, a fake tensor
         if plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            plan = _Plan.of(lengths, num_frames)
+            plan = _Plan.of(lengths, num_frames, constant=x.dim() == 2)
             weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-            return _RaggedLSTM.apply(x, *weights, plan, num_frames, with_outputs)
+            return _RaggedLSTM.apply(x, *weights, plan, with_outputs)  # type: ignore[no-any-return]
         if x.dim() == 2:
             x = x.unsqueeze(1).expand(-1, num_frames, -1)
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)

@@ -12,7 +12,8 @@ from pvae_pyro.data.corpora.fsdd import fsdd_corpus
 from pvae_pyro.data.corpora.mnist import mnist_corpus
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, SpeechCorpus, Split
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.features import LogMel, RaggedFeatures, corpus_features
+from pvae_pyro.data.features import RaggedFeatures, corpus_features
+from pvae_pyro.data.log_mel import LogMel
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ _LANGUAGES = {
 }
 
 # eSpeak NG's voice variants (its data folder, voices/!v), listed here rather than read from the
-# folder so that a later eSpeak does not reshuffle the corpus. Left out of the 99 of eSpeak 1.52:
+# folder so that a later eSpeak does not reshuffle the corpus. Left out of the 104 of eSpeak 1.52:
 # - the "klatt 6" synthesiser (Reed adam benjamin caleb david edward2 klatt6 mike2): its noise is
 #   the C library's global rand(), which any other code in the process may advance;
 # - whispers (whisper whisperf), and voices whose digits are nearer to other digits of the rest
@@ -63,8 +63,8 @@ _VOLUME = 25  # at eSpeak's usual 100 its limiter distorts some voices; levels a
 _SILENCE = 1e-3  # of the peak: 60 dB below it
 
 # Values of eSpeak's speak_lib.h.
-_AUDIO_OUTPUT_SYNCHRONOUS = 2
-_INITIALIZE_DONT_EXIT = 0x8000
+_SYNCHRONOUS = 2
+_DONT_EXIT = 0x8000
 _POS_CHARACTER = 1
 _CHARS_UTF8 = 1
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
@@ -101,8 +101,7 @@ def espeak_corpus(
     when its data lack a voice variant; reading raises `AudioError`.
     """
     if language not in _LANGUAGES:
-        known = ", ".join(sorted(_LANGUAGES))
-        raise CorpusError(f"no spoken digits in language {language!r}; there are: {known}")
+        raise CorpusError(f"no digits in language {language!r}; there are {', '.join(_LANGUAGES)}")
     order = np.random.default_rng([seed, 0]).permutation(len(_VARIANTS))
     test_count = round(len(_VARIANTS) / 4)
     test, train = order[:test_count].tolist(), order[test_count:].tolist()
@@ -177,7 +176,7 @@ def _synthesise(utterance: _Utterance) -> tuple[np.ndarray, int]:
         values = (utterance.rate_wpm, _VOLUME, utterance.pitch, utterance.pitch_range)
         for parameter, value in enumerate(values, start=1):  # in speak_lib.h's order
             espeak.espeak_SetParameter(parameter, value, 0)
-        espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))  # any, but the same
         text = utterance.word.encode()
         size = ctypes.c_size_t(len(text) + 1)  # with C's closing zero
         status = espeak.espeak_Synth(text, size, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
@@ -213,11 +212,10 @@ def _fresh_espeak() -> Iterator[tuple[ctypes.CDLL, int]]:
             espeak = ctypes.CDLL(path)
         except OSError as error:
             raise AudioError(f"eSpeak NG cannot be loaded: {error}") from error
-        mode = _AUDIO_OUTPUT_SYNCHRONOUS
         try:
-            rate = espeak.espeak_Initialize(mode, 0, data.encode(), _INITIALIZE_DONT_EXIT)
+            rate = espeak.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT)
             if rate <= 0:
-                raise AudioError(f"eSpeak NG cannot start with its data in {data}")
+                raise AudioError(f"eSpeak NG cannot start; its data path (under 160 bytes): {data}")
             yield espeak, rate
             espeak.espeak_Terminate()
         finally:

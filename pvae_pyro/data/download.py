@@ -1,0 +1,152 @@
+"""Downloading one file: verified before it gets its name, resumed where it broke off."""
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from pvae_pyro.data.corpus import CorpusError
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_CHUNK = 1 << 16
+
+
+def fetch(
+    url: str,
+    path: str | os.PathLike[str],
+    sha256: str | None,
+    *,
+    max_bytes: int = 1 << 30,
+    timeout: float = 10.0,
+    progress: bool = True,
+) -> Path:
+    """Download `url` to `path`; a file that is there and has the checksum is left alone.
+
+    url: https, also after redirections (plain http to this machine only).
+    sha256: hex digest the file must have. None where the publisher's archives change with
+        the packer: the caller then verifies the content, and nothing is resumed.
+    timeout: seconds without an answer.
+
+    Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range). Raises
+    `CorpusError`: not to be reached, larger than `max_bytes`, another checksum, or another
+    file at `path`, which is never overwritten.
+    """
+    path = Path(path)
+    _check_scheme(url)
+    if path.exists():
+        if sha256 is not None and _digest(path) != sha256:
+            raise CorpusError(f"{path} has another SHA-256 than {sha256}; move it away")
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if sha256 is None:
+            part.unlink(missing_ok=True)
+        _receive(url, part, max_bytes, timeout, progress)
+    except (OSError, http.client.HTTPException) as error:
+        raise CorpusError(
+            f"could not download {url} ({_reason(error)}); put a copy at {path} or set PVAE_DATA"
+        ) from error
+    if sha256 is not None and (found := _digest(part)) != sha256:
+        part.unlink()
+        raise CorpusError(f"{url} has SHA-256 {found}, expected {sha256}; nothing was kept")
+    part.replace(path)
+    return path
+
+
+def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: bool) -> None:
+    """Append to `part` what it lacks of `url`."""
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "pvae-pyro"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        response = _OPENER.open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and start:
+            return  # no bytes after `start`: it is whole, or the checksum will tell
+        raise
+    with response:
+        answered = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
+        if response.status != 206 or answered is None or int(answered[1]) != start:
+            start = 0  # the server sends it all again
+        length = response.headers.get("Content-Length")
+        size = None if length is None else start + int(length)
+        if size is not None and size > max_bytes:
+            raise CorpusError(f"{url} has {size} bytes, more than the {max_bytes} allowed")
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            received = start + _copy(response, file, start, size, max_bytes, part, progress)
+            file.flush()
+            os.fsync(file.fileno())
+    if size is not None and received != size:
+        raise ConnectionError(f"broke off after {received} of {size} bytes, to be resumed")
+
+
+def _copy(
+    source: IO[bytes],
+    file: IO[bytes],
+    start: int,
+    size: int | None,
+    max_bytes: int,
+    part: Path,
+    progress: bool,
+) -> int:
+    received = 0
+    with tqdm(
+        desc=part.stem,
+        initial=start,
+        total=size,
+        unit="B",
+        unit_scale=True,
+        disable=None if progress else True,  # None: no bar in a log file
+    ) as bar:
+        while chunk := source.read(_CHUNK):
+            received += len(chunk)
+            if start + received > max_bytes:
+                part.unlink()
+                raise CorpusError(f"{part.stem} is larger than the {max_bytes} bytes allowed")
+            file.write(chunk)
+            bar.update(len(chunk))
+    return received
+
+
+def _check_scheme(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise CorpusError(f"refused to download {url}: only https is safe")
+
+
+class _HttpsRedirections(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        try:
+            _check_scheme(newurl)
+        except CorpusError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_HttpsRedirections)
+
+
+def _digest(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        return str(error.reason)
+    return str(error) or type(error).__name__

@@ -1,0 +1,121 @@
+"""The cache returns what was computed, and computes again what is damaged."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvae_pyro.data.cache import cache_dir, cached_arrays, data_root, digest
+
+ARRAYS = {
+    "frames": np.arange(6, dtype=np.float32).reshape(3, 2),
+    "transposed": np.arange(6).reshape(2, 3).T,
+    "none": np.zeros((0, 4), dtype=np.int64),
+}
+METADATA = {"names": '["ä"]'}
+
+
+class Computation:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return ARRAYS, METADATA
+
+
+@pytest.fixture
+def compute() -> Computation:
+    return Computation()
+
+
+def _assert_as_computed(result) -> None:
+    arrays, metadata = result
+    assert metadata == METADATA
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+def test_computed_once(tmp_path: Path, compute: Computation):
+    for _ in range(3):
+        _assert_as_computed(cached_arrays("key", compute, tmp_path / "new" / "folder"))
+    assert compute.calls == 1
+    # One file, and no unfinished one beside it.
+    assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["key.safetensors"]
+
+
+def test_another_key_is_computed(tmp_path: Path, compute: Computation):
+    cached_arrays("a", compute, tmp_path)
+    cached_arrays("b", compute, tmp_path)
+    assert compute.calls == 2
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def _change_metadata(path: Path) -> None:
+    content = path.read_bytes()
+    assert "ä".encode() in content
+    path.write_bytes(content.replace("ä".encode(), "ö".encode()))
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_cut, _flip_a_bit, _change_metadata, _empty])
+def test_damaged_file_is_computed_again(tmp_path: Path, compute, caplog, damage):
+    cached_arrays("key", compute, tmp_path)
+    damage(tmp_path / "key.safetensors")
+    with caplog.at_level(logging.WARNING):
+        _assert_as_computed(cached_arrays("key", compute, tmp_path))
+    assert compute.calls == 2
+    assert "key.safetensors is damaged" in caplog.text
+    _assert_as_computed(cached_arrays("key", compute, tmp_path))
+    assert compute.calls == 2
+
+
+def test_a_result_that_cannot_be_stored_is_returned(tmp_path: Path, compute, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    _assert_as_computed(cached_arrays("key", compute, tmp_path / "file"))
+    assert "could not keep" in caplog.text
+
+
+def test_nothing_is_left_of_a_failed_computation(tmp_path: Path):
+    def fail():
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        cached_arrays("key", fail, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digest_keeps_parts_apart():
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest("a", "b") != digest("b", "a")
+    # sha256 of "1:a", by sha256sum.
+    assert digest("a") == "87d0cc61bfcdf8ba76a1f4d21fd9f51c5ac93eff0a2dbe4d2dae5a0e5a1b6bbf"
+
+
+def test_folders(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PVAE_CACHE", "XDG_CACHE_HOME", "PVAE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert data_root() == Path("data")
+    assert cache_dir() == Path("/home/someone/.cache/pvae_pyro")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/pvae_pyro")
+    monkeypatch.setenv("PVAE_CACHE", "~/own")
+    monkeypatch.setenv("PVAE_DATA", "/corpora")
+    assert cache_dir() == Path("/home/someone/own")
+    assert data_root() == Path("/corpora")

@@ -1,0 +1,100 @@
+"""Pairing, examples, batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.pairing import pair_by_class
+from tests.tiny import tiny_examples, tiny_loader
+
+LABELS = {"speech": np.array([0, 1, 1, 2, 0]), "image": np.array([2, 2, 1, 0, 0, 0, 1, 1])}
+
+
+def test_pairs_are_of_one_class():
+    for epoch in range(20):
+        pairs = pair_by_class(LABELS, seed=0, epoch=epoch)
+        assert pairs["speech"].tolist() == [0, 1, 2, 3, 4]
+        assert (LABELS["image"][pairs["image"]] == LABELS["speech"]).all()
+
+
+def test_pairs_are_a_function_of_seed_and_epoch():
+    def images(seed, epoch):
+        return pair_by_class(LABELS, seed, epoch)["image"].tolist()
+
+    assert images(0, 3) == images(0, 3)
+    assert len({tuple(images(0, epoch)) for epoch in range(20)}) > 5
+    assert len({tuple(images(seed, 0)) for seed in range(20)}) > 5
+
+
+def test_nothing_is_drawn_twice_before_all_are_drawn_once():
+    few = {"a": np.zeros(7, int), "b": np.zeros(3, int)}
+    counts = np.bincount(pair_by_class(few, 0, 0)["b"], minlength=3)
+    assert sorted(counts.tolist()) == [2, 2, 3]
+
+
+def test_class_without_a_partner_is_an_error():
+    with pytest.raises(ValueError, match="image has no example of class 2"):
+        pair_by_class({"speech": np.array([2]), "image": np.array([0, 1])}, 0, 0)
+
+
+def test_observation_normalises_and_pads():
+    examples = Examples(
+        np.arange(8, dtype=np.float32).reshape(4, 2),
+        np.array([0, 1]),
+        Normalisation(np.array([1.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)),
+        offsets=np.array([0, 1, 4]),
+    )
+    observation = examples.observation(np.array([0, 1]))
+    assert observation.lengths.tolist() == [1, 3]
+    assert observation.value.tolist() == [
+        [[-0.5, 1.0], [0.0, 0.0], [0.0, 0.0]],
+        [[0.5, 3.0], [1.5, 5.0], [2.5, 7.0]],
+    ]
+    assert examples.normalisation.invert(
+        examples.normalisation.apply(examples.values)
+    ).tolist() == (examples.values.tolist())
+
+
+def test_subset_keeps_what_belongs_together():
+    examples = tiny_examples()["speech"]
+    index = np.array([4, 2, 9])
+    subset = examples.subset(index)
+    a, b = examples.observation(index), subset.observation(np.arange(3))
+    assert torch.equal(a.value, b.value)
+    assert torch.equal(a.lengths, b.lengths)
+    assert subset.names == ["speech4", "speech2", "speech9"]
+    assert subset.labels.tolist() == examples.labels[index].tolist()
+
+
+def test_disagreeing_counts_are_refused():
+    with pytest.raises(ValueError, match="3 examples but 2 labels"):
+        Examples(np.zeros((3, 1)), np.zeros(2, int), Normalisation(np.zeros(1), np.ones(1)))
+
+
+def test_epoch_visits_every_example_once_and_holds_no_label():
+    loader = tiny_loader(batch_size=5)
+    batches = list(loader.epoch(0))
+    assert len(batches) == len(loader) == 5
+    lengths = np.concatenate([batch["speech"].lengths for batch in batches])
+    assert sorted(lengths) == sorted(tiny_examples()["speech"].lengths)
+    assert set(batches[0]) == {"speech", "image"}
+    assert vars(batches[0]["image"]).keys() == {"value", "lengths"}
+
+
+def test_epoch_can_be_taken_up_in_the_middle():
+    loader = tiny_loader(batch_size=5)
+    whole, rest = list(loader.epoch(2)), list(loader.epoch(2, start=3))
+    assert len(rest) == 2
+    for a, b in zip(whole[3:], rest, strict=True):
+        assert all(torch.equal(a[name].value, b[name].value) for name in a)
+    other = next(iter(loader.epoch(3)))
+    assert other["speech"].value.shape != whole[0]["speech"].value.shape or not torch.equal(
+        other["speech"].value, whole[0]["speech"].value
+    )
+
+
+def test_batch_size_must_be_positive():
+    with pytest.raises(ValueError, match="batch_size"):
+        PairedLoader(tiny_examples(), 0)

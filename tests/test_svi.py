@@ -1,0 +1,77 @@
+from functools import partial
+
+import pyro
+import pytest
+import torch
+
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.svi import SVI
+from tests.tiny import tiny_batch, tiny_pair, tiny_svi
+
+
+def snapshot(svi):
+    return [p.detach().clone() for p in [*svi.model.parameters(), *svi.guide.parameters()]]
+
+
+def moved(before, svi):
+    return [not torch.equal(a, b) for a, b in zip(before, snapshot(svi), strict=True)]
+
+
+def test_two_in_one_process_both_move_and_the_store_stays_as_it_was():
+    pyro.param("theirs", torch.tensor(1.0))
+    for seed in (0, 1):
+        svi = tiny_svi(seed)
+        before = snapshot(svi)
+        for _ in range(3):
+            svi.step(tiny_batch(12))
+        assert all(moved(before, svi))
+        assert list(pyro.get_param_store().keys()) == ["theirs"]
+
+
+def test_step_lowers_the_loss_and_evaluating_does_not_train():
+    svi = tiny_svi(learning_rate=3e-3)
+    batch = tiny_batch(12)
+    before = snapshot(svi)
+    first = svi.evaluate_loss(batch)
+    assert not any(moved(before, svi))
+    for _ in range(150):
+        svi.step(batch)
+    assert svi.evaluate_loss(batch) < first - 100
+
+
+def test_step_is_one_of_the_optimiser_on_the_mean():
+    """Against plain SGD on the module form, whose loss is the sum over the batch."""
+    batch = tiny_batch(4)
+    torch.manual_seed(0)
+    model, guide = tiny_pair()
+    elbo = PartitionedELBO()
+    module = elbo(model, guide)
+    pyro.set_rng_seed(5)
+    loss = module(batch)
+    (loss / 4).backward()
+    expected = [p.detach() - 1e-3 * p.grad for p in module.parameters()]
+    model.zero_grad()
+    guide.zero_grad()
+    svi = SVI(model, guide, partial(torch.optim.SGD, lr=1e-3), elbo)
+    pyro.set_rng_seed(5)
+    assert svi.step(batch) == pytest.approx(loss.item(), rel=1e-6)
+    for parameter, value in zip(module.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), value)
+
+
+def test_update_reports_means_over_the_batch():
+    svi = tiny_svi()
+    batch = tiny_batch(4)
+    pyro.set_rng_seed(5)
+    terms = svi.terms(batch)
+    pyro.set_rng_seed(5)
+    means = svi.update(batch)
+    assert means.keys() == terms.keys()
+    for name, value in terms.items():
+        torch.testing.assert_close(means[name], value.detach().mean())
+
+
+def test_bound_methods_are_refused():
+    model, guide = tiny_pair()
+    with pytest.raises(ValueError, match="nn.Module"):
+        SVI(model.forward, guide, torch.optim.Adam, PartitionedELBO())
