@@ -4,7 +4,7 @@ Shapes: T frames, F features of a frame; `...` is the batch shape.
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -26,11 +26,11 @@ class RaggedNormal(TorchDistribution):
         lengths: frames in use, ``[...]``, integer, 0 to T.
     """
 
-    arg_constraints = {
+    arg_constraints: ClassVar = {
         "loc": constraints.independent(constraints.real, 2),
         "lengths": constraints.nonnegative_integer,
     }
-    support = constraints.independent(constraints.real, 2)
+    support: ClassVar = constraints.independent(constraints.real, 2)
     has_rsample = True
 
     def __init__(
@@ -49,26 +49,26 @@ class RaggedNormal(TorchDistribution):
         super().__init__(batch_shape, loc.shape[-2:], validate_args=validate_args)
 
     @property
-    def mask(self) -> Tensor:
+    def frames_in_use(self) -> Tensor:
         """``[..., T, 1]``, True on frames in use."""
         frames = torch.arange(self.event_shape[0], device=self.lengths.device)
         return (frames < self.lengths.unsqueeze(-1)).unsqueeze(-1)
 
     @property
     def mean(self) -> Tensor:
-        return torch.where(self.mask, self.loc, 0.0)
+        return torch.where(self.frames_in_use, self.loc, 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        residual = torch.where(self.mask, (value - self.loc) / self.scale, 0.0)
+        residual = torch.where(self.frames_in_use, (value - self.loc) / self.scale, 0.0)
         log_normaliser = (self.scale.log() + 0.5 * math.log(2 * math.pi)).expand(
             self.event_shape[1]
         )
         return -0.5 * residual.square().sum((-2, -1)) - self.lengths * log_normaliser.sum()
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        shape = self._extended_shape(sample_shape)
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
-        return torch.where(self.mask, self.loc + self.scale * noise, 0.0)
+        return torch.where(self.frames_in_use, self.loc + self.scale * noise, 0.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "RaggedNormal":
         batch_shape = torch.Size(batch_shape)

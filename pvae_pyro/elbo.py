@@ -8,7 +8,6 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import torch_item
-from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -74,7 +73,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         if self.vectorize_particles and self.num_particles > 1:
             size = particles[0]["elbo"].shape[-1:]
             return {
-                name: value.reshape((-1,) + size).mean(0) for name, value in particles[0].items()
+                name: value.reshape((-1, *size)).mean(0) for name, value in particles[0].items()
             }
         return {
             name: torch.stack([terms[name] for terms in particles]).mean(0) for name in particles[0]
@@ -82,12 +81,12 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     def _get_traces(
         self, model: Any, guide: Any, args: Any, kwargs: Any
-    ) -> Iterator[tuple[Trace, Trace]]:
+    ) -> Iterator[tuple[Any, Any]]:
         """As the parent's, with the traces of the unimodal guides left on the guide's trace.
 
         Only their distributions are used, so one run serves all particles.
         """
-        unimodal: dict[str, Trace] = {}
+        unimodal: dict[str, Any] = {}
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
             if (self.alpha or self.beta) and not unimodal:
                 unimodal = {
@@ -100,11 +99,11 @@ class PartitionedELBO(TraceMeanField_ELBO):
             guide_trace.unimodal = unimodal
             yield model_trace, guide_trace
 
-    def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> Any:
+    def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> Any:
         loss = -self._particle_terms(model_trace, guide_trace)["objective"].sum()
         return torch_item(loss), loss
 
-    def _particle_terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+    def _particle_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = self._elbo_terms(model_trace, guide_trace)
         total = {
             "elbo": torch.stack(
@@ -124,7 +123,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
             parts |= contrastive
         return total | parts
 
-    def _elbo_terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+    def _elbo_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = {}
         for name, site in model_trace.nodes.items():
             if site["type"] != "sample" or name in guide_trace.nodes:
@@ -143,7 +142,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
             raise ValueError(f"every site must stand in the batch's plate; got shapes {shapes}")
         return parts
 
-    def _coherence_terms(self, guide_trace: Trace) -> dict[str, Tensor]:
+    def _coherence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
         return {
             f"coherence/{modality}/{name}": _kl(guide_trace.nodes[name], site)
             for modality, trace in guide_trace.unimodal.items()
@@ -151,7 +150,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
             if site["type"] == "sample"
         }
 
-    def _contrastive_terms(self, unimodal: dict[str, Trace]) -> dict[str, Tensor]:
+    def _contrastive_terms(self, unimodal: dict[str, Any]) -> dict[str, Tensor]:
         sites = {name: trace.nodes[self.shared] for name, trace in unimodal.items()}
         locs = {name: site["fn"].mean for name, site in sites.items()}
         scale = next(iter(sites.values()))["scale"]

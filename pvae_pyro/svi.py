@@ -1,6 +1,7 @@
 """Stochastic variational inference over one torch optimiser."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import pyro
@@ -40,7 +41,11 @@ class SVI:
         self.model = model
         self.guide = guide
         self.loss = loss
-        self.optim = optim(loss(model, guide).parameters())
+        self.optim = optim(self.parameters())
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the model, then those of the guide."""
+        return chain(self.model.parameters(), self.guide.parameters())
 
     def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,27 +76,34 @@ def fit(
     total = num_epochs * len(loader)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+    first_step = True
     with (
         SummaryWriter(str(folder), purge_step=progress.step) as writer,
-        tqdm(total=total, initial=progress.step, unit="step", disable=not show_progress) as bar,
+        tqdm(
+            total=total,
+            initial=progress.step,
+            unit="step",
+            disable=not show_progress,
+            # A log file wants a line now and then, not ten a second.
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        ) as bar,
         _stop_requests() as stop_requested,
     ):
         while progress.epoch < num_epochs and not stop_requested:
             for batch in loader.epoch(progress.epoch, start=progress.batch):
                 size = len(next(iter(batch.values())).value)
-                # Pyro's checks cost a third of a small step; the first step of a sitting has
-                # them, and shapes do not change after it.
-                with pyro.validation_enabled(bar.n == bar.initial):
+                # Pyro's checks find mistakes of shape and support, which the first step shows.
+                with pyro.validation_enabled(first_step):
                     means = svi.update(batch)
+                first_step = False
                 sums = {name: sums.get(name, 0.0) + size * mean for name, mean in means.items()}
                 progress.batch += 1
                 progress.step += 1
                 progress.num_seen += size
                 bar.update()
                 if progress.step % 10 == 0:
-                    bar.set_postfix(
-                        {name: f"{means[name].item():.1f}" for name in SHOWN if name in means}
-                    )
+                    shown = {name: f"{means[name].item():.1f}" for name in SHOWN if name in means}
+                    bar.set_postfix(shown, refresh=False)
                 if stop_requested or time.monotonic() - saved > checkpoint_seconds:
                     progress.seconds = time.monotonic() - started
                     _save(checkpoint, svi, progress, sums, extra)
@@ -104,9 +112,9 @@ def fit(
                     break
             if progress.batch == len(loader):
                 progress.seconds = time.monotonic() - started
-                means = {name: value.item() / progress.num_seen for name, value in sums.items()}
-                _check_finite(means)
-                _log(Path(folder) / METRICS, writer, progress, means)
+                epoch_means = {n: value.item() / progress.num_seen for n, value in sums.items()}
+                _check_finite(epoch_means)
+                _log(Path(folder) / METRICS, writer, progress, epoch_means)
                 progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
                 sums = {}
         progress.interrupted = progress.epoch < num_epochs

@@ -1,5 +1,7 @@
 """Posterior means of a partition, by the unimodal guides."""
 
+from typing import Any
+
 import numpy as np
 import pyro
 import torch
@@ -25,8 +27,8 @@ def posterior_locs(
         batch = {name: examples.observation(index).to(device)}
         # The guide draws as it goes; the means do not depend on it, and the caller's random
         # state is left alone.
-        with torch.random.fork_rng(enabled=True), pyro.get_param_store().scope():
-            trace = prune_subsample_sites(poutine.trace(guide).get_trace(batch))
+        with torch.random.fork_rng(), pyro.get_param_store().scope():
+            trace: Any = prune_subsample_sites(poutine.trace(guide).get_trace(batch))
         for site, node in trace.nodes.items():
             if node["type"] == "sample":
                 parts.setdefault(site, []).append(node["fn"].mean.cpu().numpy())

@@ -21,12 +21,11 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 class _Plan:
     """Where everything lies once rows are sorted by length, longest first.
 
-    Frames are packed time-major, so the rows still alive at step t are one contiguous slice
-    ``starts[t] : starts[t] + alive[t]``, and the first ``alive[t]`` rows of anything sorted.
+    Frames are packed time-major: ``packed.split(plan.alive)`` gives each step's frames, of the
+    rows still alive, which are the first of anything sorted.
     """
 
     alive: list[int]  # [T'] rows alive at each step, T' = the longest length
-    starts: list[int]  # [T'] first packed frame of each step
     order: Tensor  # [B] sorted position -> the caller's row
     frame: Tensor  # [N] packed frame -> row * num_frames + time, in the caller's order
     num_frames: int
@@ -36,16 +35,9 @@ class _Plan:
     def of(cls, lengths: Tensor, num_frames: int, constant: bool) -> _Plan:
         lengths, order = lengths.sort(descending=True, stable=True)
         exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
-        alive = exists.sum(1)
         time, rank = exists.nonzero().unbind(1)
-        starts = (alive.cumsum(0) - alive).tolist()
         frame = order[rank] * num_frames + time
-        return cls(alive.tolist(), starts, order, frame, num_frames, constant)
-
-    def steps(self) -> list[tuple[slice, slice]]:
-        """Of every step: its packed frames, and the rows alive as sorted positions."""
-        steps = zip(self.starts, self.alive, strict=True)
-        return [(slice(start, start + alive), slice(alive)) for start, alive in steps]
+        return cls(exists.sum(1).tolist(), order, frame, num_frames, constant)
 
 
 class _RaggedLSTM(torch.autograd.Function):
@@ -111,41 +103,43 @@ def _forward(
     A frame's product input is ``[h_{t-1}, x_t, 1]``: one product a step while its gates are in
     cache, and one for all weight gradients. A constant input is projected once and left out.
     """
-    batch, hidden, features, packed = len(plan.order), w_hh.shape[1], x.shape[-1], len(plan.frame)
+    batch, hidden, features, frames = len(plan.order), w_hh.shape[1], x.shape[-1], len(plan.frame)
     if plan.constant:
         projected = torch.addmm(bias, x.index_select(0, plan.order), w_ih.t())
         weight = w_hh.t().contiguous()
     else:
         weight = torch.cat([w_hh, w_ih, bias.unsqueeze(1)], 1).t().contiguous()
-    gates = x.new_empty(packed, 4 * hidden)
-    cells = x.new_empty(packed, hidden)
-    joined = x.new_empty(packed, len(weight))
+    gates = x.new_empty(frames, 4 * hidden)
+    cells = x.new_empty(frames, hidden)
+    joined = x.new_empty(frames, len(weight))
     joined[:batch, :hidden] = 0
     if not plan.constant:
         joined[:, hidden:-1] = x.reshape(-1, features).index_select(0, plan.frame)
         joined[:, -1] = 1
-    h, tanh_cell = x.new_empty(batch, hidden), x.new_empty(batch, hidden)
-    before = slice(0)
-    for now, rows in plan.steps():
-        gate, cell, tanh = gates[now], cells[now], tanh_cell[rows]
-        skip = hidden if now.start == 0 else 0  # h_0 is zero
-        joined[now, skip:hidden] = h[rows, skip:]
+    h, scratch = x.new_empty(batch, hidden), x.new_empty(batch, hidden)
+    packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, joined, plan.frame))
+    before = None
+    for gate, cell, product_input, frame in zip(*packed, strict=True):
+        alive = len(gate)
+        state, tanh = h[:alive], scratch[:alive]
+        skip = hidden if before is None else 0  # h_0 is zero
+        if before is not None:
+            product_input[:, :hidden] = state
         if plan.constant:
-            torch.addmm(projected[rows], joined[now, skip:], weight[skip:], out=gate)
+            torch.addmm(projected[:alive], product_input[:, skip:], weight[skip:], out=gate)
         else:
-            torch.mm(joined[now, skip:], weight[skip:], out=gate)
-        gate[:, : 2 * hidden].sigmoid_()
-        gate[:, 2 * hidden : 3 * hidden].tanh_()
-        gate[:, 3 * hidden :].sigmoid_()
+            torch.mm(product_input[:, skip:], weight[skip:], out=gate)
         i, f, g, o = gate.chunk(4, 1)
+        gate[:, : 2 * hidden].sigmoid_()
+        g.tanh_()
+        o.sigmoid_()
         torch.mul(i, g, out=cell)
-        if now.start > 0:
-            cell.addcmul_(f, cells[before][rows])
-        torch.tanh(cell, out=tanh)
-        torch.mul(o, tanh, out=h[rows])  # of a row that ends here, h stays
+        if before is not None:
+            cell.addcmul_(f, before[:alive])
+        torch.mul(o, torch.tanh(cell, out=tanh), out=state)  # stays in h where a row ends
         if len(outputs) > 0:
-            outputs.index_copy_(0, plan.frame[now], h[rows])
-        before = now
+            outputs.index_copy_(0, frame, state)
+        before = cell
     return h, gates, cells, joined
 
 
@@ -165,16 +159,19 @@ def _backward(
     """
     grad_c = torch.zeros_like(grad_h)
     total = gates.new_zeros(len(grad_h), gates.shape[1]) if plan.constant else gates
-    buffers = [torch.empty_like(grad_h) for _ in range(3)]
-    steps = plan.steps()
+    scratch = [torch.empty_like(grad_h) for _ in range(3)]
+    steps = list(
+        zip(*(p.split_with_sizes(plan.alive) for p in (gates, cells, plan.frame)), strict=True)
+    )
     for t in reversed(range(len(steps))):
-        now, rows = steps[t]
-        gate, dh, dc = gates[now], grad_h[rows], grad_c[rows]
+        gate, cell, frame = steps[t]
+        alive = len(gate)
         i, f, g, o = gate.chunk(4, 1)
-        a, b, tanh = (buffer[rows] for buffer in buffers)
+        dh, dc = grad_h[:alive], grad_c[:alive]
+        a, b, tanh = (buffer[:alive] for buffer in scratch)
         if grad_outputs is not None:
-            dh += torch.index_select(grad_outputs, 0, plan.frame[now], out=a)
-        torch.tanh(cells[now], out=tanh)
+            dh += torch.index_select(grad_outputs, 0, frame, out=a)
+        torch.tanh(cell, out=tanh)
         torch.mul(dh, o, out=a)
         dc += _tanh_backward(a, tanh, grad_input=a)
         _sigmoid_backward(torch.mul(dh, tanh, out=b), o, grad_input=o)
@@ -183,14 +180,14 @@ def _backward(
         _sigmoid_backward(a, i, grad_input=i)
         _tanh_backward(b, g, grad_input=g)
         if t > 0:
-            torch.mul(dc, cells[steps[t - 1][0]][rows], out=a)
+            torch.mul(dc, steps[t - 1][1][:alive], out=a)
             dc *= f
             _sigmoid_backward(a, f, grad_input=f)
             torch.mm(gate, w_hh, out=dh)
         else:
-            f.zero_()
+            f.zero_()  # c_0 is zero
         if plan.constant:
-            total[rows] += gate
+            total[:alive] += gate
     return total
 
 

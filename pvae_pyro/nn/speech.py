@@ -12,7 +12,10 @@ from pvae_pyro.nn.recurrent import RaggedLSTM
 
 
 class SpeechEncoder(nn.Module):
-    """The last state of a one-layer LSTM: ``[B, T, num_mels]`` and lengths -> ``[B, num_cells]``."""
+    """The last state of a one-layer LSTM: ``[B, T, num_mels]``, lengths -> ``[B, num_cells]``.
+
+    Raises ValueError for an observation without lengths.
+    """
 
     def __init__(self, num_mels: int = 80, num_cells: int = 512):
         super().__init__()
@@ -20,6 +23,8 @@ class SpeechEncoder(nn.Module):
         self.lstm = RaggedLSTM(num_mels, num_cells)
 
     def forward(self, observation: Observation) -> Tensor:
+        if observation.lengths is None:
+            raise ValueError("speech needs the lengths of its sequences")
         return self.lstm.last_state(observation.value, observation.lengths)
 
 

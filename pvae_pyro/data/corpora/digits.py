@@ -78,8 +78,8 @@ def load_digits(
         }
         for split in SPLITS
     )
-    corpus = f"{speech.name} + {image.name}"
-    return PairedData(corpus, speech.stand_in or image.stand_in, len(classes), train, test)
+    name = f"{speech.name} + {image.name}"
+    return PairedData(name, speech.stand_in or image.stand_in, len(classes), train, test)
 
 
 def _speech_corpus(dataset: str, root: Path, require_corpus: bool) -> SpeechCorpus:
@@ -107,7 +107,7 @@ def _speech_examples(
 ) -> dict[Split, Examples]:
     recordings = {recording.name: recording for recording in corpus.recordings}
     kept = [recordings[name] for name in features.names]
-    unnormalised = Normalisation(np.float32(0.0), np.float32(1.0))
+    unnormalised = Normalisation(np.array(0, np.float32), np.array(1, np.float32))
     everything = Examples(
         features.frames,
         np.array([classes.index(recording.label) for recording in kept]),
@@ -130,7 +130,7 @@ def _speech_examples(
 
 
 def _image_examples(corpus: ImageCorpus, classes: list[str]) -> dict[Split, Examples]:
-    pixels = Normalisation(np.float32(0.0), np.float32(255.0))
+    pixels = Normalisation(np.array(0, np.float32), np.array(255, np.float32))
     return {
         split: Examples(
             corpus.images[split][:, None],

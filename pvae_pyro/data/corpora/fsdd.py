@@ -119,8 +119,9 @@ def _unpack(archive: Path, folder: Path) -> None:
             total += member.size
             if total > _MAX_UNPACKED:
                 raise CorpusError(f"{archive} unpacks to more than {_MAX_UNPACKED} bytes")
-            parts = PurePosixPath(member.name).parts
-            if len(parts) == 3 and parts[1] == "recordings" and _NAME.fullmatch(parts[2]):
-                content = tar.extractfile(member) if member.isreg() else None
-                if content is not None:
-                    (folder / parts[2]).write_bytes(content.read())
+            top, *rest = PurePosixPath(member.name).parts or ("",)
+            if top in ("/", "..") or len(rest) != 2 or rest[0] != "recordings":
+                continue
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is not None and _NAME.fullmatch(rest[1]):
+                (folder / rest[1]).write_bytes(content.read())

@@ -1,0 +1,148 @@
+"""Command line and presets of a training run."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pvae_pyro.data.corpora.digits import DATASETS
+
+# `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
+# `quick`: the same objective and images, a smaller LSTM, fewer epochs: minutes on two cores.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"epochs": 400, "batch_size": 256, "num_cells": 512},
+    "quick": {"epochs": 75, "batch_size": 256, "num_cells": 256},
+}
+# Of the command and the place, not of what is trained.
+NOT_CONFIGURATION = ("data", "out", "resume")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=_Help, allow_abbrev=False
+    )
+    positive, natural = _number(float, above=0.0), _number(int, above=0)
+
+    data = parser.add_argument_group("data").add_argument
+    data(
+        "--dataset",
+        choices=DATASETS,
+        default="tidigit",
+        help="spoken digits, to be paired with MNIST's. tidigit (English) and secuvoice (Spanish) "
+        "are the paper's; they are licensed, and a synthetic stand-in takes their place. fsdd "
+        "is open, and downloaded when it is not there",
+    )
+    data("--require-corpus", action="store_true", help="fail rather than use a stand-in")
+    data("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    data(
+        "--limit",
+        type=natural,
+        metavar="N",
+        help="at most N examples of each class, modality and partition, to try things out",
+    )
+
+    run = parser.add_argument_group("run").add_argument
+    run(
+        "--preset",
+        choices=("auto", *PRESETS),
+        default="auto",
+        help=f"paper: {_told(PRESETS['paper'])}; quick, for two CPU cores: "
+        f"{_told(PRESETS['quick'])}; auto: paper on CUDA, else quick",
+    )
+    run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
+    run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
+    run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
+    run("--seed", type=int, default=0, metavar="N", help="of weights, pairs and noise")
+    run("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
+    run("--out", type=Path, metavar="DIR", help="run folder; else runs/<dataset>-<preset>-<time>")
+    run(
+        "--resume",
+        nargs="?",
+        const=True,
+        metavar="DIR",
+        help="go on with the run in DIR (or --out), in its own configuration; only --epochs may "
+        "be changed",
+    )
+
+    model = parser.add_argument_group("model and objective").add_argument
+    weight = _number(float, least=0.0)
+    model("--alpha", type=weight, default=1.0, metavar="X", help="weight of the coherence")
+    model("--beta", type=weight, default=100.0, metavar="X", help="weight of the contrastive hinge")
+    model("--margin", type=weight, default=0.5, metavar="X", help="of the hinge (η)")
+    model("--length-scale", type=positive, default=1.0, metavar="X", help="of the RBF kernel")
+    model("--semantic-dim", type=natural, default=32, metavar="N", help="size of z_sem")
+    model("--style-dim", type=natural, default=32, metavar="N", help="size of each z_style")
+    model(
+        "--speech-scale",
+        type=positive,
+        default=1.0,
+        metavar="X",
+        help="observation scale of a normalised log-Mel coefficient",
+    )
+    model(
+        "--image-scale",
+        type=positive,
+        default=1.0,
+        metavar="X",
+        help="observation scale of a pixel in [0, 1]; less is sharper, and leaves more of the "
+        "class in z_style",
+    )
+    model(
+        "--duration-scale",
+        type=weight,
+        default=0.1,
+        metavar="X",
+        help="observation scale of log-duration; 0 leaves duration out of the model",
+    )
+    return parser
+
+
+def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole configuration, with every default filled in: what config.json holds."""
+    config = {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
+    if config["device"] == "auto":
+        config["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if config["preset"] == "auto":
+        config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
+    for name, value in PRESETS[config["preset"]].items():
+        if config[name] is None:
+            config[name] = value
+    return config
+
+
+def contradictions(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, config: dict[str, Any]
+) -> list[str]:
+    """Options given on the command line that differ from a run's configuration."""
+    return [
+        f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
+        for name, value in vars(arguments).items()
+        if name not in (*NOT_CONFIGURATION, "epochs")
+        and value not in (parser.get_default(name), config.get(name))
+    ]
+
+
+def _told(preset: dict[str, Any]) -> str:
+    return "{num_cells} cells, {epochs} epochs".format(**preset)
+
+
+def _number(
+    kind: type, least: float | None = None, above: float | None = None
+) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        value = kind(text)
+        if least is not None and not value >= least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if above is not None and not value > above:
+            raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
+        return value
+
+    convert.__name__ = kind.__name__  # argparse names it when the text is not a number
+    return convert

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from pvae_pyro.evaluate.clustering import active_units, clustering_scores, purity
+
+
+def test_purity_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    clusters = np.array([5, 5, 9, 9, 9, 9])
+    # cluster 5 holds two of class 0; cluster 9 holds at best two of class 1: (2 + 2) / 6.
+    assert purity(labels, clusters) == pytest.approx(4 / 6)
+
+
+def test_purity_extremes():
+    labels = np.arange(10).repeat(3)
+    assert purity(labels, labels[::-1]) == 1.0
+    assert purity(labels, np.zeros(30, int)) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="no example"):
+        purity(np.array([]), np.array([]))
+
+
+def test_scores_of_separated_and_of_meaningless_latents():
+    rng = np.random.default_rng(0)
+    labels = np.arange(4).repeat(50)
+    centres = 10 * np.eye(4)[labels]
+    scores = clustering_scores(centres + 0.1 * rng.normal(size=(200, 4)), labels, 4)
+    assert scores == {
+        "purity": 1.0,
+        "nmi": pytest.approx(1.0),
+        "ari": pytest.approx(1.0),
+    }
+    noise = clustering_scores(rng.normal(size=(200, 4)), labels, 4)
+    assert noise["purity"] < 0.45
+    assert noise["nmi"] < 0.1
+    assert abs(noise["ari"]) < 0.1
+
+
+def test_nmi_and_ari_by_hand(monkeypatch):
+    """Labels 0 0 1 1 in clusters 0 0 0 1: NMI and ARI worked out on paper."""
+
+    class Fixed:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def fit_predict(self, latents):
+            return np.array([0, 0, 0, 1])
+
+    monkeypatch.setattr("pvae_pyro.evaluate.clustering.KMeans", Fixed)
+    scores = clustering_scores(np.zeros((4, 1)), np.array([0, 0, 1, 1]), 2)
+    # I = H(L) - H(L|C) = ln 2 - 3/4 (ln 3 - 2/3 ln 2); H(L) = ln 2; H(C) = ln 4 - 3/4 ln 3.
+    information = np.log(2) - 0.75 * (np.log(3) - 2 / 3 * np.log(2))
+    entropies = (np.log(2) + np.log(4) - 0.75 * np.log(3)) / 2
+    assert scores["nmi"] == pytest.approx(information / entropies)
+    # Pairs in both: 1; in labels: 2; in clusters: 3; of 6: (1 - 1) / (2.5 - 1) = 0.
+    assert scores["ari"] == pytest.approx(0.0)
+    assert scores["purity"] == 0.75
+
+
+def test_active_units():
+    locs = np.zeros((100, 3))
+    locs[:, 0] = np.linspace(-1, 1, 100)
+    locs[:, 1] = 0.01 * locs[:, 0]
+    assert active_units(locs) == 1

