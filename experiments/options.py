@@ -44,7 +44,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--limit",
         type=natural,
         metavar="N",
-        help="at most N examples of each class, modality and partition, to try things out",
+        help="at most N recordings of each digit and partition, to try things out",
     )
 
     run = parser.add_argument_group("run").add_argument

@@ -10,7 +10,6 @@ and results.json. Ctrl-C saves and exits with code 130; errors exit with 1, wron
 """
 
 import argparse
-import json
 import logging
 import sys
 import time
@@ -18,22 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 
 from experiments.options import contradictions, make_parser, resolve
 from experiments.paper import table
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
+from experiments.runs import CONFIG, RunError, build, read_config
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.digits import PairedData, load_digits
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json
-from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT, fit
 
 log = logging.getLogger("pvae_pyro")
@@ -41,41 +36,11 @@ log = logging.getLogger("pvae_pyro")
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
-class RunError(Exception):
-    """The run folder and the command line do not fit; the message says how."""
-
-
-def build(config: dict[str, Any], data: PairedData) -> SVI:
-    """Model, guide, objective and optimiser of a configuration."""
-    pyro.set_rng_seed(config["seed"])
-    lengths = data.train["speech"].lengths
-    assert lengths is not None
-    modalities = digit_modalities(
-        num_cells=config["num_cells"],
-        max_frames=int(lengths.max()),
-        speech_scale=config["speech_scale"],
-        image_scale=config["image_scale"],
-        duration_scale=config["duration_scale"] or None,
-    )
-    dims = {"semantic_dim": config["semantic_dim"], "style_dim": config["style_dim"]}
-    model = PVAE(modalities, **dims).to(config["device"])
-    guide = PartitionedGuide(modalities, **dims).to(config["device"])
-    elbo = PartitionedELBO(
-        alpha=config["alpha"],
-        beta=config["beta"],
-        margin=config["margin"],
-        length_scale=config["length_scale"],
-    )
-    # β1 = 0.95 is that of the author's other papers' code.
-    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999))
-    return SVI(model, guide, adam, elbo)
-
-
 def run(
     config: dict[str, Any], data: PairedData, folder: Path, resume: bool
 ) -> dict[str, Any] | None:
     """Train and score; returns what results.json then holds, or None when interrupted."""
-    svi = build(config, data)
+    svi = build(config)
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -125,6 +90,13 @@ def run(
     return results
 
 
+def longest(data: PairedData) -> int:
+    """Frames of the longest training example: nothing longer is ever generated."""
+    lengths = data.train["speech"].lengths
+    assert lengths is not None
+    return int(lengths.max())
+
+
 def open_folder(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace
 ) -> tuple[Path, dict[str, Any], bool]:
@@ -133,19 +105,15 @@ def open_folder(
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = arguments.out or Path("runs", f"{config['dataset']}-{config['preset']}-{stamp}")
-        if (folder / "config.json").exists():
+        if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot resume {folder}: {error}") from error
+        config = read_config(folder)
         if different := contradictions(parser, arguments, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         config["epochs"] = arguments.epochs or config["epochs"]
-    write_json(folder / "config.json", config)
     return folder, config, (folder / CHECKPOINT).exists()
 
 
@@ -171,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
             require_corpus=config["require_corpus"],
             limit=config["limit"],
         )
+        config.setdefault("max_frames", longest(data))
+        write_json(folder / CONFIG, config)
         results = run(config, data, folder, resume)
     except (RunError, CorpusError, CheckpointError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)

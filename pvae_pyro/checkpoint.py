@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pvae_pyro.svi import SVI
@@ -43,12 +43,13 @@ def save_checkpoint(
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(
+        content = save(
             {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-            temporary,
             metadata={"pvae_pyro": json.dumps(header)},
         )
-        with open(temporary, "rb") as file:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

@@ -10,7 +10,7 @@ import numpy as np
 from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.fsdd import fsdd_corpus
 from pvae_pyro.data.corpora.mnist import mnist_corpus
-from pvae_pyro.data.corpus import CorpusError, ImageCorpus, SpeechCorpus, Split
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Recording, SpeechCorpus, Split
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
 from pvae_pyro.data.log_mel import LogMel
@@ -54,11 +54,11 @@ def load_digits(
             run on digits spoken by eSpeak NG, and say so.
         root: where corpora lie or are downloaded to.
         require_corpus: raise CorpusError rather than take a stand-in, for speech or images.
-        limit: at most so many examples of each class, modality and partition, for trials.
+        limit: at most so many recordings of each class and partition, for trials.
 
     Raises CorpusError when a corpus is missing or damaged, saying what to do.
     """
-    speech = _speech_corpus(dataset, root, require_corpus)
+    speech = _limited(_speech_corpus(dataset, root, require_corpus), limit)
     image = mnist_corpus(root)
     for corpus in (speech, image):
         if corpus.stand_in and require_corpus:
@@ -72,11 +72,7 @@ def load_digits(
     speech_examples = _speech_examples(speech, features, classes)
     image_examples = _image_examples(image, classes)
     train, test = (
-        {
-            name: _limited(examples[split], limit)
-            for name, examples in (("speech", speech_examples), ("image", image_examples))
-        }
-        for split in SPLITS
+        {"speech": speech_examples[split], "image": image_examples[split]} for split in SPLITS
     )
     name = f"{speech.name} + {image.name}"
     return PairedData(name, speech.stand_in or image.stand_in, len(classes), train, test)
@@ -141,10 +137,20 @@ def _image_examples(corpus: ImageCorpus, classes: list[str]) -> dict[Split, Exam
     }
 
 
-def _limited(examples: Examples, limit: int | None) -> Examples:
+def _limited(corpus: SpeechCorpus, limit: int | None) -> SpeechCorpus:
+    """At most `limit` recordings of each class and partition, spread over the speakers.
+
+    Before features are computed, so that a trial is quick.
+    """
     if limit is None:
-        return examples
+        return corpus
+    groups: dict[tuple[str, str], list[Recording]] = {}
+    for recording in corpus.recordings:
+        groups.setdefault((recording.split, recording.label), []).append(recording)
+    rng = np.random.default_rng(0)
     kept = [
-        np.flatnonzero(examples.labels == label)[:limit] for label in np.unique(examples.labels)
+        group[n]
+        for group in groups.values()
+        for n in sorted(rng.permutation(len(group))[:limit].tolist())
     ]
-    return examples.subset(np.sort(np.concatenate(kept)))
+    return replace(corpus, recordings=tuple(kept))
