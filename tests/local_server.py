@@ -17,6 +17,7 @@ class LocalServer:
     break_after: int | None = None
     with_ranges: bool = True
     with_length: bool = True
+    with_right_start: bool = True
     ranges: list[str | None] = field(default_factory=list)
 
 
@@ -45,6 +46,7 @@ def local_server(files: dict[str, bytes]) -> Iterator[LocalServer]:
             start = 0
             if asked is not None and served.with_ranges:
                 start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                start = start if served.with_right_start else 0
                 if start >= len(content):
                     self.send_error(416)
                     return

@@ -79,6 +79,14 @@ def test_part_of_an_earlier_download(server, path: Path, with_ranges: bool, size
     assert server.ranges == [f"bytes={size}-"]
 
 
+def test_answer_from_another_byte_than_asked(server, path: Path):
+    server.with_right_start = False
+    path.parent.mkdir()
+    _part(path).write_bytes(CONTENT[:1000])
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
 def test_part_is_not_trusted_without_a_checksum(server, path: Path):
     path.parent.mkdir()
     _part(path).write_bytes(b"other")

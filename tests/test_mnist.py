@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -192,6 +193,21 @@ def test_server_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch)
         reason = mnist._download(tmp_path)
         assert time.monotonic() - started < 1
     assert reason == "no mirror answers"
+
+
+def test_name_server_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch):
+    released = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        released.wait(10)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(mnist, "_PATIENCE", 0.1)
+    monkeypatch.setattr("urllib.request.urlopen", look_up)
+    started = time.monotonic()
+    assert mnist._download(tmp_path) == "no mirror answers"
+    assert time.monotonic() - started < 1
+    released.set()
 
 
 def test_folder_that_cannot_be_written(mirror, no_subset, tmp_path: Path, caplog):

@@ -1,0 +1,154 @@
+"""The command, as a user runs it, at a tiny size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import run_svi
+from experiments.options import make_parser, resolve
+from tests.conftest import REPOSITORY
+
+pytest.importorskip("espeakng_loader")
+
+TINY = ["--dataset", "tidigit", "--limit", "2", "--num-cells", "8"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """No real data, and one feature cache for all of these runs."""
+    return {
+        "PVAE_DATA": str(tmp_path_factory.mktemp("nothing")),
+        "PVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
+    }
+
+
+def command(arguments, cache, **kwargs):
+    return subprocess.run(
+        [sys.executable, "experiments/run_svi.py", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, **cache},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = command([*TINY, "--epochs", 2, "--out", folder], cache)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_results_say_what_they_are(finished):
+    folder, done = finished
+    results = json.loads((folder / "results.json").read_text())
+    for score in ("purity", "nmi", "ari", "active_units"):
+        assert results[score].keys() == {"z_sem", "z_style"}
+        for latent in ("z_sem", "z_style"):
+            assert results[score][latent].keys() == {"speech", "image"}
+    assert 0.1 <= results["purity"]["z_sem"]["speech"] <= 1.0
+    assert results["stand_in"] is True
+    assert "eSpeak" in results["corpus"]
+    assert (results["seed"], results["epochs"], results["steps"]) == (0, 2, 2)
+    assert results["seconds_training"] > 0
+    assert results["versions"]["pyro-ppl"]
+    assert results["git_commit"]
+    assert results["config"] == json.loads((folder / "config.json").read_text())
+    assert results["config"]["preset"] in ("quick", "paper")
+    for text in (done.stdout, (folder / "run.log").read_text()):
+        assert "STAND-IN: TIDIGIT is licensed and not here" in text
+        assert "figures are not comparable" in text
+    assert "z_style" in done.stdout
+    assert "99.77" in done.stdout
+
+
+def test_progress_and_files(finished):
+    folder, done = finished
+    assert "2/2" in done.stderr
+    names = {path.name.split(".")[0] for path in folder.iterdir()}
+    assert names == {"config", "metrics", "checkpoint", "results", "run", "events"}
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_second_run_in_one_folder_is_refused(finished, cache):
+    folder, _ = finished
+    before = (folder / "results.json").read_bytes()
+    done = command([*TINY, "--out", folder], cache)
+    assert done.returncode == 1
+    assert "holds a run" in done.stderr
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_interrupt_saves_and_resume_goes_on(cache, tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "experiments/run_svi.py", *TINY, "--epochs", "1000", "--out", folder],
+        cwd=REPOSITORY,
+        env={**os.environ, **cache},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == run_svi.INTERRUPTED
+    assert f"--resume {folder}" in output
+    assert not (folder / "results.json").exists()
+    done_epochs = len(metrics.read_text().splitlines())
+    assert 1 <= done_epochs < 1000
+
+    done = command(["--resume", folder, "--epochs", done_epochs + 2], cache)
+    assert done.returncode == 0, done.stderr
+    assert len(metrics.read_text().splitlines()) == done_epochs + 2
+    assert json.loads((folder / "results.json").read_text())["epochs"] == done_epochs + 2
+
+
+def test_resume_refuses_other_options_and_missing_runs(finished, cache, tmp_path):
+    folder, _ = finished
+    done = command(["--resume", folder, "--beta", "7"], cache)
+    assert done.returncode == 1
+    assert "--beta 7.0 (the run: 100.0)" in done.stderr
+    done = command(["--resume", tmp_path / "nothing"], cache)
+    assert done.returncode == 1
+    assert "nothing is no run that can be read" in done.stderr
+
+
+def test_require_corpus_tells_where_it_is_to_be_had(cache, tmp_path):
+    done = command(["--dataset", "tidigit", "--require-corpus", "--out", tmp_path / "r"], cache)
+    assert done.returncode == 1
+    assert "https://catalog.ldc.upenn.edu/LDC93S10" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--betta", "1"], ["--epoch", "3"], ["--epochs", "0"], ["--beta", "-1"], ["--resume"]],
+)
+def test_wrong_usage_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_svi.main(arguments)
+    assert exit_.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_presets():
+    def config(*arguments):
+        return resolve(make_parser("").parse_args(arguments))
+
+    paper = config("--preset", "paper", "--device", "cpu")
+    assert (paper["num_cells"], paper["epochs"], paper["batch_size"]) == (512, 400, 256)
+    assert (paper["semantic_dim"], paper["style_dim"]) == (32, 32)
+    assert config("--device", "cpu")["preset"] == "quick"
+    assert config("--device", "cuda")["preset"] == "paper"
+    assert config("--preset", "paper", "--epochs", "7")["epochs"] == 7
