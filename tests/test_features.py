@@ -135,7 +135,9 @@ def test_wrong_arguments(corpus: SpeechCorpus, tmp_path: Path):
         corpus_features(corpus, SETTINGS, tmp_path, on_error="ignore")  # type: ignore[arg-type]
 
 
-def test_threads_are_restored(corpus: SpeechCorpus, tmp_path: Path):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_threads_are_restored(corpus, tmp_path: Path, monkeypatch, capsys, terminal: bool):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     broken = _with(corpus, 1, read=lambda: _broken("x"), fingerprint="broken")
@@ -146,6 +148,7 @@ def test_threads_are_restored(corpus: SpeechCorpus, tmp_path: Path):
             corpus_features(broken, SETTINGS, tmp_path)
         assert torch.get_num_threads() == before + 1
         assert str(kept.value) == "x: is silent"
+        assert ("features of noise: 100%" in capsys.readouterr().err) == terminal
     finally:
         torch.set_num_threads(before)
 

@@ -34,7 +34,7 @@ class _Plan:
     @classmethod
     def of(cls, lengths: Tensor, num_frames: int, constant: bool) -> _Plan:
         lengths, order = lengths.sort(descending=True, stable=True)
-        exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
+        exists = lengths > torch.arange(int(lengths[0]), device="cpu").unsqueeze(1)  # [T', B]
         time, rank = exists.nonzero().unbind(1)
         frame = order[rank] * num_frames + time
         return cls(exists.sum(1).tolist(), order, frame, num_frames, constant)
@@ -160,9 +160,8 @@ def _backward(
     grad_c = torch.zeros_like(grad_h)
     total = gates.new_zeros(len(grad_h), gates.shape[1]) if plan.constant else gates
     scratch = [torch.empty_like(grad_h) for _ in range(3)]
-    steps = list(
-        zip(*(p.split_with_sizes(plan.alive) for p in (gates, cells, plan.frame)), strict=True)
-    )
+    packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, plan.frame))
+    steps = list(zip(*packed, strict=True))
     for t in reversed(range(len(steps))):
         gate, cell, frame = steps[t]
         alive = len(gate)
@@ -175,14 +174,13 @@ def _backward(
         torch.mul(dh, o, out=a)
         dc += _tanh_backward(a, tanh, grad_input=a)
         _sigmoid_backward(torch.mul(dh, tanh, out=b), o, grad_input=o)
-        torch.mul(dc, g, out=a)
         torch.mul(dc, i, out=b)
-        _sigmoid_backward(a, i, grad_input=i)
+        _sigmoid_backward(torch.mul(dc, g, out=a), i, grad_input=i)
         _tanh_backward(b, g, grad_input=g)
         if t > 0:
             torch.mul(dc, steps[t - 1][1][:alive], out=a)
             dc *= f
-            _sigmoid_backward(a, f, grad_input=f)
+            _sigmoid_backward(a, f, grad_input=f)  # last: dc needs f itself
             torch.mm(gate, w_hh, out=dh)
         else:
             f.zero_()  # c_0 is zero
@@ -212,10 +210,7 @@ class RaggedLSTM(nn.LSTM):
         super().__init__(input_size, hidden_size, batch_first=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Outputs ``[B, T, H]``, zero past each length, and last states ``[B, H]``.
-
-        ``x`` is ``[B, T, F]``, ``lengths`` is ``[B]``.
-        """
+        """Outputs ``[B, T, H]``, zero past each length, and last states ``[B, H]``."""
         return self._run(x, lengths, x.shape[1], with_outputs=True)
 
     def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -223,10 +218,7 @@ class RaggedLSTM(nn.LSTM):
         return self._run(x, lengths, x.shape[1], with_outputs=False)[1]
 
     def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-        """Outputs ``[B, num_frames, H]`` of the same input ``x`` ``[B, F]`` at every step.
-
-        Zero past each length.
-        """
+        """Outputs ``[B, num_frames, H]``, zero past each length, of ``x`` ``[B, F]`` at every step."""
         return self._run(x, lengths, num_frames, with_outputs=True)[0]
 
     def _run(
@@ -241,12 +233,13 @@ class RaggedLSTM(nn.LSTM):
         if plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
             plan = _Plan.of(lengths, num_frames, constant=x.dim() == 2)
             weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-            return _RaggedLSTM.apply(x, *weights, plan, with_outputs)  # type: ignore[no-any-return]
+            outputs, last = _RaggedLSTM.apply(x, *weights, plan, with_outputs)
+            return outputs, last
         if x.dim() == 2:
             x = x.unsqueeze(1).expand(-1, num_frames, -1)
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        outputs, (last, _) = super().forward(packed)
+        packed, (states, _) = super().forward(packed)
         if not with_outputs:
-            return x.new_empty(0), last[0]
-        padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=num_frames)
-        return padded, last[0]
+            return x.new_empty(0), states[0]
+        padded, _ = pad_packed_sequence(packed, batch_first=True, total_length=num_frames)
+        return padded, states[0]

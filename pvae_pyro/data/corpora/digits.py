@@ -65,7 +65,7 @@ def load_digits(
             raise CorpusError(
                 f"--require-corpus was given, and there is only a stand-in: {corpus.name}"
             )
-    features = corpus_features(speech, LogMel(sample_rate=speech.sample_rate))
+    features = corpus_features(speech, LogMel(sample_rate=speech.sample_rate), on_error="skip")
     for name, reason in features.skipped:
         log.warning("skipped %s: %s", name, reason)
     classes = sorted({recording.label for recording in speech.recordings})
