@@ -218,7 +218,7 @@ class RaggedLSTM(nn.LSTM):
         return self._run(x, lengths, x.shape[1], with_outputs=False)[1]
 
     def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-        """Outputs ``[B, num_frames, H]``, zero past each length, of ``x`` ``[B, F]`` at every step."""
+        """Outputs ``[B, num_frames, H]``, zero past lengths, of ``x`` ``[B, F]`` at every step."""
         return self._run(x, lengths, num_frames, with_outputs=True)[0]
 
     def _run(

@@ -1,0 +1,56 @@
+"""What the README tells a user to type works."""
+
+import re
+
+import pytest
+
+from experiments.options import PRESETS, make_parser
+from pvae_pyro.data.corpora.digits import DATASETS
+from tests.conftest import REPOSITORY
+from tests.test_run_svi import cache, finished  # noqa: F401
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def test_prediction_snippet(finished):  # noqa: F811
+    folder, _ = finished
+    (snippet,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "load_run(" in block
+    )
+    names = {}
+    exec(snippet.replace("runs/my-run", str(folder)), names)
+    pairs, spoken = names["pairs"], names["spoken"]
+    longest = pairs["speech_loc"].shape[-2]
+    assert pairs["image_loc"].shape == (1, 16, 1, 28, 28)
+    assert pairs["speech_loc"].shape == (1, 16, longest, 80)
+    assert pairs["speech_log_frames"].shape == (1, 16)
+    assert spoken["speech_loc"].shape == (5, 3, longest, 80)
+    assert longest > 10
+
+
+@pytest.mark.parametrize("line", re.findall(r"^python experiments/run_svi.py (.*)$", README, re.M))
+def test_command_lines_parse(line):
+    arguments = line.split("#")[0].split()
+    if "--help" not in arguments:
+        make_parser("").parse_args(arguments)
+
+
+def test_options_and_presets_in_the_text_exist():
+    known = make_parser("").format_help()
+    for option in re.findall(r"`(--[a-z-]+)", README):
+        assert option in known, option
+    for dataset in DATASETS:
+        assert f"| `{dataset}` |" in README
+    for name, preset in PRESETS.items():
+        assert f"| `{name}` | {preset['num_cells']} | {preset['epochs']} |" in README
+
+
+def test_both_commands_are_in_the_makefile_and_the_gate():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for command in ("run", "test"):
+        assert f"make {command} " in README
+        assert re.search(rf"^{command}:", makefile, re.M)
+    assert "make test" in (REPOSITORY / ".ci" / "run").read_text()
+    assert "python experiments/run_svi.py --dataset tidigit" in makefile
