@@ -132,7 +132,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folder, config, resume = open_folder(parser, arguments)
         start_log(folder)
-        log.info(f"run folder {folder}, preset {config['preset']}{', resumed' * resume}")
+        log.info(
+            f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
+            + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
+        )
         data = load_digits(
             config["dataset"],
             arguments.data or data_root(),
@@ -145,6 +148,9 @@ def main(argv: list[str] | None = None) -> int:
     except (RunError, CorpusError, CheckpointError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # outside training, or a second one inside it
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
     if results is None:
         log.info(f"stopped and saved; to go on: python experiments/run_svi.py --resume {folder}")
         return INTERRUPTED

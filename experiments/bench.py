@@ -1,23 +1,33 @@
-"""Time RaggedLSTM against nn.LSTM, forward and backward, on ragged batches.
+"""Time the LSTM, and a whole training step, against what nn.LSTM takes, in one process.
 
-    python experiments/bench_recurrent.py [--repeats 7] [--threads 2] [--reuse-memory]
+    python experiments/bench.py [--repeats 7] [--threads 2] [--cells 512 256] [--reuse-memory]
 
-Prints seconds (medians of interleaved repeats), useful GFLOP/s (matrix products of frames that
-exist, gradient of the input left out) and, beside it, the rate of one large matrix product.
-With --reuse-memory, glibc keeps freed buffers instead of faulting every page in again.
+Prints seconds (medians of interleaved repeats), how much faster than packed nn.LSTM that is and,
+for the LSTM alone, useful GFLOP/s (matrix products of frames that exist, gradient of the input
+left out) beside the rate of one large matrix product. With --reuse-memory, glibc keeps freed
+buffers instead of faulting every page in again, which speeds up packed nn.LSTM most.
+
+The machine should have nothing else to do: two threads wait for each other at every operation.
 """
 
 import argparse
 import ctypes
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
+import pyro
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import pvae_pyro.nn.speech
+from experiments.options import make_parser, resolve
+from experiments.runs import build
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
 
 BATCH, FEATURES, LATENT = 256, 80, 64
@@ -60,7 +70,57 @@ def train_step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[],
     return run
 
 
-def compare(hidden: int, lengths: Tensor, repeats: int) -> None:
+def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            elapsed = seconds(run)
+            if repeat > 0:
+                times[name].append(elapsed)
+    return {name: median(values) for name, values in times.items()}
+
+
+class PackedLSTM(nn.LSTM):
+    """What most people write: `pack_padded_sequence`, `nn.LSTM`, `pad_packed_sequence`."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True)
+
+    def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self(packed)[1][0][0]
+
+    def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+        steps = x.unsqueeze(1).expand(-1, num_frames, -1)
+        packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self(packed)[0], batch_first=True, total_length=num_frames)[0]
+
+
+def compare_steps(cells: int, lengths: Tensor, repeats: int) -> None:
+    """A step of training, Pyro and optimiser included, with our LSTM and with the packed one."""
+    longest = int(lengths.max())
+    batch = {
+        "speech": Observation(torch.randn(BATCH, longest, FEATURES), lengths),
+        "image": Observation(torch.rand(BATCH, 1, 28, 28)),
+    }
+    config = resolve(make_parser("").parse_args(["--device", "cpu", "--num-cells", str(cells)]))
+    runs = {}
+    ours = pvae_pyro.nn.speech.RaggedLSTM
+    for name, lstm in (("packed nn.LSTM", PackedLSTM), ("ours", ours)):
+        pvae_pyro.nn.speech.RaggedLSTM = lstm
+        svi = build({**config, "max_frames": longest})
+        runs[name] = partial(svi.update, batch)
+    pvae_pyro.nn.speech.RaggedLSTM = ours
+    with pyro.validation_enabled(False):
+        middle = interleaved(runs, repeats)
+    print(f"whole training step, batch {BATCH}, {cells} cells")
+    for name, value in middle.items():
+        print(f"{name:22}{value:9.3f}{middle['packed nn.LSTM'] / value:29.2f}")
+    print()
+
+
+def compare_lstm(hidden: int, lengths: Tensor, repeats: int) -> None:
     frames = int(lengths.sum())
     x, z = torch.randn(BATCH, int(lengths.max()), FEATURES), torch.randn(BATCH, LATENT)
     ours = RaggedLSTM(FEATURES, hidden)
@@ -90,13 +150,7 @@ def compare(hidden: int, lengths: Tensor, repeats: int) -> None:
     work["ours, unroll"] = recurrent + 2 * 2 * 4 * hidden * LATENT * BATCH
     work["large matrix product"] = 2 * 3072**3
 
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            elapsed = seconds(run)
-            if repeat > 0:  # the first one warms up
-                times[name].append(elapsed)
-    middle = {name: median(values) for name, values in times.items()}
+    middle = interleaved(runs, repeats)
     rate = {name: work[name] / middle[name] / 1e9 for name in runs}
 
     print(f"batch {BATCH}, {hidden} cells, {frames} frames, longest {x.shape[1]}")
@@ -112,17 +166,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--fsdd", type=Path, default=Path("/work/shared/data/fsdd"))
-    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 256])
+    parser.add_argument("--cells", type=int, nargs="+", default=[512, 256])
     parser.add_argument("--reuse-memory", action="store_true")
     options = parser.parse_args()
     if options.reuse_memory:
         keep_freed_memory()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    lengths = draw_lengths(options.fsdd)
-    for hidden in options.hidden:
-        compare(hidden, lengths, options.repeats)
+    lengths = draw_lengths(data_root() / "fsdd")
+    for cells in options.cells:
+        compare_lstm(cells, lengths, options.repeats)
+        compare_steps(cells, lengths, options.repeats)
 
 
 if __name__ == "__main__":
