@@ -121,7 +121,7 @@ def test_levels_and_durations_stay_within_limits(language):
         samples, rate = recording.read()
         assert samples.dtype == np.float32
         assert samples.ndim == 1
-        assert rate == 22050
+        assert 20000 <= rate <= 24000
         peak = np.abs(samples).max()
         assert min(abs(samples[0]), abs(samples[-1])) > 0.0009 * peak, "silence left at an end"
         peaks.append(20 * np.log10(peak))
