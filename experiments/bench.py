@@ -115,6 +115,7 @@ def compare_steps(cells: int, lengths: Tensor, repeats: int) -> None:
     with pyro.validation_enabled(False):
         middle = interleaved(runs, repeats)
     print(f"whole training step, batch {BATCH}, {cells} cells")
+    print(f"{'':22}{'seconds':>9}{'faster than packed':>29}")
     for name, value in middle.items():
         print(f"{name:22}{value:9.3f}{middle['packed nn.LSTM'] / value:29.2f}")
     print()
