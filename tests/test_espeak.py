@@ -93,7 +93,7 @@ def test_another_seed_tests_on_other_voices():
 def test_digits_and_voices_are_balanced(language):
     corpus = espeak_corpus(language)
     digits = [str(digit) for digit in range(10)]
-    for split, per_digit in (("train", 300), ("test", 100)):
+    for split, per_digit in (("train", 600), ("test", 100)):
         recordings = [r for r in corpus.recordings if r.split == split]
         assert Counter(r.label for r in recordings) == dict.fromkeys(digits, per_digit)
         for digit in digits:

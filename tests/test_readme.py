@@ -44,7 +44,7 @@ def test_options_and_presets_in_the_text_exist():
     for dataset in DATASETS:
         assert f"| `{dataset}` |" in README
     for name, preset in PRESETS.items():
-        assert f"| `{name}` | {preset['num_cells']} | {preset['epochs']} |" in README
+        assert f"| `{name}` | {preset['num_cells']} | {preset['epochs']} " in README
 
 
 def test_both_commands_are_in_the_makefile_and_the_gate():

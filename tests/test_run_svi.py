@@ -152,3 +152,6 @@ def test_presets():
     assert config("--device", "cpu")["preset"] == "quick"
     assert config("--device", "cuda")["preset"] == "paper"
     assert config("--preset", "paper", "--epochs", "7")["epochs"] == 7
+    assert config("--preset", "quick", "--dataset", "fsdd")["epochs"] == 75
+    assert config("--preset", "quick", "--dataset", "tidigit")["epochs"] == 40
+    assert config("--preset", "paper", "--dataset", "tidigit")["epochs"] == 400

@@ -89,7 +89,7 @@ class _Utterance:
 
 
 def espeak_corpus(
-    language: str, *, seed: int = 0, train_per_digit: int = 300, test_per_digit: int = 100
+    language: str, *, seed: int = 0, train_per_digit: int = 600, test_per_digit: int = 100
 ) -> SpeechCorpus:
     """Ten digits spoken by eSpeak NG (espeak-ng, through the package ``espeakng-loader``).
 
