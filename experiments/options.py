@@ -19,6 +19,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 QUICK_EPOCHS = {"tidigit": 40, "secuvoice": 40}
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume")
+# What may change when a run is taken up again: how long, and where.
+MAY_CHANGE = ("epochs", "device")
+
+
+class DeviceError(Exception):
+    """The device that was asked for cannot be used; the message says why."""
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -62,7 +68,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
-    run("--seed", type=int, default=0, metavar="N", help="of weights, pairs and noise")
+    run(
+        "--seed",
+        type=_number(int, least=0, most=2**32 - 1),
+        default=0,
+        metavar="N",
+        help="of weights, pairs and noise",
+    )
     run("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
     run("--out", type=Path, metavar="DIR", help="run folder; else runs/<dataset>-<preset>-<time>")
     run(
@@ -70,8 +82,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         metavar="DIR",
-        help="go on with the run in DIR (or --out), in its own configuration; only --epochs may "
-        "be changed",
+        help="go on with the run in DIR (or --out), in its own configuration; only --epochs and "
+        "--device may be changed",
     )
 
     model = parser.add_argument_group("model and objective").add_argument
@@ -110,8 +122,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole configuration, with every default filled in: what config.json holds."""
     config = {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
-    if config["device"] == "auto":
-        config["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
     preset = dict(PRESETS[config["preset"]])
@@ -123,15 +134,31 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
+def resolve_device(device: str) -> str:
+    """``auto`` is CUDA where there is one. Raises DeviceError if it cannot be used."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"cannot use --device {device}: {reason}") from error
+    return device
+
+
 def contradictions(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, config: dict[str, Any]
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: dict[str, Any]
 ) -> list[str]:
-    """Options given on the command line that differ from a run's configuration."""
+    """Options given in `argv`, at whatever value, that differ from a run's configuration."""
+    not_given = object()
+    names = vars(parser.parse_args([]))
+    parser.set_defaults(**dict.fromkeys(names, not_given))
+    given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not not_given}
+    parser.set_defaults(**names)
     return [
         f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
-        for name, value in vars(arguments).items()
-        if name not in (*NOT_CONFIGURATION, "epochs")
-        and value not in (parser.get_default(name), config.get(name))
+        for name, value in given.items()
+        if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
     ]
 
 
@@ -140,7 +167,7 @@ def _told(preset: dict[str, Any]) -> str:
 
 
 def _number(
-    kind: type, least: float | None = None, above: float | None = None
+    kind: type, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         value = kind(text)
@@ -148,6 +175,8 @@ def _number(
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         if above is not None and not value > above:
             raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
+        if most is not None and not value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
         return value
 
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number

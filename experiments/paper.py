@@ -20,15 +20,15 @@ TABLE_1 = {
 def table(results: dict[str, Any]) -> str:
     """A run's results.json as text: the scores, what shows whether a latent is in use at all,
     and, apart from them, the paper's purity on the corpus of that name."""
-    paper = TABLE_1.get(results["dataset"])
+    paper = TABLE_1.get(results["dataset"], {})
     name = results["dataset"].upper()
     lines = [
         "",
         f"This run: {'STAND-IN: ' if results['stand_in'] else ''}{results['corpus']}",
         "Test partition, unimodal inference, k-means; purity in %.",
         "",
-        f"{'':19}{'this run':>9}{'':27}{f'  | paper, {name}' if paper else ''}",
-        f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'units':>6}{'KL':>7}"
+        f"{'':19}{'this run':>9}{'':28}{f'  | paper, {name}' if paper else ''}",
+        f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'active':>7}{'KL':>7}"
         f"{'  | purity' if paper else ''}",
     ]
     for latent in LATENTS:
@@ -38,13 +38,18 @@ def table(results: dict[str, Any]) -> str:
             lines.append(
                 f"{latent:9}{modality:10}{100 * purity:9.2f}"
                 f"{results['nmi'][latent][modality]:7.3f}{results['ari'][latent][modality]:7.3f}"
-                f"{units:6d}{results['test_terms'][f'kl/{site}']:7.1f}"
-                + (f"  | {paper[latent][modality]:.2f}" if paper else "")
+                f"{units:7d}{results['test_terms'][f'kl/{site}']:7.1f}"
+                + (
+                    f"  | {paper[latent][modality]:.2f}"
+                    if modality in paper.get(latent, {})
+                    else ""
+                )
                 + ("  (not in use: its purity means nothing)" if units == 0 else "")
             )
     lines += [
         "",
-        "units: dimensions whose posterior mean varies. KL: multimodal guide to prior, nats.",
+        "active: dimensions whose posterior mean varies. KL to the prior, nats: of the guide of",
+        "all modalities, so one number for z_sem.",
         f"{results['steps']} steps in {results['seconds_training']:.0f} s, seed {results['seed']}.",
     ]
     if results["stand_in"]:

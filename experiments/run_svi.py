@@ -11,6 +11,7 @@ and results.json. Ctrl-C saves and exits with code 130; errors exit with 1, wron
 
 import argparse
 import logging
+import os
 import sys
 import time
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from experiments.options import contradictions, make_parser, resolve
+from experiments.options import DeviceError, contradictions, make_parser, resolve, resolve_device
 from experiments.paper import table
 from experiments.runs import CONFIG, RunError, build, read_config
 from pvae_pyro.checkpoint import CheckpointError
@@ -29,18 +30,28 @@ from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import CHECKPOINT, fit
+from pvae_pyro.train import CHECKPOINT, METRICS, fit
 
 log = logging.getLogger("pvae_pyro")
 
+LOG = "run.log"
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
 def run(
     config: dict[str, Any], data: PairedData, folder: Path, resume: bool
 ) -> dict[str, Any] | None:
-    """Train and score; returns what results.json then holds, or None when interrupted."""
+    """Train and score; returns what results.json then holds, or None when interrupted.
+
+    Raises RunError when the data and the model are not of the same modalities.
+    """
     svi = build(config)
+    if (modelled := set(svi.guide.unimodal)) != set(data.train):
+        raise RunError(
+            f"the model has the modalities {sorted(modelled)}, the data {sorted(data.train)}: "
+            "see models/modalities.py and pvae_pyro/data/corpora/digits.py"
+        )
+    write_json(folder / CONFIG, config)
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -98,7 +109,7 @@ def longest(data: PairedData) -> int:
 
 
 def open_folder(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, argv: list[str] | None
 ) -> tuple[Path, dict[str, Any], bool]:
     """The run folder, its configuration, and whether there is a checkpoint to go on from."""
     if arguments.resume is None:
@@ -108,12 +119,22 @@ def open_folder(
         if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
         folder.mkdir(parents=True, exist_ok=True)
+        if others := {path.name for path in folder.iterdir()} - {LOG}:
+            raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
         config = read_config(folder)
-        if different := contradictions(parser, arguments, config):
+        if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
+        metrics = folder / METRICS
+        done = len(metrics.read_text("utf-8").splitlines()) if metrics.exists() else 0
         config["epochs"] = arguments.epochs or config["epochs"]
+        if config["epochs"] < done:
+            raise RunError(
+                f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
+            )
+        if arguments.device != "auto":
+            config["device"] = resolve_device(arguments.device)
     return folder, config, (folder / CHECKPOINT).exists()
 
 
@@ -121,16 +142,19 @@ def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
     log.handlers.clear()
     log.addHandler(logging.StreamHandler(sys.stdout))
-    log.addHandler(logging.FileHandler(folder / "run.log", encoding="utf-8"))
+    log.addHandler(logging.FileHandler(folder / LOG, encoding="utf-8"))
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
     arguments = parser.parse_args(argv)
-    if arguments.resume is True and arguments.out is None:
-        parser.error("--resume needs a folder, or --out")
+    if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
+        parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
+    root = arguments.data or data_root()
+    if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
+        parser.error(f"--data or $PVAE_DATA: {root} is no folder")
     try:
-        folder, config, resume = open_folder(parser, arguments)
+        folder, config, resume = open_folder(parser, arguments, argv)
         start_log(folder)
         log.info(
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
@@ -138,14 +162,20 @@ def main(argv: list[str] | None = None) -> int:
         )
         data = load_digits(
             config["dataset"],
-            arguments.data or data_root(),
+            root,
             require_corpus=config["require_corpus"],
             limit=config["limit"],
         )
         config.setdefault("max_frames", longest(data))
-        write_json(folder / CONFIG, config)
         results = run(config, data, folder, resume)
-    except (RunError, CorpusError, CheckpointError, FloatingPointError) as error:
+    except (
+        RunError,
+        CorpusError,
+        CheckpointError,
+        FloatingPointError,
+        DeviceError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # outside training, or a second one inside it

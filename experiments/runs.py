@@ -64,4 +64,6 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is no run that can be read: {error}") from error
+    if not isinstance(config, dict) or "num_cells" not in config:
+        raise RunError(f"{folder} is no run that can be read: {CONFIG} is not a configuration")
     return config

@@ -53,6 +53,8 @@ class PVAE(nn.Module):
         pyro.module("model", self)
         batch = batch or {}
         size = num_examples or batch_size(batch)
+        for unknown in {*(names or ()), *(observed or ())} - self.likelihoods.keys():
+            raise ValueError(f"no modality {unknown!r}: there are {list(self.likelihoods)}")
         names = [name for name in self.likelihoods if names is None or name in names]
         observed = batch.keys() if observed is None else observed
         z_style = {}

@@ -151,3 +151,10 @@ def test_objective_on_cuda_equals_cpu():
     batch = {name: o.to("cuda") for name, o in batch.items()}
     on_cuda = elbo.terms(model.cuda(), guide.cuda(), batch)["coherence"]
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=1e-3, atol=1e-4)
+
+
+def test_unknown_modalities_are_refused():
+    model, _ = tiny_pair()
+    for keyword in ("names", "observed"):
+        with pytest.raises(ValueError, match="no modality 'imag'"):
+            model(tiny_batch(), **{keyword: ["imag"]})

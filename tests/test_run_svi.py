@@ -11,6 +11,7 @@ import pytest
 
 from experiments import run_svi
 from experiments.options import make_parser, resolve
+from experiments.paper import table
 from tests.conftest import REPOSITORY
 
 pytest.importorskip("espeakng_loader")
@@ -64,7 +65,7 @@ def test_results_say_what_they_are(finished):
     assert results["config"] == json.loads((folder / "config.json").read_text())
     assert results["config"]["preset"] in ("quick", "paper")
     for text in (done.stdout, (folder / "run.log").read_text()):
-        assert "STAND-IN: TIDIGIT is licensed and not here" in text
+        assert "STAND-IN: TIDIGIT is licensed" in text
         assert "figures are not comparable" in text
     assert "z_style" in done.stdout
     assert "99.77" in done.stdout
@@ -120,6 +121,12 @@ def test_resume_refuses_other_options_and_missing_runs(finished, cache, tmp_path
     done = command(["--resume", folder, "--beta", "7"], cache)
     assert done.returncode == 1
     assert "--beta 7.0 (the run: 100.0)" in done.stderr
+    beta_zero = command([*TINY, "--epochs", 1, "--beta", 0, "--out", tmp_path / "zero"], cache)
+    assert beta_zero.returncode == 0, beta_zero.stderr
+    done = command(["--resume", tmp_path / "zero", "--beta", 100], cache)
+    assert "--beta 100.0 (the run: 0.0)" in done.stderr
+    done = command(["--resume", folder, "--epochs", 1], cache)
+    assert "has 2 epochs already" in done.stderr
     done = command(["--resume", tmp_path / "nothing"], cache)
     assert done.returncode == 1
     assert "nothing is no run that can be read" in done.stderr
@@ -142,7 +149,9 @@ def test_wrong_usage_is_refused(arguments, capsys):
     assert "error:" in capsys.readouterr().err
 
 
-def test_presets():
+def test_presets(monkeypatch):
+    monkeypatch.setattr("experiments.options.resolve_device", lambda device: device)
+
     def config(*arguments):
         return resolve(make_parser("").parse_args(arguments))
 
@@ -155,3 +164,28 @@ def test_presets():
     assert config("--preset", "quick", "--dataset", "fsdd")["epochs"] == 75
     assert config("--preset", "quick", "--dataset", "tidigit")["epochs"] == 40
     assert config("--preset", "paper", "--dataset", "tidigit")["epochs"] == 400
+
+
+def test_mistakes_of_place_are_told_in_a_line(cache, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for arguments, message in (
+        (["--out", tmp_path / "file"], "file"),
+        (["--out", tmp_path], "is not empty: it holds file"),
+        (["--out", tmp_path / "r", "--device", "nonsense"], "cannot use --device nonsense"),
+        (["--data", tmp_path / "nothing"], "is no folder"),
+        (["--seed", "-1"], "is less than 0"),
+    ):
+        done = command([*TINY, *arguments], cache)
+        assert done.returncode in (1, 2)
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_table_of_a_modality_the_paper_does_not_have(finished):
+    results = json.loads((finished[0] / "results.json").read_text())
+    for score in ("purity", "nmi", "ari", "active_units"):
+        for latent in results[score].values():
+            latent["touch"] = latent.pop("image")
+    results["test_terms"]["kl/z_style_touch"] = 1.0
+    assert "touch" in table(results)

@@ -91,7 +91,8 @@ def _speech_corpus(dataset: str, root: Path, require_corpus: bool) -> SpeechCorp
         )
     corpus = espeak_corpus(language)
     log.warning(
-        "\n%s\n!!  STAND-IN: %s is licensed and not here.\n!!  Training on %s instead.\n"
+        "\n%s\n!!  STAND-IN: %s is licensed, and this version has no reader for it.\n"
+        "!!  Training on %s instead.\n"
         "!!  No figure of this run is a figure for %s.\n!!  %s.\n%s",
         *("!" * 88, dataset.upper(), corpus.name, dataset.upper(), where, "!" * 88),
     )
