@@ -76,7 +76,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="of weights, pairs and noise",
     )
     run("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
-    run("--out", type=Path, metavar="DIR", help="run folder; else runs/<dataset>-<preset>-<time>")
+    run(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run folder; else runs/<dataset>-<preset>-seed<n>-<time>",
+    )
     run(
         "--resume",
         nargs="?",

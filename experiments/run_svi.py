@@ -58,7 +58,8 @@ def run(
         seed=config["seed"],
         device=config["device"],
     )
-    train, test = loader(data.train), loader(data.test, shuffle=False)
+    # Shuffled too: a corpus in order of its classes would draw negatives of one class.
+    train, test = loader(data.train), loader(data.test)
     num_parameters = sum(p.numel() for p in svi.parameters())
     log.info(
         f"{data.corpus}\n{train.num_examples} training and {test.num_examples} test pairs, "
@@ -101,6 +102,17 @@ def run(
     return results
 
 
+def check_data(config: dict[str, Any], data: PairedData, folder: Path) -> None:
+    """Note in the configuration what a run was begun on; refuse to go on with anything else."""
+    found = {"corpus": data.corpus, "stand_in": data.stand_in, "data_digest": data.digest()}
+    for name, value in found.items():
+        if config.setdefault(name, value) != value:
+            raise RunError(
+                f"{folder} was begun on other data: {name} {config[name]}, now {value}; "
+                "is $PVAE_DATA (or --data) what it was?"
+            )
+
+
 def longest(data: PairedData) -> int:
     """Frames of the longest training example: nothing longer is ever generated."""
     lengths = data.train["speech"].lengths
@@ -115,10 +127,12 @@ def open_folder(
     if arguments.resume is None:
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        folder = arguments.out or Path("runs", f"{config['dataset']}-{config['preset']}-{stamp}")
+        name = f"{config['dataset']}-{config['preset']}-seed{config['seed']}-{stamp}"
+        folder = arguments.out or Path("runs", name)
         if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
-        folder.mkdir(parents=True, exist_ok=True)
+        # A name of our own making is nobody else's: of two started at once, one is told.
+        folder.mkdir(parents=True, exist_ok=arguments.out is not None)
         if others := {path.name for path in folder.iterdir()} - {LOG}:
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
@@ -133,8 +147,8 @@ def open_folder(
             raise RunError(
                 f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
             )
-        if arguments.device != "auto":
-            config["device"] = resolve_device(arguments.device)
+        given = arguments.device != "auto"
+        config["device"] = resolve_device(arguments.device if given else config["device"])
     return folder, config, (folder / CHECKPOINT).exists()
 
 
@@ -166,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
             require_corpus=config["require_corpus"],
             limit=config["limit"],
         )
+        check_data(config, data, folder)
         config.setdefault("max_frames", longest(data))
         results = run(config, data, folder, resume)
     except (

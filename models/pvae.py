@@ -55,6 +55,8 @@ class PVAE(nn.Module):
         size = num_examples or batch_size(batch)
         for unknown in {*(names or ()), *(observed or ())} - self.likelihoods.keys():
             raise ValueError(f"no modality {unknown!r}: there are {list(self.likelihoods)}")
+        if missing := set(observed or ()) - (batch or {}).keys():
+            raise ValueError(f"to be observed, but not in the batch: {sorted(missing)}")
         names = [name for name in self.likelihoods if names is None or name in names]
         observed = batch.keys() if observed is None else observed
         z_style = {}

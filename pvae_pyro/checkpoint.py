@@ -44,7 +44,7 @@ def save_checkpoint(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         content = save(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
             metadata={"pvae_pyro": json.dumps(header)},
         )
         with open(temporary, "wb") as file:

@@ -59,7 +59,9 @@ class RaggedNormal(TorchDistribution):
         return torch.where(self.frames_in_use, self.loc, 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        residual = torch.where(self.frames_in_use, (value - self.loc) / self.scale, 0.0)
+        # Padding is replaced before it meets anything that learns: 0 x NaN is NaN in a gradient.
+        used = self.frames_in_use
+        residual = torch.where(used, torch.where(used, value, 0.0) - self.loc, 0.0) / self.scale
         log_normaliser = (self.scale.log() + 0.5 * math.log(2 * math.pi)).expand(
             self.event_shape[1]
         )

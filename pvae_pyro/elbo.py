@@ -84,11 +84,12 @@ class PartitionedELBO(TraceMeanField_ELBO):
     ) -> Iterator[tuple[Any, Any]]:
         """As the parent's, with the traces of the unimodal guides left on the guide's trace.
 
-        Only their distributions are used, so one run serves all particles.
+        Made anew for each: stock `pyro.infer.SVI` runs backward once a particle, which frees
+        the graph. Vectorised particles are one trace.
         """
-        unimodal: dict[str, Any] = {}
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
-            if (self.alpha or self.beta) and not unimodal:
+            unimodal: dict[str, Any] = {}
+            if self.alpha or self.beta:
                 unimodal = {
                     name: prune_subsample_sites(
                         poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
@@ -167,7 +168,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
 def _kl(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
     """KL(q ‖ p) of two sites, per example; where torch knows no formula, by q's sample.
 
-    Both are scaled and masked as q's site is, as `TraceMeanField_ELBO` has it.
+    Scaled and masked as q's site is, as `TraceMeanField_ELBO` has it for analytic divergences.
     """
     try:
         divergence = kl_divergence(q["fn"], p["fn"])

@@ -44,8 +44,9 @@ class SVI:
         self.optim = optim(self.parameters())
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Those of the model, then those of the guide."""
-        return chain(self.model.parameters(), self.guide.parameters())
+        """Those of the model, then those of the guide; shared ones once."""
+        both = chain(self.model.parameters(), self.guide.parameters())
+        return iter(dict.fromkeys(both))
 
     def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""

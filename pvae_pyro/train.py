@@ -1,6 +1,7 @@
 """The training loop."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -78,7 +79,7 @@ def fit(
     sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
     first_step = True
     with (
-        SummaryWriter(str(folder), purge_step=progress.step) as writer,
+        SummaryWriter(str(folder), purge_step=progress.step + 1 if resume else None) as writer,
         tqdm(
             total=total,
             initial=progress.step,
@@ -132,6 +133,9 @@ def _save(
 ) -> None:
     progress.sums = {name: value.item() for name, value in sums.items()}
     _check_finite(progress.sums)
+    # The terms are those before the last step; its gradient may have spoilt the weights since.
+    if not torch.stack([p.isfinite().all() for p in svi.parameters()]).all():
+        raise FloatingPointError("weights are no longer finite; a smaller learning rate may help")
     save_checkpoint(path, svi, asdict(progress), extra)
 
 
@@ -158,9 +162,13 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
 
 def _keep_metrics_before(path: Path, epoch: int) -> None:
     """Drop records after the checkpoint: the run makes them again."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[:epoch]), encoding="utf-8")
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if len(lines) > epoch:
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text("".join(lines[:epoch]), encoding="utf-8")
+        os.replace(temporary, path)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pvae_pyro.data.corpus import CorpusError
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PVAE_OFFLINE", "1")
 
 
 @pytest.mark.usefixtures("cache")

@@ -28,10 +28,12 @@ def test_log_prob_by_hand():
 
 def test_padding_has_no_influence_even_if_nan():
     loc = torch.randn(3, 5, 2, requires_grad=True)
+    scale = torch.tensor(1.5, requires_grad=True)
     value = torch.randn(3, 5, 2)
     value[0, 3:] = math.nan
-    log_prob = RaggedNormal(loc, 1.0, LENGTHS).log_prob(value)
+    log_prob = RaggedNormal(loc, scale, LENGTHS).log_prob(value)
     log_prob.sum().backward()
+    assert scale.grad.isfinite()
     assert log_prob.isfinite().all()
     assert loc.grad.isfinite().all()
     assert (loc.grad[0, 3:] == 0).all()

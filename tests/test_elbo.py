@@ -193,10 +193,13 @@ def test_without_weights_it_is_the_stock_elbo(monkeypatch, prior, particles):
         torch.testing.assert_close(grads[0][name], grads[1][name])
 
 
-def test_module_stock_svi_and_terms_agree():
+@pytest.mark.parametrize(
+    "particles", [{}, {"num_particles": 2}, {"num_particles": 2, "vectorize_particles": True}]
+)
+def test_module_stock_svi_and_terms_agree(particles):
     model, guide = make_pair()
     batch = make_batch()
-    elbo = PartitionedELBO(alpha=0.7, beta=3.0)
+    elbo = PartitionedELBO(alpha=0.7, beta=3.0, max_plate_nesting=1, **particles)
 
     class KeepGradients(pyro.optim.PyroOptim):
         """An optimiser that looks and does not touch."""

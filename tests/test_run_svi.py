@@ -25,6 +25,7 @@ def cache(tmp_path_factory):
     return {
         "PVAE_DATA": str(tmp_path_factory.mktemp("nothing")),
         "PVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "PVAE_OFFLINE": "1",
     }
 
 

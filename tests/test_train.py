@@ -179,3 +179,56 @@ def test_damaged_or_foreign_checkpoints_are_named(tmp_path):
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):
         load_checkpoint(path, svi)
+
+
+def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
+    """Finite terms, then a step that is not: the checkpoint stays the last good one."""
+    run(tmp_path, num_epochs=1)
+    good = (tmp_path / CHECKPOINT).read_bytes()
+    svi = tiny_svi()
+    update = svi.update
+
+    def spoil(batch):
+        means = update(batch)
+        with torch.no_grad():
+            next(svi.model.parameters()).fill_(float("nan"))
+        return means
+
+    monkeypatch.setattr(svi, "update", spoil)
+    loader = tiny_loader(batch_size=23)
+    with pytest.raises(FloatingPointError, match="weights"):
+        fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False)
+    assert (tmp_path / CHECKPOINT).read_bytes() == good
+
+
+def test_checkpoints_are_written_on_the_way(tmp_path):
+    class Broken(Exception):
+        pass
+
+    class Breaks(Interrupted):
+        def epoch(self, epoch, start=0):
+            for number, batch in enumerate(self.loader.epoch(epoch, start)):
+                if number == 3:
+                    raise Broken
+                yield batch
+
+    with pytest.raises(Broken):
+        run(tmp_path, loader=Breaks(tiny_loader(), 0), checkpoint_seconds=0.0)
+    assert load_checkpoint(tmp_path / CHECKPOINT, tiny_svi())["step"] == 3
+
+
+def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, num_epochs=2)
+    run(tmp_path, num_epochs=3, resume=True)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("objective")] == [5, 10, 15]
+
+
+def test_shared_networks_can_be_saved(tmp_path):
+    svi = tiny_svi()
+    svi.guide.unimodal["image"].encoder = svi.guide.multimodal.encoders["image"]
+    assert len(list(svi.parameters())) == len({id(p) for p in svi.parameters()})
+    fit(svi, tiny_loader(), num_epochs=1, folder=tmp_path, show_progress=False)
+    load_weights(tmp_path / CHECKPOINT, svi.model, svi.guide)

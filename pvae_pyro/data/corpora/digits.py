@@ -1,5 +1,6 @@
 """Spoken and written digits by name: the corpora that `--dataset` knows."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,6 +43,18 @@ class PairedData:
     num_classes: int
     train: dict[str, Examples]
     test: dict[str, Examples]
+
+    def digest(self) -> str:
+        """SHA-256 of all values, labels and normalisations."""
+        sha = hashlib.sha256()
+        for partition in (self.train, self.test):
+            for name, examples in partition.items():
+                sha.update(name.encode())
+                normalisation = (examples.normalisation.loc, examples.normalisation.scale)
+                for array in (examples.values, examples.labels, examples.offsets, *normalisation):
+                    if array is not None:
+                        sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()
 
 
 def load_digits(
@@ -121,7 +134,8 @@ def _speech_examples(
     frames = partitions["train"].values
     normalisation = Normalisation(
         frames.mean(0, dtype=np.float64).astype(np.float32),
-        frames.std(0, dtype=np.float64).astype(np.float32),
+        # A filter that never changes stays zero.
+        np.maximum(frames.std(0, dtype=np.float64), 1e-6).astype(np.float32),
     )
     return {split: replace(p, normalisation=normalisation) for split, p in partitions.items()}
 

@@ -1,0 +1,109 @@
+"""That options reach what they name, and that each partition is used for its own end."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import run_svi
+from experiments.options import make_parser, resolve
+from experiments.runs import RunError, build
+from pvae_pyro.data.corpora.digits import PairedData
+from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.train import Progress
+
+
+def config(*arguments):
+    parsed = make_parser("").parse_args(["--device", "cpu", "--num-cells", "4", *arguments])
+    return {**resolve(parsed), "max_frames": 20}
+
+
+def examples(size, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 9, size)
+    labels = np.arange(size) % 2
+    unit = Normalisation(np.array(0, np.float32), np.array(1, np.float32))
+    frames = rng.normal(size=(lengths.sum(), 80)).astype(np.float32)
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    return {
+        "speech": Examples(frames, labels, unit, offsets),
+        "image": Examples(rng.random((size, 1, 28, 28), np.float32), labels, unit),
+    }
+
+
+@pytest.fixture
+def data():
+    return PairedData("made up", True, 2, examples(26, 0), examples(12, 1))
+
+
+def test_options_reach_the_objective_and_the_optimiser():
+    svi = build(
+        config("--alpha", "2", "--beta", "3", "--margin", "0.4", "--length-scale", "5")
+        | {"learning_rate": 0.02}
+    )
+    assert (svi.loss.alpha, svi.loss.beta, svi.loss.margin, svi.loss.length_scale) == (2, 3, 0.4, 5)
+    assert svi.optim.defaults["lr"] == 0.02
+    assert svi.optim.defaults["betas"] == (0.95, 0.999)
+
+
+def test_options_reach_the_networks(data):
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+
+    def terms(*arguments):
+        return build(config(*arguments)).terms(batch)
+
+    plain, scaled = terms(), terms("--image-scale", "0.5", "--speech-scale", "2")
+    for name in ("image", "speech"):
+        assert not torch.allclose(plain[f"log_prob/{name}"], scaled[f"log_prob/{name}"], rtol=0.05)
+    assert "log_prob/speech_log_frames" not in terms("--duration-scale", "0")
+    svi = build(config("--semantic-dim", "7", "--style-dim", "3"))
+    assert svi.guide.multimodal.z_sem.loc.out_features == 7
+    assert svi.guide.unimodal["image"].z_style.loc.out_features == 3
+
+
+def test_observed_duration_is_its_logarithm(data):
+    svi = build(config())
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+    with torch.no_grad():
+        for parameter in svi.model.likelihoods["speech"].duration.parameters():
+            parameter.zero_()
+    expected = torch.distributions.Normal(0.0, 0.1).log_prob(batch["speech"].lengths.log())
+    torch.testing.assert_close(svi.terms(batch)["log_prob/speech_log_frames"], expected)
+
+
+def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
+    used = {}
+
+    def fit(svi, loader, **kwargs):
+        used["fit"] = loader.examples
+        return Progress()
+
+    def latents(unimodal, test, num_clusters, device):
+        used["latents"] = test
+        return {}
+
+    def terms(svi, loader):
+        used["terms"] = loader.examples
+        assert loader.shuffle
+        return {}
+
+    monkeypatch.setattr(run_svi, "fit", fit)
+    monkeypatch.setattr(run_svi, "evaluate_latents", latents)
+    monkeypatch.setattr(run_svi, "evaluate_terms", terms)
+    run_svi.run(config(), data, tmp_path, resume=False)
+    assert used == {"fit": data.train, "latents": data.test, "terms": data.test}
+
+
+def test_going_on_with_other_data_is_refused(data, tmp_path):
+    begun = {}
+    run_svi.check_data(begun, data, tmp_path)
+    assert begun["stand_in"] is True
+    run_svi.check_data(begun, data, tmp_path)
+    other = PairedData("made up", True, 2, examples(26, 5), data.test)
+    with pytest.raises(RunError, match="begun on other data"):
+        run_svi.check_data(begun, other, tmp_path)
+
+
+def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
+    del data.train["image"]
+    with pytest.raises(RunError, match="modalities"):
+        run_svi.run(config(), data, tmp_path, resume=False)
