@@ -28,6 +28,10 @@ def test_prediction_snippet(finished):  # noqa: F811
     assert pairs["speech_log_frames"].shape == (1, 16)
     assert spoken["speech_loc"].shape == (5, 3, longest, 80)
     assert longest > 10
+    # Log energies lie between the floor, log 1e-8, and loud speech; normalised ones around zero.
+    assert names["log_mel"].shape == (5, 3, longest, 80)
+    assert -19 < names["log_mel"].mean() < -3
+    assert abs(spoken["speech_loc"].mean()) < 2
 
 
 @pytest.mark.parametrize("line", re.findall(r"^python experiments/run_svi.py (.*)$", README, re.M))

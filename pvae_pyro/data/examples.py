@@ -19,9 +19,6 @@ class Normalisation:
     def apply(self, values: np.ndarray) -> np.ndarray:
         return ((values - self.loc) / self.scale).astype(np.float32, copy=False)
 
-    def invert(self, values: np.ndarray) -> np.ndarray:
-        return values * self.scale + self.loc
-
 
 @dataclass(frozen=True)
 class Examples:
