@@ -29,27 +29,49 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Something of a corpus that cannot be used, and is left out.
+
+    name: what it is called: a file, a line of a list, a part of a file.
+    kind: a few words to count it by (``"truncated"``); the same for every one of its sort.
+    reason: the whole sentence, which names the file.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SpeechCorpus:
     """Recordings and what a result file must say of them.
 
     stand_in: the corpus is not the one that was asked for; every result says so.
     sample_rate: features are computed at this rate; other rates are resampled to it.
+    problems: what was found on listing the files and is not among the recordings.
+    notes: what a user should know of the corpus as it was found, a sentence each.
     """
 
     name: str
     stand_in: bool
     sample_rate: int
     recordings: tuple[Recording, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageCorpus:
-    """Images ``[N, rows, columns]`` (uint8) and their labels, by split."""
+    """Images ``[N, rows, columns]`` (uint8) and their labels (strings ``[N]``), by split.
+
+    problems: what was found on reading the files and is not among the images.
+    """
 
     name: str
     stand_in: bool
     images: dict[Split, np.ndarray]
     labels: dict[Split, np.ndarray]
+    problems: tuple[Problem, ...] = ()
 
 
 class CorpusError(Exception):
@@ -57,4 +79,11 @@ class CorpusError(Exception):
 
 
 class AudioError(CorpusError):
-    """A sound file cannot be used; the message names the file and the reason."""
+    """A sound file cannot be used; the message names the file and the reason.
+
+    kind: as of a `Problem`.
+    """
+
+    def __init__(self, message: str, kind: str = "unreadable"):
+        super().__init__(message)
+        self.kind = kind

@@ -1,0 +1,153 @@
+"""From a list of what is said where to a corpus: bad files left out, parts of files read."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split
+
+# Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
+_TOLERANCE = 0.020  # seconds
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is said in a file, or in a part of it.
+
+    path: of the file. name: unique in the corpus, and what messages call it.
+    start, end: in seconds; None is the start or the end of the file.
+    """
+
+    path: Path
+    name: str
+    label: str
+    speaker: str
+    split: Split
+    start: float | None = None
+    end: float | None = None
+
+
+def list_corpus(
+    name: str,
+    sample_rate: int,
+    entries: Sequence[Entry],
+    problems: Iterable[Problem] = (),
+    *,
+    notes: Iterable[str] = (),
+    recorded_at: int | None = None,
+    progress: bool = True,
+) -> SpeechCorpus:
+    """A corpus of the entries, in their order, keyed by the SHA-256 of their files.
+
+    recorded_at: the rate in Hz that every file must have; None is any.
+
+    Left out, and told of in the corpus's problems after those given: entries of a file that
+    cannot be opened, of a file whose bytes are those of one before it, and of a part of a file
+    that is there already. No sound is decoded yet.
+    """
+    found = list(problems)
+    paths = list(dict.fromkeys(entry.path for entry in entries))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        hashed = dict(
+            zip(
+                paths,
+                tqdm(
+                    pool.map(_sha256, paths),
+                    f"files of {name}",
+                    total=len(paths),
+                    leave=False,
+                    # None: no bar in a log file. A few files take no time.
+                    disable=None if progress and len(paths) > 1000 else True,
+                ),
+                strict=True,
+            )
+        )
+    first: dict[str, Path] = {}
+    for path, sha in hashed.items():
+        if isinstance(sha, str):
+            first.setdefault(sha, path)
+    recordings: dict[tuple[Path, float | None, float | None], Recording] = {}
+    for entry in entries:
+        sha = hashed[entry.path]
+        part = (entry.path, entry.start, entry.end)
+        if isinstance(sha, Problem):
+            found.append(Problem(entry.name, sha.kind, sha.reason))
+        elif first[sha] != entry.path:
+            reason = f"{shown(entry.path)}: is the same file as {shown(first[sha])}"
+            found.append(Problem(entry.name, "duplicate", reason))
+        elif part in recordings:
+            reason = f"{shown(entry.path)}: {entry.name} is the same part as {recordings[part].name}"
+            found.append(Problem(entry.name, "duplicate", reason))
+        else:
+            span = "" if entry.start is None and entry.end is None else f" {part[1:]}"
+            recordings[part] = Recording(
+                entry.name,
+                entry.label,
+                entry.speaker,
+                entry.split,
+                f"{sha}{span}",
+                partial(_read, str(entry.path), sha, entry.start, entry.end, recorded_at),
+            )
+    return SpeechCorpus(
+        name, False, sample_rate, tuple(recordings.values()), tuple(found), tuple(notes)
+    )
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and stored, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _sha256(path: Path) -> str | Problem:
+    try:
+        with path.open("rb") as file:
+            sha = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                sha.update(chunk)
+    except OSError as error:
+        kind = {FileNotFoundError: "missing", PermissionError: "no permission"}
+        reason = f"{shown(path)}: cannot be read ({error.strerror})"
+        return Problem(shown(path), kind.get(type(error), "unreadable"), reason)
+    return sha.hexdigest()
+
+
+def _read(
+    path: str, sha: str, start: float | None, end: float | None, recorded_at: int | None
+) -> tuple[np.ndarray, int]:
+    samples, rate = _read_file(path, sha)
+    if recorded_at is not None and rate != recorded_at:
+        raise AudioError(
+            f"{shown(path)}: says it is at {rate} Hz, the corpus is at {recorded_at} Hz",
+            "wrong rate",
+        )
+    if start is None and end is None:
+        return samples, rate
+    first = 0 if start is None else round(start * rate)
+    last = len(samples) if end is None else round(end * rate)
+    if first < 0 or last <= first or last > len(samples) + _TOLERANCE * rate:
+        raise AudioError(
+            f"{shown(path)}: {first / rate:.2f} to {last / rate:.2f} s is not a part of its "
+            f"{len(samples) / rate:.2f} s",
+            "outside the file",
+        )
+    part = samples[first:last]
+    if not part.any():
+        raise AudioError(
+            f"{shown(path)}: is silent from {first / rate:.2f} to {last / rate:.2f} s", "silent"
+        )
+    return part, rate
+
+
+@lru_cache(maxsize=1)
+def _read_file(path: str, _sha: str) -> tuple[np.ndarray, int]:
+    """Kept until the next file: the parts of a file follow each other."""
+    return read_audio(path)
