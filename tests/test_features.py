@@ -13,7 +13,7 @@ import torch
 
 from pvae_pyro.data import features
 from pvae_pyro.data.corpora.fsdd import fsdd_corpus
-from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
 from pvae_pyro.data.features import LogMel, RaggedFeatures, corpus_features
 
 SETTINGS = LogMel(8000, num_mels=20)
@@ -25,7 +25,7 @@ def _noise(seed: int, rate: int = 8000) -> tuple[np.ndarray, int]:
 
 
 def _broken(name: str) -> tuple[np.ndarray, int]:
-    raise AudioError(f"{name}: is silent")
+    raise AudioError(f"{name}: is silent", "silent")
 
 
 def _forbidden() -> tuple[np.ndarray, int]:
@@ -103,11 +103,10 @@ def test_skipped_and_reported(corpus: SpeechCorpus, tmp_path: Path):
     broken = _with(corpus, 1, read=partial(_broken, "one.wav"), fingerprint="broken")
     with pytest.raises(AudioError, match=r"one\.wav: is silent"):
         corpus_features(broken, SETTINGS, tmp_path)
-    assert list(tmp_path.iterdir()) == []
     for _ in range(2):  # computed, then from the cache
         result = corpus_features(broken, SETTINGS, tmp_path, on_error="skip")
         assert result.names == ["r0", "r2", "r3", "r4"]
-        assert result.skipped == [("r1", "one.wav: is silent")]
+        assert result.skipped == [Problem("r1", "silent", "one.wav: is silent")]
         np.testing.assert_array_equal(result[1], SETTINGS(*_noise(2)))
     with pytest.raises(AudioError, match=r"one\.wav: is silent"):
         corpus_features(broken, SETTINGS, tmp_path)
@@ -154,13 +153,37 @@ def test_threads_are_restored(corpus, tmp_path: Path, monkeypatch, capsys, termi
 
 
 def test_processes_give_the_same(corpus: SpeechCorpus, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(features, "_CHUNK", 2)
+    monkeypatch.setattr(features, "_SHARD", 2)
     broken = _with(corpus, 1, read=partial(_broken, "one.wav"))
     serial = corpus_features(broken, SETTINGS, tmp_path / "1", workers=1, on_error="skip")
     pool = corpus_features(broken, SETTINGS, tmp_path / "2", workers=2, on_error="skip")
     assert pool.offsets.tolist() == serial.offsets.tolist()
     assert (pool.names, pool.skipped) == (serial.names, serial.skipped)
     np.testing.assert_allclose(pool.frames, serial.frames, atol=1e-5)
+
+
+def test_taken_up_where_it_stopped(corpus: SpeechCorpus, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(features, "_SHARD", 2)
+    whole = corpus_features(corpus, SETTINGS, tmp_path / "whole")
+    with pytest.raises(AssertionError, match="was read"):
+        corpus_features(_with(corpus, 4, read=_forbidden), SETTINGS, tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped").iterdir())) == 2
+    rest = corpus
+    for index in range(4):  # of the first two shards nothing is read again
+        rest = _with(rest, index, read=_forbidden)
+    _assert_equal(corpus_features(rest, SETTINGS, tmp_path / "stopped"), whole)
+
+
+def test_trouble_that_passes_is_not_kept(corpus: SpeechCorpus, tmp_path: Path):
+    def denied() -> tuple[np.ndarray, int]:
+        raise AudioError("one.wav: permission denied", "no permission")
+
+    denied_one = _with(corpus, 1, read=denied)
+    first = corpus_features(denied_one, SETTINGS, tmp_path, on_error="skip")
+    assert [problem.kind for problem in first.skipped] == ["no permission"]
+    _assert_equal(corpus_features(denied_one, SETTINGS, tmp_path, on_error="skip"), first)
+    again = corpus_features(corpus, SETTINGS, tmp_path, on_error="skip")
+    assert (again.names, again.skipped) == ([r.name for r in corpus.recordings], [])
 
 
 SCRIPT = """

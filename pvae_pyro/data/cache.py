@@ -40,7 +40,7 @@ def digest(*parts: str) -> str:
     """SHA-256 of the parts in order, in hex; ``("ab", "c")`` and ``("a", "bc")`` differ."""
     sha = hashlib.sha256()
     for part in parts:
-        encoded = part.encode()
+        encoded = part.encode("utf-8", "surrogateescape")
         sha.update(f"{len(encoded)}:".encode())
         sha.update(encoded)
     return sha.hexdigest()
@@ -56,7 +56,7 @@ def cached_arrays(
     A damaged file is computed again, and so is one that is not a cache file; where the
     result cannot be stored it is returned all the same. The log tells of all three.
     """
-    path = Path(directory) / f"{key}.safetensors"
+    path = _path(key, directory)
     if path.exists():
         try:
             return _load(path)
@@ -68,6 +68,20 @@ def cached_arrays(
     except OSError as error:
         logger.warning("could not keep %s (%s): it will be computed each time", path, error)
     return arrays, metadata
+
+
+def holds(key: str, directory: str | os.PathLike[str]) -> bool:
+    """Whether there is a file of that key, whole or damaged."""
+    return _path(key, directory).exists()
+
+
+def forget(key: str, directory: str | os.PathLike[str]) -> None:
+    """Delete what is kept under that key."""
+    _path(key, directory).unlink(missing_ok=True)
+
+
+def _path(key: str, directory: str | os.PathLike[str]) -> Path:
+    return Path(directory) / f"{key}.safetensors"
 
 
 def _load(path: Path) -> Arrays:

@@ -1,5 +1,6 @@
 """What a corpus is, before any feature is computed."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -75,15 +76,20 @@ class ImageCorpus:
 
 
 class CorpusError(Exception):
-    """A corpus is missing, incomplete or damaged; the message says which file and what to do."""
-
-
-class AudioError(CorpusError):
-    """A sound file cannot be used; the message names the file and the reason.
+    """A corpus is missing, incomplete or damaged; the message says which file and what to do.
 
     kind: as of a `Problem`.
     """
 
-    def __init__(self, message: str, kind: str = "unreadable"):
+    def __init__(self, message: str, kind: str = "unusable"):
         super().__init__(message)
         self.kind = kind
+
+
+class AudioError(CorpusError):
+    """A sound file cannot be used; the message names the file and the reason."""
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and stored, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

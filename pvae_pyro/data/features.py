@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import joblib
@@ -18,17 +19,20 @@ from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
-from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
 from pvae_pyro.data.log_mel import LogMel
 
 __all__ = ["LogMel", "RaggedFeatures", "corpus_features"]
 
 # Raise it when the same settings give other numbers than before: it is part of the cache's key.
-_VERSION = "log-mel 1"
+_VERSION = "log-mel 2"
 
+# A shard is computed by one process, and kept in the cache as soon as it is done.
+_SHARD = 512
+# Problems of the place rather than of the sound: they are looked at again.
+_MAY_PASS = ("missing", "no permission", "unreadable")
 # Starting a pool takes about 3 s, in which one core computes about 10,000 spoken digits.
 _POOL_FROM = 10_000
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,16 @@ class RaggedFeatures:
     frames: ``[sum of T, F]`` (float32), not normalised.
     offsets: ``[N + 1]`` (int64); recording i is ``frames[offsets[i]:offsets[i + 1]]``.
     names: the N recordings, in the corpus's order.
-    skipped: name of and reason for every recording left out.
+    seconds, rates: of each as it was read, ``[N]`` (float64, and int64 in Hz).
+    skipped: every recording left out, and why.
     """
 
     frames: np.ndarray
     offsets: np.ndarray
     names: list[str]
-    skipped: list[tuple[str, str]]
+    seconds: np.ndarray
+    rates: np.ndarray
+    skipped: list[Problem]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,6 +79,9 @@ def corpus_features(
     progress: show a bar while computing, if stderr is a terminal.
     on_error: what an `AudioError` of a recording does: end the call, or skip the recording.
 
+    What is computed is kept shard by shard: a call that was broken off is taken up where it
+    stopped. Memory is that of the result and a few shards.
+
     Raises `AudioError` (with ``"raise"``), `CorpusError` if no recording is usable, ValueError
     if the settings' sample rate is not the corpus's.
     """
@@ -82,88 +92,133 @@ def corpus_features(
             f"features at {settings.sample_rate} Hz of a corpus at {corpus.sample_rate} Hz: "
             "change one of the two"
         )
-    content = [part for r in corpus.recordings for part in (r.name, r.fingerprint)]
-    key = cache.digest(_VERSION, json.dumps(dataclasses.asdict(settings)), *content)
-    arrays, metadata = cache.cached_arrays(
-        key,
-        lambda: _compute(corpus, settings, workers, progress, on_error),
-        cache.cache_dir() if cache_dir is None else cache_dir,
-    )
-    skipped = [(name, reason) for name, reason in json.loads(metadata["skipped"])]
-    if skipped and on_error == "raise":
-        raise AudioError(skipped[0][1])
-    return RaggedFeatures(
-        arrays["frames"], arrays["offsets"], json.loads(metadata["names"]), skipped
-    )
-
-
-def _compute(
-    corpus: SpeechCorpus, settings: LogMel, workers: int | None, progress: bool, on_error: str
-) -> cache.Arrays:
-    frames: list[np.ndarray] = []
+    directory = cache.cache_dir() if cache_dir is None else Path(cache_dir)
+    recordings = corpus.recordings
+    shards = [
+        _Shard(recordings[i : i + _SHARD], settings, directory)
+        for i in range(0, len(recordings), _SHARD)
+    ]
+    frames = np.empty((0, settings.num_mels), np.float32)
+    lengths: list[int] = []
     names: list[str] = []
-    skipped: list[tuple[str, str]] = []
+    seconds: list[float] = []
+    rates: list[int] = []
+    skipped: list[Problem] = []
+    bar = tqdm(
+        desc=f"features of {corpus.name}",
+        total=len(recordings),
+        disable=None if progress else True,  # None: no bar in a log file
+    )
     # Closed here, not when its garbage is collected: it has torch's threads to restore.
-    with contextlib.closing(_map(corpus.recordings, settings, workers)) as results:
-        bar = tqdm(
-            results,
-            f"features of {corpus.name}",
-            total=len(corpus.recordings),
-            disable=None if progress else True,  # None: no bar in a log file
-        )
-        for recording, result in zip(corpus.recordings, bar, strict=True):
-            if isinstance(result, np.ndarray):
-                frames.append(result)
-                names.append(recording.name)
-            elif on_error == "raise":
-                raise result
-            else:
-                skipped.append((recording.name, str(result)))
-    if not frames:
-        reason = f"; the first: {skipped[0][1]}" if skipped else ""
+    with bar, contextlib.closing(_computed(shards, workers)) as results:
+        for shard, (arrays, metadata) in zip(shards, results, strict=True):
+            skipped += [Problem(*fields) for fields in json.loads(metadata["skipped"])]
+            if skipped and on_error == "raise":
+                raise AudioError(skipped[0].reason, skipped[0].kind)
+            names += json.loads(metadata["names"])
+            lengths += arrays["lengths"].tolist()
+            seconds += arrays["seconds"].tolist()
+            rates += arrays["rates"].tolist()
+            # Grown in place: joining a list of shards at the end would take twice the memory.
+            start = len(frames)
+            frames.resize((start + len(arrays["frames"]), settings.num_mels), refcheck=False)
+            frames[start:] = arrays["frames"]
+            bar.update(len(shard.recordings))
+    if not names:
+        reason = f"; the first: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"{corpus.name}: no recording can be used{reason}")
-    offsets = np.cumsum([0, *map(len, frames)], dtype=np.int64)
-    metadata = {"names": json.dumps(names), "skipped": json.dumps(skipped)}
-    return {"frames": np.concatenate(frames), "offsets": offsets}, metadata
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    return RaggedFeatures(
+        frames, offsets, names, np.array(seconds), np.array(rates, np.int64), skipped
+    )
 
 
-def _map(
-    recordings: Sequence[Recording], settings: LogMel, workers: int | None
-) -> Generator[np.ndarray | AudioError, None, None]:
-    """`_features` of each recording, in order."""
+@dataclass(frozen=True)
+class _Shard:
+    recordings: tuple[Recording, ...]
+    settings: LogMel
+    directory: Path
+
+    @property
+    def key(self) -> str:
+        content = [part for r in self.recordings for part in (r.name, r.fingerprint)]
+        return cache.digest(_VERSION, json.dumps(dataclasses.asdict(self.settings)), *content)
+
+    def load(self) -> cache.Arrays:
+        """From the cache, or computed and put there."""
+        arrays, metadata = cache.cached_arrays(self.key, self._compute, self.directory)
+        failed = {name for name, kind, _ in json.loads(metadata["skipped"]) if kind in _MAY_PASS}
+        if any(r.name in failed and _can_be_read(r) for r in self.recordings):
+            cache.forget(self.key, self.directory)
+            arrays, metadata = cache.cached_arrays(self.key, self._compute, self.directory)
+        return arrays, metadata
+
+    def _compute(self) -> cache.Arrays:
+        frames = [np.empty((0, self.settings.num_mels), np.float32)]
+        names: list[str] = []
+        seconds: list[float] = []
+        rates: list[int] = []
+        skipped: list[tuple[str, str, str]] = []
+        for recording in self.recordings:
+            try:
+                samples, rate = _read(recording)
+            except AudioError as error:
+                skipped.append((recording.name, error.kind, str(error)))
+                continue
+            frames.append(self.settings(samples, rate))
+            names.append(recording.name)
+            seconds.append(len(samples) / rate)
+            rates.append(rate)
+        lengths = np.array([len(f) for f in frames[1:]], np.int64)
+        metadata = {"names": json.dumps(names), "skipped": json.dumps(skipped)}
+        arrays = {
+            "frames": np.concatenate(frames),
+            "lengths": lengths,
+            "seconds": np.array(seconds, np.float64),
+            "rates": np.array(rates, np.int64),
+        }
+        return arrays, metadata
+
+
+def _computed(shards: Sequence[_Shard], workers: int | None) -> Generator[cache.Arrays, None, None]:
+    """`_Shard.load` of each, in order; what is not in the cache in several processes."""
+    missing = [shard for shard in shards if not cache.holds(shard.key, shard.directory)]
     if workers is None:
-        workers = joblib.cpu_count() if len(recordings) >= _POOL_FROM else 1
-    if workers == 1:
+        many = sum(len(shard.recordings) for shard in missing) >= _POOL_FROM
+        workers = joblib.cpu_count() if many else 1
+    if workers == 1 or not missing:
         threads = torch.get_num_threads()
         # On a busy machine, two threads waiting for each other took 25 times as long as one.
         torch.set_num_threads(1)
         try:
-            for recording in recordings:
-                yield _features(recording, settings)
+            for shard in shards:
+                yield shard.load()
         finally:
             torch.set_num_threads(threads)
         return
     # joblib's processes are neither forked, which torch's threads do not survive, nor do they
     # import __main__ again, which would run an unguarded script a second time.
-    chunks = [recordings[i : i + _CHUNK] for i in range(0, len(recordings), _CHUNK)]
     with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         pool = joblib.Parallel(return_as="generator", batch_size=1)
     try:
-        for chunk in pool(joblib.delayed(_chunk_features)(chunk, settings) for chunk in chunks):
-            yield from chunk
+        in_pool = pool(joblib.delayed(_Shard.load)(shard) for shard in missing)
+        waiting = set(map(id, missing))
+        for shard in shards:
+            yield next(in_pool) if id(shard) in waiting else shard.load()
     finally:
         get_reusable_executor().shutdown()  # else idle processes stay for minutes
 
 
-def _chunk_features(chunk: Sequence[Recording], settings: LogMel) -> list[np.ndarray | AudioError]:
-    return [_features(recording, settings) for recording in chunk]
-
-
-def _features(recording: Recording, settings: LogMel) -> np.ndarray | AudioError:
-    try:
-        samples, rate = recording.read()
-    except AudioError as error:
-        return error
+def _read(recording: Recording) -> tuple[np.ndarray, int]:
+    samples, rate = recording.read()
     if len(samples) == 0 or not np.isfinite(samples).all():
-        return AudioError(f"{recording.name}: no samples, or some that are not finite")
-    return settings(samples, rate)
+        raise AudioError(f"{recording.name}: no samples, or some that are not finite", "not finite")
+    return samples, rate
+
+
+def _can_be_read(recording: Recording) -> bool:
+    try:
+        recording.read()
+    except AudioError:
+        return False
+    return True

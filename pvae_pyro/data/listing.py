@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data.audio import read_audio
-from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split
+from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
 
 # Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
 _TOLERANCE = 0.020  # seconds
@@ -85,7 +85,9 @@ def list_corpus(
             reason = f"{shown(entry.path)}: is the same file as {shown(first[sha])}"
             found.append(Problem(entry.name, "duplicate", reason))
         elif part in recordings:
-            reason = f"{shown(entry.path)}: {entry.name} is the same part as {recordings[part].name}"
+            reason = (
+                f"{shown(entry.path)}: {entry.name} is the same part as {recordings[part].name}"
+            )
             found.append(Problem(entry.name, "duplicate", reason))
         else:
             span = "" if entry.start is None and entry.end is None else f" {part[1:]}"
@@ -100,11 +102,6 @@ def list_corpus(
     return SpeechCorpus(
         name, False, sample_rate, tuple(recordings.values()), tuple(found), tuple(notes)
     )
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and stored, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _sha256(path: Path) -> str | Problem:

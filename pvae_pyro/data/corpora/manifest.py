@@ -1,0 +1,190 @@
+"""Anyone's own corpus: a CSV file says which file, or which part of one, belongs to which class."""
+
+import json
+import math
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from pvae_pyro.data import cache
+from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.corpus import (
+    AudioError,
+    CorpusError,
+    ImageCorpus,
+    Problem,
+    SpeechCorpus,
+    Split,
+    shown,
+)
+from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.table import SPLITS, Row, read_table
+
+# Most of the information of speech; a corpus of telephone speech stays at its own rate.
+_USUAL_RATE = 16000
+_LOOKED_AT = 50
+_SIZE = 28  # of the image networks, as MNIST
+_MAX_PIXELS = 64 << 20
+_IMAGES_VERSION = "images 1"
+
+
+def manifest_corpus(
+    manifest: str | os.PathLike[str],
+    manifest_root: str | os.PathLike[str] | None = None,
+    sample_rate: int | None = None,
+) -> SpeechCorpus:
+    """Recordings listed in a CSV file with the columns ``path,label,speaker,split``.
+
+    ``start`` and ``end`` (seconds) may follow, for a part of a file; either may be empty.
+    Labels are any strings, splits ``train`` and ``test``, files any that `read_audio` takes.
+
+    manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
+    sample_rate: of the features, in Hz; None is 16,000, or the lowest rate among the first
+        files if that is less.
+
+    Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file
+    that is no such manifest (`read_table`).
+    """
+    rows, problems = read_table(manifest, ("path", "label", "speaker", "split"), manifest_root)
+    entries = []
+    for row in rows:
+        times = [_seconds(row.fields.get(column, "")) for column in ("start", "end")]
+        start, end = times
+        if any(t is not None and not 0 <= t < math.inf for t in times) or (
+            end is not None and end <= (start or 0.0)
+        ):
+            reason = f"{row.name}: start and end must be seconds, 0 <= start < end: {row.fields}"
+            problems.append(Problem(row.name, "times", reason))
+            continue
+        fields = row.fields
+        entries.append(
+            Entry(row.path, row.name, fields["label"], fields["speaker"], row.split, start, end)
+        )
+    if sample_rate is None:
+        files = list(dict.fromkeys(entry.path for entry in entries))
+        step = -(-len(files) // _LOOKED_AT) or 1
+        sample_rate = min([_USUAL_RATE, *_rates(files[::step])])
+    return list_corpus(_name(manifest), sample_rate, entries, problems)
+
+
+def manifest_images(
+    manifest: str | os.PathLike[str], manifest_root: str | os.PathLike[str] | None = None
+) -> ImageCorpus:
+    """Images listed in a CSV file with the columns ``path,label,split``.
+
+    Any format of Pillow, any size: turned as its EXIF data say, laid on white where it is
+    transparent, made grey, padded to a square with the median of its border, and resized to
+    28 x 28. Light and dark stay as they are.
+
+    Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels) are among the
+    corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
+    """
+    rows, problems = read_table(manifest, ("path", "label", "split"), manifest_root)
+    key = cache.digest(_IMAGES_VERSION, *(part for row in rows for part in _fingerprint(row)))
+    arrays, metadata = cache.cached_arrays(key, lambda: _read_images(rows), cache.cache_dir())
+    problems += [Problem(*fields) for fields in json.loads(metadata["problems"])]
+    labels = np.array([row.fields["label"] for row in rows])
+    images, kept = arrays["images"], arrays["kept"]
+    parts: dict[Split, np.ndarray] = {
+        split: np.array([rows[n].split == split for n in kept], bool) for split in SPLITS
+    }
+    return ImageCorpus(
+        _name(manifest),
+        stand_in=False,
+        images={split: images[part] for split, part in parts.items()},
+        labels={split: labels[kept][part] for split, part in parts.items()},
+        problems=tuple(problems),
+    )
+
+
+def _name(manifest: str | os.PathLike[str]) -> str:
+    return f"manifest {shown(Path(manifest).name)}"
+
+
+def _seconds(text: str) -> float | None:
+    """None where nothing is said; NaN where it is no number."""
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _rates(files: list[Path]) -> list[int]:
+    rates = []
+    for file in files:
+        try:
+            rates.append(read_audio(file)[1])
+        except AudioError:
+            continue  # told of when its features are made
+    return rates
+
+
+def _fingerprint(row: Row) -> tuple[str, str]:
+    """Name and state of the file: to read all files for a checksum is to do the work itself."""
+    try:
+        state = row.path.stat()
+    except OSError as error:
+        return shown(row.path), str(error)
+    return shown(row.path), f"{state.st_size} {state.st_mtime_ns} {state.st_mode}"
+
+
+def _read_images(rows: list[Row]) -> cache.Arrays:
+    images, kept, problems = [], [], []
+    for n, row in enumerate(tqdm(rows, "images", disable=None if len(rows) > 1000 else True)):
+        try:
+            images.append(_read_image(row.path))
+            kept.append(n)
+        except CorpusError as error:
+            problems.append((row.name, error.kind, str(error)))
+    arrays = {
+        "images": np.array(images, np.uint8).reshape(-1, _SIZE, _SIZE),
+        "kept": np.array(kept, np.int64),
+    }
+    return arrays, {"problems": json.dumps(problems)}
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """Grey ``[28, 28]`` (uint8). Raises CorpusError(reason, kind)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
+            with Image.open(path) as file:
+                if file.width * file.height > _MAX_PIXELS:
+                    raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
+                image = ImageOps.exif_transpose(file)
+                if image.mode.startswith(("I", "F")):
+                    image = _eight_bits(path, image)
+                if image.has_transparency_data:
+                    white = Image.new("RGBA", image.size, "white")
+                    image = Image.alpha_composite(white, image.convert("RGBA"))
+                image = image.convert("L")
+    except FileNotFoundError as error:
+        raise CorpusError(f"{shown(path)}: no such file", "missing") from error
+    except PermissionError as error:
+        raise CorpusError(f"{shown(path)}: permission denied", "no permission") from error
+    except CorpusError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly everything
+        raise CorpusError(f"{shown(path)}: is no image ({error})", "unreadable") from error
+    pixels = np.asarray(image)
+    if pixels.min() == pixels.max():
+        raise CorpusError(f"{shown(path)}: is of one shade", "blank")
+    if image.size != (_SIZE, _SIZE):
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        shade = int(np.median(border))
+        image = ImageOps.pad(image, (_SIZE, _SIZE), Image.Resampling.LANCZOS, color=shade)
+    return np.asarray(image)
+
+
+def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    """Pillow would clip 16-bit pixels to 255, not scale them."""
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        raise CorpusError(f"{shown(path)}: has pixels of more than 16 bits", "unreadable")
+    return Image.fromarray((pixels // 257).astype(np.uint8))
