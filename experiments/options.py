@@ -1,22 +1,20 @@
 """Command line and presets of a training run."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pvae_pyro.data.corpora.digits import DATASETS
+from experiments.corpora import add_corpus_options, add_image_options
+from experiments.numbers import number
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
-# `quick`: the same objective and images, a smaller LSTM, fewer epochs: minutes on two cores.
+# `quick`: the same objective and images, a smaller LSTM, fewer steps: minutes on two cores.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"epochs": 400, "batch_size": 256, "num_cells": 512},
-    "quick": {"epochs": 75, "batch_size": 256, "num_cells": 256},
+    "quick": {"steps": 960, "batch_size": 256, "num_cells": 256},
 }
-# The stand-ins have twice FSDD's training digits: about as many steps.
-QUICK_EPOCHS = {"tidigit": 40, "secuvoice": 40}
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume")
 # What may change when a run is taken up again: how long, and where.
@@ -35,34 +33,19 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=_Help, allow_abbrev=False
     )
-    positive, natural = _number(float, above=0.0), _number(int, above=0)
+    positive, natural = number(float, above=0.0), number(int, above=0)
 
-    data = parser.add_argument_group("data").add_argument
-    data(
-        "--dataset",
-        choices=DATASETS,
-        default="tidigit",
-        help="spoken digits, to be paired with MNIST's. tidigit (English) and secuvoice (Spanish) "
-        "are the paper's; they are licensed, and a synthetic stand-in takes their place. fsdd "
-        "is open, and downloaded when it is not there",
-    )
-    data("--require-corpus", action="store_true", help="fail rather than use a stand-in")
-    data("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    data(
-        "--limit",
-        type=natural,
-        metavar="N",
-        help="at most N recordings of each digit and partition, to try things out",
-    )
+    add_corpus_options(parser)
+    add_image_options(parser)
 
     run = parser.add_argument_group("run").add_argument
     run(
         "--preset",
         choices=("auto", *PRESETS),
         default="auto",
-        help=f"paper: {_told(PRESETS['paper'])}; quick, for two CPU cores: "
-        f"{_told(PRESETS['quick'])} (fewer for tidigit and secuvoice); auto: paper on CUDA, else "
-        "quick",
+        help="paper: {num_cells} cells, {epochs} epochs; ".format(**PRESETS["paper"])
+        + "quick, for two CPU cores: {num_cells} cells, the epochs that ".format(**PRESETS["quick"])
+        + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
     run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
@@ -70,7 +53,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
     run(
         "--seed",
-        type=_number(int, least=0, most=2**32 - 1),
+        type=number(int, least=0, most=2**32 - 1),
         default=0,
         metavar="N",
         help="of weights, pairs and noise",
@@ -91,8 +74,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--device may be changed",
     )
 
+    run(
+        "--num-clusters",
+        type=natural,
+        metavar="N",
+        help="of k-means, when latents are scored; else the number of classes",
+    )
+
     model = parser.add_argument_group("model and objective").add_argument
-    weight = _number(float, least=0.0)
+    weight = number(float, least=0.0)
     model("--alpha", type=weight, default=1.0, metavar="X", help="weight of the coherence")
     model("--beta", type=weight, default=100.0, metavar="X", help="weight of the contrastive hinge")
     model("--margin", type=weight, default=0.5, metavar="X", help="of the hinge (η)")
@@ -125,18 +115,22 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The whole configuration, with every default filled in: what config.json holds."""
+    """The configuration with every default filled in that does not depend on the data."""
     config = {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
     config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
-    preset = dict(PRESETS[config["preset"]])
-    if config["preset"] == "quick":
-        preset["epochs"] = QUICK_EPOCHS.get(config["dataset"], preset["epochs"])
-    for name, value in preset.items():
-        if config[name] is None:
+    for name, value in PRESETS[config["preset"]].items():
+        if name in config and config[name] is None:
             config[name] = value
     return config
+
+
+def fill_epochs(config: dict[str, Any], num_examples: int) -> None:
+    """Epochs where none are given: as many as make the preset's steps."""
+    if config["epochs"] is None:
+        steps_per_epoch = -(-num_examples // config["batch_size"])
+        config["epochs"] = -(-PRESETS[config["preset"]]["steps"] // steps_per_epoch)
 
 
 def resolve_device(device: str) -> str:
@@ -165,24 +159,3 @@ def contradictions(
         for name, value in given.items()
         if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
     ]
-
-
-def _told(preset: dict[str, Any]) -> str:
-    return "{num_cells} cells, {epochs} epochs".format(**preset)
-
-
-def _number(
-    kind: type, least: float | None = None, above: float | None = None, most: float | None = None
-) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        value = kind(text)
-        if least is not None and not value >= least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        if above is not None and not value > above:
-            raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
-        if most is not None and not value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
-        return value
-
-    convert.__name__ = kind.__name__  # argparse names it when the text is not a number
-    return convert

@@ -1,6 +1,6 @@
 """Train a PVAE on spoken and written digits, and score its latents as the paper does.
 
-    python experiments/run_svi.py --dataset tidigit                  # a stand-in: no reader yet
+    python experiments/run_svi.py --dataset tidigit                  # a stand-in where it is not
     PVAE_DATA=/my/data python experiments/run_svi.py --dataset fsdd  # real recordings
     python experiments/run_svi.py --resume runs/fsdd-quick-…         # go on after Ctrl-C
 
@@ -14,20 +14,29 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from experiments.options import DeviceError, contradictions, make_parser, resolve, resolve_device
+from experiments.corpora import file_name, image_arguments, speech_arguments
+from experiments.options import (
+    DeviceError,
+    contradictions,
+    fill_epochs,
+    make_parser,
+    resolve,
+    resolve_device,
+)
 from experiments.paper import table
 from experiments.runs import CONFIG, RunError, build, read_config
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.corpora.digits import PairedData, load_digits
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.paired import PairedData, load_paired
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
@@ -49,7 +58,7 @@ def run(
     if (modelled := set(svi.guide.unimodal)) != set(data.train):
         raise RunError(
             f"the model has the modalities {sorted(modelled)}, the data {sorted(data.train)}: "
-            "see models/modalities.py and pvae_pyro/data/corpora/digits.py"
+            "see models/modalities.py and pvae_pyro/data/paired.py"
         )
     write_json(folder / CONFIG, config)
     loader = partial(
@@ -83,11 +92,18 @@ def run(
         return None
     started = time.monotonic()
     results = {
-        **evaluate_latents(svi.guide.unimodal, data.test, data.num_classes, config["device"]),
+        **evaluate_latents(
+            svi.guide.unimodal,
+            data.test,
+            config["num_clusters"] or len(data.classes),
+            config["device"],
+        ),
         "test_terms": evaluate_terms(svi, test),
         "corpus": data.corpus,
         "stand_in": data.stand_in,
         "dataset": config["dataset"],
+        "classes": data.classes,
+        "left_out": Counter(problem.kind for problem in data.problems),
         "preset": config["preset"],
         "seed": config["seed"],
         "device": config["device"],
@@ -127,7 +143,7 @@ def open_folder(
     if arguments.resume is None:
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{config['dataset']}-{config['preset']}-seed{config['seed']}-{stamp}"
+        name = f"{file_name(config['dataset'])}-{config['preset']}-seed{config['seed']}-{stamp}"
         folder = arguments.out or Path("runs", name)
         if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
@@ -174,13 +190,11 @@ def main(argv: list[str] | None = None) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        data = load_digits(
-            config["dataset"],
-            root,
-            require_corpus=config["require_corpus"],
-            limit=config["limit"],
+        data = load_paired(
+            config["dataset"], root, **speech_arguments(config), **image_arguments(config)
         )
         check_data(config, data, folder)
+        fill_epochs(config, len(data.train["speech"]))
         config.setdefault("max_frames", longest(data))
         results = run(config, data, folder, resume)
     except (

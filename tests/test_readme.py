@@ -5,7 +5,7 @@ import re
 import pytest
 
 from experiments.options import PRESETS, make_parser
-from pvae_pyro.data.corpora.digits import DATASETS
+from pvae_pyro.data.corpora.registry import DATASETS
 from tests.conftest import REPOSITORY
 from tests.test_run_svi import cache, finished  # noqa: F401
 
@@ -48,7 +48,10 @@ def test_options_and_presets_in_the_text_exist():
     for dataset in DATASETS:
         assert f"| `{dataset}` |" in README
     for name, preset in PRESETS.items():
-        assert f"| `{name}` | {preset['num_cells']} | {preset['epochs']} " in README
+        assert (
+            f"| `{name}` | {preset['num_cells']} | {preset.get('epochs') or preset['steps']} "
+            in README
+        )
 
 
 def test_both_commands_are_in_the_makefile_and_the_gate():

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from experiments import run_svi
-from experiments.options import make_parser, resolve
+from experiments.options import fill_epochs, make_parser, resolve
 from experiments.paper import table
 from tests.conftest import REPOSITORY
 
@@ -162,8 +162,12 @@ def test_presets(monkeypatch):
     assert config("--device", "cpu")["preset"] == "quick"
     assert config("--device", "cuda")["preset"] == "paper"
     assert config("--preset", "paper", "--epochs", "7")["epochs"] == 7
-    assert config("--preset", "quick", "--dataset", "fsdd")["epochs"] == 75
-    assert config("--preset", "quick", "--dataset", "tidigit")["epochs"] == 40
+    quick = config("--preset", "quick")
+    assert quick["epochs"] is None
+    fill_epochs(quick, 2700)  # FSDD's: 11 steps an epoch
+    assert quick["epochs"] == 88  # 968 steps, the fewest whole epochs that make 960
+    fill_epochs(quick, 2700 * 5)
+    assert quick["epochs"] == 88
     assert config("--preset", "paper", "--dataset", "tidigit")["epochs"] == 400
 
 

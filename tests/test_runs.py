@@ -7,8 +7,8 @@ import torch
 from experiments import run_svi
 from experiments.options import make_parser, resolve
 from experiments.runs import RunError, build
-from pvae_pyro.data.corpora.digits import PairedData
 from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.data.paired import PairedData
 from pvae_pyro.train import Progress
 
 
@@ -32,7 +32,7 @@ def examples(size, seed):
 
 @pytest.fixture
 def data():
-    return PairedData("made up", True, 2, examples(26, 0), examples(12, 1))
+    return PairedData("made up", True, ("a", "b"), examples(26, 0), examples(12, 1))
 
 
 def test_options_reach_the_objective_and_the_optimiser():
@@ -98,7 +98,7 @@ def test_going_on_with_other_data_is_refused(data, tmp_path):
     run_svi.check_data(begun, data, tmp_path)
     assert begun["stand_in"] is True
     run_svi.check_data(begun, data, tmp_path)
-    other = PairedData("made up", True, 2, examples(26, 5), data.test)
+    other = PairedData("made up", True, ("a", "b"), examples(26, 5), data.test)
     with pytest.raises(RunError, match="begun on other data"):
         run_svi.check_data(begun, other, tmp_path)
 

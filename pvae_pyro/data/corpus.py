@@ -86,6 +86,10 @@ class CorpusError(Exception):
         self.kind = kind
 
 
+class CorpusMissing(CorpusError):
+    """A corpus is not where it is looked for; the message says where that is."""
+
+
 class AudioError(CorpusError):
     """A sound file cannot be used; the message names the file and the reason."""
 

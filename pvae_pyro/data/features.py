@@ -171,7 +171,7 @@ class _Shard:
             rates.append(rate)
         lengths = np.array([len(f) for f in frames[1:]], np.int64)
         metadata = {"names": json.dumps(names), "skipped": json.dumps(skipped)}
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "frames": np.concatenate(frames),
             "lengths": lengths,
             "seconds": np.array(seconds, np.float64),

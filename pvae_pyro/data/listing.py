@@ -130,7 +130,7 @@ def _read(
         return samples, rate
     first = 0 if start is None else round(start * rate)
     last = len(samples) if end is None else round(end * rate)
-    if first < 0 or last <= first or last > len(samples) + _TOLERANCE * rate:
+    if not 0 <= first < min(last, len(samples)) or last > len(samples) + _TOLERANCE * rate:
         raise AudioError(
             f"{shown(path)}: {first / rate:.2f} to {last / rate:.2f} s is not a part of its "
             f"{len(samples) / rate:.2f} s",

@@ -61,8 +61,11 @@ def manifest_corpus(
             problems.append(Problem(row.name, "times", reason))
             continue
         fields = row.fields
+        # Not by its line: a line more would change every name, and all would be computed again.
+        part = "" if start is None and end is None else f"#{start or 0:g}-{end or 'end'}"
+        name = fields["path"] + part
         entries.append(
-            Entry(row.path, row.name, fields["label"], fields["speaker"], row.split, start, end)
+            Entry(row.path, name, fields["label"], fields["speaker"], row.split, start, end)
         )
     if sample_rate is None:
         files = list(dict.fromkeys(entry.path for entry in entries))
@@ -142,7 +145,7 @@ def _read_images(rows: list[Row]) -> cache.Arrays:
             kept.append(n)
         except CorpusError as error:
             problems.append((row.name, error.kind, str(error)))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "images": np.array(images, np.uint8).reshape(-1, _SIZE, _SIZE),
         "kept": np.array(kept, np.int64),
     }

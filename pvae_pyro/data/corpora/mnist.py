@@ -36,7 +36,7 @@ _STALLED = 10.0  # seconds without a byte
 
 
 def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
-    """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` (int64): 60,000 train, 10,000 test.
+    """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
     Read from ``<root>/MNIST/raw``, unpacked or gzipped; when that holds none of the four
     files, torchvision downloads them there (https://docs.pytorch.org/vision/stable/datasets.html).
@@ -63,7 +63,7 @@ def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCo
         name="MNIST",
         stand_in=False,
         images={split: part.data.numpy() for split, part in parts.items()},
-        labels={split: part.targets.numpy() for split, part in parts.items()},
+        labels={split: part.targets.numpy().astype(str) for split, part in parts.items()},
     )
 
 
@@ -147,7 +147,7 @@ def _subset() -> ImageCorpus:
         ) from error
     pixels, labels = mnist_data()
     images = pixels.reshape(-1, 28, 28).astype(np.uint8)
-    labels = labels.astype(np.int64)
+    labels = labels.astype(np.int64).astype(str)
     shuffled = np.random.default_rng(_SUBSET_SEED).permutation(len(labels))
     classes = np.unique(labels)
     test = np.zeros(len(labels), dtype=bool)

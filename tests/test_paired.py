@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from pvae_pyro.data.corpora.digits import load_digits
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.paired import load_paired
 
 
 @pytest.fixture
@@ -19,12 +19,12 @@ def cache(tmp_path, monkeypatch):
 def test_stand_in_says_so_and_is_whole(tmp_path, caplog):
     pytest.importorskip("espeakng_loader")
     with caplog.at_level(logging.WARNING):
-        data = load_digits("secuvoice", tmp_path, limit=3)
+        data = load_paired("secuvoice", tmp_path, limit=3)
     assert data.stand_in
     assert "eSpeak" in data.corpus
     assert "Spanish" in data.corpus
     assert "SECUVOICE is licensed" in caplog.text
-    assert data.num_classes == 10
+    assert data.classes == tuple("0123456789")
     for partition in (data.train, data.test):
         assert list(partition) == ["speech", "image"]
         assert np.bincount(partition["speech"].labels).tolist() == [3] * 10
@@ -36,7 +36,7 @@ def test_stand_in_says_so_and_is_whole(tmp_path, caplog):
 @pytest.mark.usefixtures("cache")
 def test_features_are_normalised_on_the_training_partition(tmp_path):
     pytest.importorskip("espeakng_loader")
-    data = load_digits("tidigit", tmp_path, limit=4)
+    data = load_paired("tidigit", tmp_path, limit=4)
     train, test = data.train["speech"], data.test["speech"]
     frames = train.normalisation.apply(train.values)
     np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
@@ -49,7 +49,7 @@ def test_features_are_normalised_on_the_training_partition(tmp_path):
 
 @pytest.mark.usefixtures("cache")
 def test_real_digits(data_root):
-    data = load_digits("fsdd", data_root)
+    data = load_paired("fsdd", data_root)
     assert not data.stand_in
     assert data.corpus == "FSDD + MNIST"
     assert (len(data.train["speech"]), len(data.test["speech"])) == (2700, 300)
@@ -60,9 +60,9 @@ def test_real_digits(data_root):
 @pytest.mark.parametrize("dataset", ["tidigit", "secuvoice"])
 def test_require_corpus(dataset, tmp_path):
     with pytest.raises(CorpusError, match="--require-corpus was given"):
-        load_digits(dataset, tmp_path, require_corpus=True)
+        load_paired(dataset, tmp_path, require_corpus=True)
 
 
 def test_unknown_name(tmp_path):
     with pytest.raises(CorpusError, match="choose from tidigit, secuvoice, fsdd"):
-        load_digits("timit", tmp_path)
+        load_paired("timit", tmp_path)

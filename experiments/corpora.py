@@ -1,0 +1,150 @@
+"""Command line options that say which data, shared by the commands that read a corpus."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from experiments.numbers import number
+from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
+from pvae_pyro.data.corpora.spoken_words import DIGITS
+from pvae_pyro.data.corpora.tidigits import SPEAKERS
+from pvae_pyro.data.digit_words import OH
+from pvae_pyro.data.paired import LONGEST, SHORTEST
+from pvae_pyro.data.voice_activity import VoiceActivity
+
+# Of single corpora; each reader says which it takes, and the others refuse it.
+OF_CORPUS = (
+    *("folder", "alignments", "speakers", "oh", "pattern", "phone", "validation"),
+    *("language", "words", "manifest_root", "sample_rate"),
+)
+OF_VAD = tuple(field.name for field in fields(VoiceActivity))
+OF_IMAGES = ("image_root",)
+
+
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Which speech, from where, and what is done with it before features are computed."""
+    data = parser.add_argument_group("data").add_argument
+    licensed = " and ".join(name for name, known in SPEECH.items() if known.stand_in)
+    data(
+        "--dataset",
+        type=_dataset,
+        default="tidigit",
+        metavar="NAME",
+        help=f"speech: {', '.join(DATASETS)}, or {MANIFEST}FILE.csv with the columns "
+        f"path,label,speaker,split and perhaps start,end. {licensed} are licensed: where they "
+        "are not found, a synthetic stand-in takes their place, and says so",
+    )
+    data("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    data("--require-corpus", action="store_true", help="fail rather than use a stand-in")
+    data(
+        "--strict",
+        action="store_true",
+        help="stop at the first file that cannot be used, instead of leaving it out and saying so",
+    )
+    data(
+        "--limit",
+        type=number(int, above=0),
+        metavar="N",
+        help="at most N recordings of each class and partition, to try things out",
+    )
+    data(
+        "--min-seconds",
+        type=number(float, least=0.0),
+        default=SHORTEST,
+        metavar="S",
+        help="a shorter recording is left out",
+    )
+    data(
+        "--max-seconds",
+        type=number(float, above=0.0),
+        default=LONGEST,
+        metavar="S",
+        help="a longer recording is left out",
+    )
+
+    of = parser.add_argument_group("single corpora").add_argument
+    path = {"type": _absolute, "metavar": "PATH"}
+    of("--folder", **path, help="where tidigit or secuvoice lies, if not in the data folder")
+    of("--alignments", **path, help="tidigit: CTM file or folder; else tidigits_ctm in the data")
+    of("--speakers", choices=tuple(SPEAKERS), help="tidigit: (adults)")
+    of("--oh", choices=OH, help='tidigit, an4: the word "oh" is 0, left out, or class o (zero)')
+    of("--pattern", metavar="TEXT", help="secuvoice: file names, as {speaker}/{phone}/{digit}.wav")
+    of("--phone", metavar="NAME", help="secuvoice: else the one of higher dynamic range")
+    of("--validation", choices=("drop", "train"), help="speech_commands: its third list (drop)")
+    of("--language", metavar="CODE", help=f"mswc: {', '.join(DIGITS)}, … (es)")
+    of(
+        "--words",
+        type=lambda text: [word.strip() for word in text.split(",") if word.strip()],
+        metavar="A,B",
+        help="mswc: words that are the classes; else the digits",
+    )
+    of("--manifest-root", **path, help="what a manifest's paths are in; else its own folder")
+    of("--sample-rate", type=number(int, above=0), metavar="HZ", help="manifest: of its features")
+
+    vad = parser.add_argument_group("voice activity (silence at the ends)").add_argument
+    vad(
+        "--trim",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="cut silence off both ends; else only of secuvoice",
+    )
+    for field in fields(VoiceActivity):
+        vad(
+            f"--vad-{field.name.replace('_', '-')}",
+            type=number(float),
+            default=field.default,
+            metavar="X",
+            help=str(field.metadata.get("help", "")),
+        )
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    images = parser.add_argument_group("images").add_argument
+    images(
+        "--image-dataset",
+        type=_dataset,
+        default="mnist",
+        metavar="NAME",
+        help=f"mnist, or {MANIFEST}FILE.csv with the columns path,label,split",
+    )
+    images("--image-root", type=_absolute, metavar="PATH", help="as --manifest-root, of images")
+
+
+def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `prepare_speech` that a configuration stands for, but for dataset and root."""
+    return {
+        "options": {name: config[name] for name in OF_CORPUS},
+        "trim": config["trim"],
+        "vad": VoiceActivity(**{name: config[f"vad_{name}"] for name in OF_VAD}),
+        "shortest": config["min_seconds"],
+        "longest": config["max_seconds"],
+        "limit": config["limit"],
+        "require_corpus": config["require_corpus"],
+        "strict": config["strict"],
+    }
+
+
+def image_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "image_dataset": config["image_dataset"],
+        "image_options": {name: config[name] for name in OF_IMAGES},
+    }
+
+
+def file_name(dataset: str) -> str:
+    """A dataset's name as a part of a file's: the manifest's own name for a manifest."""
+    return Path(dataset.removeprefix(MANIFEST)).stem
+
+
+def _absolute(text: str) -> str:
+    """As text, for config.json; absolute, because a run may be resumed from elsewhere."""
+    return str(Path(text).expanduser().absolute())
+
+
+def _dataset(text: str) -> str:
+    """A manifest's path made absolute."""
+    if text.startswith(MANIFEST):
+        return MANIFEST + _absolute(text.removeprefix(MANIFEST))
+    return text

@@ -1,0 +1,24 @@
+"""Numbers of the command line, within limits."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def number(
+    kind: type, least: float | None = None, above: float | None = None, most: float | None = None
+) -> Callable[[str], Any]:
+    """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most."""
+
+    def convert(text: str) -> Any:
+        value = kind(text)
+        if least is not None and not value >= least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if above is not None and not value > above:
+            raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
+        if most is not None and not value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
+        return value
+
+    convert.__name__ = kind.__name__  # argparse names it when the text is not a number
+    return convert

@@ -1,0 +1,183 @@
+"""Check a corpus and compute its features, before anything is trained on it.
+
+    python experiments/prepare.py --dataset tidigit --data /my/data
+    python experiments/prepare.py --dataset manifest:words.csv --image-dataset manifest:drawings.csv
+
+Prints what there is and what was left out, and why; writes the same, with every file that was
+left out, to report.json, and the durations to durations.png, in --out. Features go to the cache
+($PVAE_CACHE), on all cores, shard by shard: after Ctrl-C the same command goes on. Exit codes:
+0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from experiments.corpora import (
+    add_corpus_options,
+    add_image_options,
+    file_name,
+    image_arguments,
+    speech_arguments,
+)
+from experiments.numbers import number
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.corpora.registry import image_corpus
+from pvae_pyro.data.corpus import CorpusError, SpeechCorpus
+from pvae_pyro.data.features import RaggedFeatures
+from pvae_pyro.data.paired import prepare_speech
+from pvae_pyro.data.summary import summarise_images, summarise_speech
+from pvae_pyro.results import environment, write_json
+
+INTERRUPTED = 130
+_TOLD = 10
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_corpus_options(parser)
+    add_image_options(parser)
+    parser.set_defaults(image_dataset=None)
+    parser.add_argument(
+        "--workers", type=number(int, above=0), metavar="N", help="processes; else one a core"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="of the report; else prepared/<dataset>"
+    )
+    return parser
+
+
+def prepare(
+    config: dict[str, Any], root: Path, workers: int | None
+) -> tuple[dict[str, Any], SpeechCorpus, RaggedFeatures]:
+    """The report, and what it tells of."""
+    started = time.monotonic()
+    corpus, features = prepare_speech(
+        config["dataset"], root, **speech_arguments(config), workers=workers
+    )
+    report = {"dataset": config["dataset"], **summarise_speech(corpus, features)}
+    if config["image_dataset"] is not None:
+        arguments = image_arguments(config)
+        images = image_corpus(arguments["image_dataset"], root, arguments["image_options"])
+        if config["strict"] and images.problems:
+            raise CorpusError(f"--strict: {images.problems[0].reason}")
+        report["images"] = summarise_images(images)
+        for split, found in report["splits"].items():
+            there = report["images"]["splits"][split]["classes"]
+            if missing := sorted(set(found["classes"]) - set(there)):
+                report["warnings"].append(f"no {split} image of class {', '.join(missing)}")
+    report["seconds_preparing"] = round(time.monotonic() - started, 2)
+    return {**report, "config": config, **environment()}, corpus, features
+
+
+def table(report: dict[str, Any]) -> str:
+    """A report as text."""
+    lines = [
+        f"{'STAND-IN: ' * report['stand_in']}{report['corpus']}, features at "
+        f"{report['feature_sample_rate']} Hz",
+        *(f"  {note}" for note in report["notes"]),
+        "",
+        f"{'split':8}{'recordings':>11}{'speakers':>10}{'classes':>9}{'hours':>8}"
+        f"{'mean s':>8}{'min':>7}{'median':>8}{'max':>7}",
+    ]
+    for split, found in report["splits"].items():
+        s = found["seconds"] or dict.fromkeys(("sum", "mean", "min", "median", "max"), 0.0)
+        lines.append(
+            f"{split:8}{found['recordings']:11,}{len(found['speakers']):10}{len(found['classes']):9}"
+            f"{s['sum'] / 3600:8.2f}{s['mean']:8.3f}{s['min']:7.3f}"
+            f"{s['median']:8.3f}{s['max']:7.3f}"
+        )
+    lines += ["", *_classes(report["splits"])]
+    rates = ", ".join(f"{n:,} at {rate} Hz" for rate, n in report["recorded_rates"].items())
+    lines += ["", f"recorded: {rates}", *_left_out(report)]
+    if "images" in report:
+        images = report["images"]
+        lines += ["", f"{'STAND-IN: ' * images['stand_in']}{images['corpus']}", ""]
+        lines += [*_classes(images["splits"]), *_left_out(images)]
+        lines += [f"WARNING: {warning}" for warning in images["warnings"]]
+    return "\n".join([*lines, *(f"WARNING: {warning}" for warning in report["warnings"])])
+
+
+def _classes(splits: dict[str, Any]) -> list[str]:
+    classes = sorted({label for found in splits.values() for label in found["classes"]})
+    width = max(map(len, classes), default=0)
+    per_line = max(1, 90 // (width + 9))
+    lines = []
+    for split, found in splits.items():
+        counts = [f"{label:>{width}}:{found['classes'].get(label, 0):<7}" for label in classes]
+        for start in range(0, len(counts), per_line):
+            head = split if start == 0 else ""
+            lines.append(f"{head:8}{' '.join(counts[start : start + per_line])}")
+    return lines
+
+
+def _left_out(report: dict[str, Any]) -> list[str]:
+    if not report["problems"]:
+        return ["left out: nothing"]
+    counts = ", ".join(f"{number} {kind}" for kind, number in report["left_out"].items())
+    told = [f"  {problem['reason']}" for problem in report["problems"][:_TOLD]]
+    more = len(report["problems"]) - len(told)
+    rest = [f"  … and {more} more, in report.json"] if more > 0 else []
+    return [f"left out: {len(report['problems'])} ({counts})", *told, *rest]
+
+
+def draw(
+    corpus: SpeechCorpus, features: RaggedFeatures, report: dict[str, Any], path: Path
+) -> None:
+    """Histogram of durations, and recordings of each class, of both splits."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    split_of = {recording.name: recording.split for recording in corpus.recordings}
+    splits = [split_of[name] for name in features.names]
+    figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    parts = {
+        split: [s for s, here in zip(features.seconds, splits, strict=True) if here == split]
+        for split in report["splits"]
+    }
+    durations.hist(list(parts.values()), bins=40, density=True, label=list(parts))
+    durations.set(xlabel="duration in seconds", ylabel="density", title=report["corpus"])
+    durations.legend(title="split")
+    labels = sorted({label for found in report["splits"].values() for label in found["classes"]})
+    for n, (split, found) in enumerate(report["splits"].items()):
+        counts = [found["classes"].get(label, 0) for label in labels]
+        places = [place + 0.4 * (n - 0.5) for place in range(len(labels))]
+        classes.bar(places, counts, width=0.4, label=split)
+    classes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 15 else 0)
+    classes.set(xlabel="class", ylabel="recordings")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = make_parser().parse_args(argv)
+    config = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "workers")}
+    folder = arguments.out or Path("prepared", file_name(config["dataset"]))
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    try:
+        report, corpus, features = prepare(config, arguments.data or data_root(), arguments.workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "report.json", report)
+        draw(corpus, features, report, folder / "durations.png")
+    except (CorpusError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what is computed is kept: the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    print(table(report))
+    print(f"\n{report['seconds_preparing']} s; report in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

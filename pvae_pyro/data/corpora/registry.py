@@ -1,0 +1,130 @@
+"""Corpora by name: what `--dataset` and `--image-dataset` know, and which options each takes."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pvae_pyro.data.corpora.an4 import an4_corpus
+from pvae_pyro.data.corpora.audio_mnist import audio_mnist_corpus
+from pvae_pyro.data.corpora.espeak import espeak_corpus
+from pvae_pyro.data.corpora.fsdd import fsdd_corpus
+from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
+from pvae_pyro.data.corpora.mnist import mnist_corpus
+from pvae_pyro.data.corpora.secuvoice import secuvoice_corpus
+from pvae_pyro.data.corpora.speech_commands import speech_commands_corpus
+from pvae_pyro.data.corpora.spoken_words import spoken_words_corpus
+from pvae_pyro.data.corpora.tidigits import tidigits_corpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, ImageCorpus, SpeechCorpus
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest:"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A reader ``read(root, **options)``, the options it takes, and what to say of it.
+
+    stand_in: of a licensed corpus, the language of the digits that eSpeak NG speaks for it.
+    where: how to come by it.
+    silence: recordings have silence at their ends, to be cut off unless told otherwise.
+    """
+
+    read: Callable[..., SpeechCorpus]
+    options: tuple[str, ...]
+    where: str
+    stand_in: str | None = None
+    silence: bool = False
+
+
+SPEECH = {
+    "tidigit": Known(
+        tidigits_corpus,
+        ("folder", "alignments", "speakers", "oh"),
+        "TIDIGITS is LDC93S10, licensed by https://catalog.ldc.upenn.edu/LDC93S10",
+        stand_in="en",
+    ),
+    "secuvoice": Known(
+        partial(secuvoice_corpus, vad=None),
+        ("folder", "pattern", "phone"),
+        "SecuVoice is to be asked for from its authors, see Martín-Doñas et al., IberSPEECH 2016",
+        stand_in="es",
+        silence=True,
+    ),
+    "fsdd": Known(fsdd_corpus, (), "downloaded"),
+    "audio_mnist": Known(audio_mnist_corpus, (), "downloaded"),
+    "speech_commands": Known(speech_commands_corpus, ("validation",), "downloaded (2.4 GB)"),
+    "an4": Known(an4_corpus, ("oh",), "CMU's AN4, http://www.speech.cs.cmu.edu/databases/an4/"),
+    "mswc": Known(
+        spoken_words_corpus,
+        ("language", "words"),
+        "https://mlcommons.org/datasets/multilingual-spoken-words/",
+    ),
+}
+DATASETS = tuple(SPEECH)
+_MANIFEST_OPTIONS = ("manifest_root", "sample_rate")
+
+
+def speech_corpus(
+    dataset: str, root: Path, options: Mapping[str, Any], *, require_corpus: bool = False
+) -> SpeechCorpus:
+    """The corpus of that name under `root`, or a stand-in that says so in the log.
+
+    dataset: one of `DATASETS`, or ``manifest:FILE``.
+    options: for the reader; those that are None are not given.
+
+    Raises `CorpusError`: unknown name, an option that the corpus does not take, a corpus that
+    is missing or damaged; with `require_corpus`, rather than take a stand-in.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if dataset.startswith(MANIFEST):
+        _refuse_others(dataset, given, _MANIFEST_OPTIONS)
+        return manifest_corpus(dataset.removeprefix(MANIFEST), **given)
+    if dataset not in SPEECH:
+        raise CorpusError(
+            f"unknown dataset {dataset!r}; choose from {', '.join(DATASETS)} or manifest:FILE.csv"
+        )
+    known = SPEECH[dataset]
+    _refuse_others(dataset, given, known.options)
+    try:
+        return known.read(root, **given)
+    except CorpusMissing as error:
+        if known.stand_in is None or require_corpus or given:
+            raise CorpusMissing(f"{error}. {known.where}.") from error
+        return _stand_in(dataset, known, str(error))
+
+
+def has_silence(dataset: str) -> bool:
+    """Whether its recordings are known to have silence at their ends."""
+    return dataset in SPEECH and SPEECH[dataset].silence
+
+
+def image_corpus(dataset: str, root: Path, options: Mapping[str, Any]) -> ImageCorpus:
+    """Images by name: ``mnist``, or ``manifest:FILE``; raises `CorpusError` as `speech_corpus`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if dataset.startswith(MANIFEST):
+        return manifest_images(dataset.removeprefix(MANIFEST), given.get("image_root"))
+    _refuse_others(dataset, given, ())
+    if dataset != "mnist":
+        raise CorpusError(f"unknown images {dataset!r}; choose mnist or manifest:FILE.csv")
+    return mnist_corpus(root)
+
+
+def _refuse_others(dataset: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if others := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
+        raise CorpusError(f"{', '.join(others)}: not an option of {dataset}")
+
+
+def _stand_in(dataset: str, known: Known, why: str) -> SpeechCorpus:
+    corpus = espeak_corpus(known.stand_in or "")
+    rule = "!" * 88
+    log.warning(
+        f"\n{rule}\n!!  STAND-IN: {dataset.upper()} is licensed, and is not here:\n"
+        f"!!  {why}.\n"
+        f"!!  Taking {corpus.name} instead.\n"
+        f"!!  No figure of this run is a figure for {dataset.upper()}.\n!!  {known.where}.\n{rule}"
+    )
+    return corpus

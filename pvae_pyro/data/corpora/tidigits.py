@@ -1,0 +1,198 @@
+"""TIDIGITS (LDC93S10): English digit strings, 20 kHz, cut into single digits.
+
+Leonard & Doddington 1993, https://catalog.ldc.upenn.edu/LDC93S10. Licensed: nothing is downloaded.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
+from pvae_pyro.data.ctm import read_ctm
+from pvae_pyro.data.digit_words import OH, digit_label
+from pvae_pyro.data.listing import Entry, list_corpus
+
+SAMPLE_RATE = 20000
+# Of the adults, in the public alignments (tidigits_ctm): every digit of every string.
+ADULT_DIGITS: dict[Split, int] = {"train": 28329, "test": 28583}
+SPEAKERS = {
+    "adults": ("man", "woman"),
+    "children": ("boy", "girl"),
+    "all": ("man", "woman", "boy", "girl"),
+}
+
+# Folders of the data root that may hold it: the LDC's names, their discs, and common copies.
+_FOLDER = re.compile(r"tidigits?|ldc93s10.*|(disc|cd)_?4[._]\d[._]\d.*", re.IGNORECASE)
+# What all layouts have in common: the end of the path.
+_TAIL = re.compile(
+    r"(?:.*/)?(train|test)/(man|woman|boy|girl)/([^/]+)/([^/]+)\.(?:wav|sph|flac)", re.IGNORECASE
+)
+_NAME = re.compile(r"([1-9zo]+)([ab])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    path: Path
+    split: Split
+    group: str
+    speaker: str
+    digits: str  # as in the file's name: 1-9, z, o
+    take: str
+
+    @property
+    def id(self) -> str:
+        """As Kaldi's recipe and the public alignments call it."""
+        return f"{self.speaker}_{self.digits}{self.take}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}/{self.group}/{self.speaker}/{self.digits}{self.take}"
+
+
+def tidigits_corpus(
+    root: str | os.PathLike[str],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    alignments: str | os.PathLike[str] | None = None,
+    speakers: str = "adults",
+    oh: str = "zero",
+) -> SpeechCorpus:
+    """Every digit of every string, in the corpus's own split (no speaker is in both parts).
+
+    folder: where to look; None is every folder of `root` that is named like the corpus or one
+        of its discs. Under it, an utterance is any file whose path ends like
+        ``train/man/ae/z9z6531a.wav`` (any case): digits 1-9, z (zero), o (oh), then the take.
+    alignments: CTM file with the word boundaries, or a folder of them; None is
+        ``<root>/tidigits_ctm``. Utterances that are in none are aligned here, which takes
+        pocketsphinx and some minutes, once.
+    speakers: ``adults`` (as the paper), ``children`` or ``all``.
+    oh: the word "oh" is ``zero`` (class 0), left out (``drop``), or class "o" (``separate``).
+
+    Names are ``train/man/ae/z9z6531a#2``: the utterance, and the place of the digit from 1.
+    Sound is whatever `read_audio` takes, at 20 kHz. Left out, as problems: files of other names,
+    copies of an utterance, utterances whose alignment has other words than their name or cannot
+    be made.
+
+    Raises `CorpusMissing` when there is no utterance, `CorpusError` for alignments that cannot
+    be read.
+    """
+    if speakers not in SPEAKERS or oh not in OH:
+        raise ValueError(f"speakers must be one of {', '.join(SPEAKERS)}, oh of {', '.join(OH)}")
+    root = Path(root)
+    folders = [Path(folder)] if folder is not None else _folders(root)
+    utterances, problems = _find(folders, SPEAKERS[speakers])
+    if not utterances:
+        looked = ", ".join(map(shown, folders)) or f"{shown(root)}/tidigits"
+        raise CorpusMissing(
+            f"no TIDIGITS utterance of {speakers} (…/train/man/ae/z9z6531a.wav) under {looked}"
+        )
+    spans, in_ctm = read_ctm(_ctm_files(root, alignments))
+    ours = {utterance.id: utterance for utterance in utterances}
+    problems += [Problem(ours[p.name].name, p.kind, p.reason) for p in in_ctm if p.name in ours]
+    spoilt = {problem.name for problem in in_ctm}
+    for utterance in utterances:
+        found = "".join(span.word for span in spans.get(utterance.id, ()))
+        if found and found != utterance.digits:
+            reason = f"{shown(utterance.path)}: is aligned with the digits {found!r}"
+            problems.append(Problem(utterance.name, "transcript", reason))
+            spoilt.add(utterance.id)
+    notes = []
+    if to_align := [u for u in utterances if u.id not in spans and u.id not in spoilt]:
+        aligned, not_aligned = {}, []
+        spans |= aligned
+        problems += not_aligned
+        notes.append(f"{len(to_align)} of {len(utterances)} utterances had no alignment: made here")
+    entries = [
+        Entry(
+            utterance.path,
+            f"{utterance.name}#{place}",
+            label,
+            utterance.speaker,
+            utterance.split,
+            span.start,
+            span.end,
+        )
+        for utterance in utterances
+        if utterance.id not in spoilt
+        for place, span in enumerate(spans.get(utterance.id, ()), 1)
+        if (label := digit_label(span.word, oh)) is not None
+    ]
+    if speakers != "children":
+        notes.append(_completeness(u for u in utterances if u.id not in spoilt and u.id in spans))
+    return list_corpus(
+        f"TIDIGITS ({speakers})",
+        SAMPLE_RATE,
+        entries,
+        problems,
+        notes=notes,
+        recorded_at=SAMPLE_RATE,
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(p for p in root.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir())
+
+
+def _find(
+    folders: Iterable[Path], groups: tuple[str, ...]
+) -> tuple[list[_Utterance], list[Problem]]:
+    utterances: dict[str, _Utterance] = {}
+    problems: list[Problem] = []
+    for path in sorted(file for folder in folders for file in _files(folder, problems)):
+        tail = _TAIL.fullmatch(path.as_posix())
+        if tail is None or tail[2].lower() not in groups:
+            continue
+        split: Split = "train" if tail[1].lower() == "train" else "test"
+        name = _NAME.fullmatch(tail[4])
+        if name is None:
+            reason = f"{shown(path)}: not a name of digits 1-9, z, o and a take a or b"
+            problems.append(Problem(shown(path), "name", reason))
+            continue
+        found = _Utterance(
+            path, split, tail[2].lower(), tail[3].lower(), name[1].lower(), name[2].lower()
+        )
+        first = utterances.setdefault(found.id, found)
+        if first is not found:
+            reason = f"{shown(path)}: is utterance {found.id}, as {shown(first.path)} is"
+            problems.append(Problem(found.name, "duplicate", reason))
+    return list(utterances.values()), problems
+
+
+def _files(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    """All files below, through links too: disc images are often linked together."""
+
+    def unreadable(error: OSError) -> None:
+        where = shown(error.filename)
+        problems.append(Problem(where, "no permission", f"{where}: {error.strerror}"))
+
+    seen: set[str] = set()
+    for parent, below, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(parent)
+        if real in seen:
+            below.clear()  # a link back up, or a second way to the same place
+            continue
+        seen.add(real)
+        yield from (Path(parent, name) for name in files)
+
+
+def _ctm_files(root: Path, alignments: str | os.PathLike[str] | None) -> list[Path]:
+    place = root / "tidigits_ctm" if alignments is None else Path(alignments)
+    files = sorted(place.glob("*.ctm")) if place.is_dir() else [place] if place.is_file() else []
+    if not files and alignments is not None:
+        raise CorpusError(f"{shown(place)}: no alignment file (*.ctm) is there")
+    return files
+
+
+def _completeness(utterances: Iterable[_Utterance]) -> str:
+    found: Counter[str] = Counter()
+    for utterance in utterances:
+        if utterance.group in SPEAKERS["adults"]:
+            found[utterance.split] += len(utterance.digits)
+    counts = ", ".join(f"{found[s]:,} of {n:,} {s} digits" for s, n in ADULT_DIGITS.items())
+    whole = all(found[split] == number for split, number in ADULT_DIGITS.items())
+    return f"{'complete' if whole else 'NOT COMPLETE'}: {counts} of the adults"

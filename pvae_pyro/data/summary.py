@@ -1,0 +1,97 @@
+"""What a prepared corpus holds, counted."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus
+from pvae_pyro.data.features import RaggedFeatures
+from pvae_pyro.data.table import SPLITS
+
+
+def summarise_speech(corpus: SpeechCorpus, features: RaggedFeatures) -> dict[str, Any]:
+    """Counts per split, class and speaker, durations in seconds, rates in Hz, what was left out.
+
+    Only recordings with features are counted. ``warnings`` says, a sentence each, what would
+    spoil a comparison: speakers in both splits, classes in only one, an empty split.
+    """
+    recordings = {recording.name: recording for recording in corpus.recordings}
+    kept = [recordings[name] for name in features.names]
+    splits: dict[str, dict[str, Any]] = {}
+    for split in SPLITS:
+        index = np.flatnonzero([recording.split == split for recording in kept])
+        here = [kept[n] for n in index]
+        splits[split] = {
+            "recordings": len(here),
+            "classes": _counted(recording.label for recording in here),
+            "speakers": _counted(recording.speaker for recording in here),
+            "seconds": _spread(features.seconds[index]),
+        }
+    overlap = sorted(set(splits["train"]["speakers"]) & set(splits["test"]["speakers"]))
+    return {
+        "corpus": corpus.name,
+        "stand_in": corpus.stand_in,
+        "feature_sample_rate": corpus.sample_rate,
+        "recorded_rates": {str(k): v for k, v in _counted(features.rates.tolist()).items()},
+        "splits": splits,
+        "speakers_in_both": overlap,
+        "notes": list(corpus.notes),
+        "warnings": _warnings(splits, overlap),
+        "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
+        "problems": [vars(problem) for problem in corpus.problems],
+    }
+
+
+def summarise_images(corpus: ImageCorpus) -> dict[str, Any]:
+    """Counts per split and class, and what was left out."""
+    splits: dict[str, dict[str, Any]] = {
+        split: {
+            "images": len(corpus.labels[split]),
+            "classes": _counted(corpus.labels[split].tolist()),
+        }
+        for split in SPLITS
+    }
+    return {
+        "corpus": corpus.name,
+        "stand_in": corpus.stand_in,
+        "splits": splits,
+        "warnings": _warnings(splits, []),
+        "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
+        "problems": [vars(problem) for problem in corpus.problems],
+    }
+
+
+def _counted(values: Any) -> dict[Any, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _spread(seconds: np.ndarray) -> dict[str, float] | None:
+    if not len(seconds):
+        return None
+    return {
+        "sum": round(float(seconds.sum()), 2),
+        "mean": round(float(seconds.mean()), 4),
+        "sd": round(float(seconds.std()), 4),
+        "min": round(float(seconds.min()), 4),
+        "median": round(float(np.median(seconds)), 4),
+        "max": round(float(seconds.max()), 4),
+    }
+
+
+def _warnings(splits: dict[str, dict[str, Any]], overlap: list[str]) -> list[str]:
+    found = []
+    if overlap:
+        number = len(splits["test"]["speakers"])
+        found.append(f"{len(overlap)} of the {number} test speakers are in the training split too")
+    train, test = (set(splits[split]["classes"]) for split in SPLITS)
+    for here, there, classes in (
+        ("training", "test", train - test),
+        ("test", "training", test - train),
+    ):
+        if classes:
+            found.append(f"in the {here} split but not in {there}: {', '.join(sorted(classes))}")
+    for split, classes in zip(SPLITS, (train, test), strict=True):
+        if not classes:
+            found.append(f"the {split} split is empty")
+    return found

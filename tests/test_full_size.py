@@ -1,0 +1,106 @@
+"""A corpus of TIDIGITS' size: its whole list of utterances, with FSDD's digits for sound."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import resample
+
+from pvae_pyro.data.corpora.fsdd import fsdd_corpus
+from pvae_pyro.data.ctm import read_ctm
+from tests.conftest import REPOSITORY
+from tests.sphere import write_sphere
+
+RATE = 20000
+GIB = 1 << 30
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a process and its children, shared pages counted once."""
+    total, waiting = 0, [pid]
+    while waiting:
+        process = waiting.pop()
+        try:
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            for task in Path(f"/proc/{process}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except (OSError, ProcessLookupError):
+            continue
+        total += 1024 * int(re.search(r"^Pss: +(\d+) kB", text, re.M)[1])
+    return total
+
+
+def _run(root: Path, *arguments: object) -> tuple[int, str]:
+    """Peak memory in bytes, sampled, of a command on the tree under `root`; and what it printed."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PVAE_DATA": str(root), "PVAE_CACHE": str(root / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        peak = 0
+        while running.poll() is None:
+            peak = max(peak, _memory(running.pid))
+            time.sleep(0.05)
+        text = running.stdout.read()
+    assert running.returncode == 0, text
+    return peak, text
+
+
+@pytest.mark.slow
+def test_every_digit_of_tidigits_in_2_gib(data_root, tmp_path):
+    if not (data_root / "tidigits_ctm").is_dir():
+        pytest.skip("no TIDIGITS alignments")
+    (tmp_path / "tidigits_ctm").symlink_to(data_root / "tidigits_ctm")
+    (tmp_path / "MNIST").symlink_to(data_root / "MNIST")
+    sounds: dict[str, list[np.ndarray]] = {}
+    for recording in fsdd_corpus(data_root, download=False).recordings:
+        if recording.speaker == "george":
+            sounds.setdefault(recording.label, []).append(recording.read()[0])
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        spans, _ = read_ctm([tmp_path / "tidigits_ctm" / f"{split}_word_align.ctm"])
+        for utterance, words in spans.items():
+            speaker, name = utterance.split("_")
+            samples = rng.integers(-20, 20, round((words[-1].end + 0.2) * RATE)).astype(np.int16)
+            for word in words:
+                sound = sounds[word.word.replace("z", "0").replace("o", "0")]
+                start, end = round(word.start * RATE), round(word.end * RATE)
+                digit = resample(sound[rng.integers(len(sound))], end - start)
+                samples[start:end] += (10000 * digit / abs(digit).max()).astype(np.int16)
+            path = tmp_path / "tidigits" / split / "man" / speaker / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_sphere(path, samples, RATE)
+
+    preparing, text = _run(
+        tmp_path, "experiments/prepare.py", "--dataset", "tidigit", "--out", tmp_path / "out"
+    )
+    print(text)
+    again, text = _run(
+        tmp_path, "experiments/prepare.py", "--dataset", "tidigit", "--out", tmp_path / "again"
+    )
+    reports = [json.loads((tmp_path / n / "report.json").read_text()) for n in ("out", "again")]
+    training, text = _run(
+        tmp_path,
+        "experiments/run_svi.py",
+        *("--dataset", "tidigit", "--require-corpus", "--preset", "quick", "--epochs", 1),
+        *("--out", tmp_path / "run"),
+    )
+    print(text)
+    seconds = [report["seconds_preparing"] for report in reports]
+    print(f"prepared in {seconds[0]} s, from the cache in {seconds[1]} s; peak memory in MiB:")
+    print(f"preparing {preparing >> 20}, again {again >> 20}, training {training >> 20}")
+    splits = reports[0]["splits"]
+    assert [splits[s]["recordings"] for s in ("train", "test")] == [28329, 28583]
+    assert [len(splits[s]["speakers"]) for s in ("train", "test")] == [112, 113]
+    assert reports[0]["notes"][0].startswith("complete: 28,329 of 28,329 train digits")
+    assert reports[0]["problems"] == []
+    assert max(preparing, again, training) <= 2 * GIB

@@ -1,0 +1,155 @@
+"""Anyone's own corpus from a CSV file: sounds and images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
+from pvae_pyro.data.corpus import CorpusError
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+
+
+def _sound(path: Path, rate: int, seconds: float = 0.5, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(0, 0.1, round(rate * seconds))
+    soundfile.write(path, noise, rate, subtype="PCM_16")
+
+
+def _manifest(folder: Path, text: str, name: str = "words.csv") -> Path:
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_labels_rates_and_parts_of_any_kind(tmp_path):
+    _sound(tmp_path / "a b" / "ñ.wav", 44100, seed=1)
+    _sound(tmp_path / "c.flac", 16000, seed=2)
+    path = _manifest(
+        tmp_path,
+        "path,label,speaker,split,start,end,comment\n"
+        "a b/ñ.wav,Straße,ann,train,,,x\n"
+        "c.flac,no,bob,test,0.1,0.3,\n"
+        "c.flac,yes,bob,test,0.3,,\n"
+        "c.flac,yes,bob,train,,0.1,\n",
+    )
+    corpus = manifest_corpus(path)
+    assert (corpus.name, corpus.stand_in, corpus.problems) == ("manifest words.csv", False, ())
+    assert corpus.sample_rate == 16000
+    assert [(r.name, r.label, r.speaker, r.split) for r in corpus.recordings] == [
+        ("a b/ñ.wav", "Straße", "ann", "train"),
+        ("c.flac#0.1-0.3", "no", "bob", "test"),
+        ("c.flac#0.3-end", "yes", "bob", "test"),
+        ("c.flac#0-0.1", "yes", "bob", "train"),
+    ]
+    lengths = [len(r.read()[0]) / r.read()[1] for r in corpus.recordings]
+    assert lengths == pytest.approx([0.5, 0.2, 0.2, 0.1], abs=1e-4)
+
+
+def test_without_times_and_with_a_root(tmp_path):
+    _sound(tmp_path / "sounds" / "a.wav", 8000)
+    path = _manifest(tmp_path, "path,label,speaker,split\na.wav,x,ann,train\n")
+    (problem,) = manifest_corpus(path).problems
+    assert problem.kind == "missing"
+    corpus = manifest_corpus(path, tmp_path / "sounds")
+    assert len(corpus.recordings[0].read()[0]) == 4000
+    assert corpus.sample_rate == 8000  # no higher than the recordings
+    assert manifest_corpus(path, tmp_path / "sounds", sample_rate=11025).sample_rate == 11025
+
+
+@pytest.mark.parametrize("times", ["-0.1,0.2", "0.2,0.1", "0.2,0.2", "x,0.2", "nan,", ",inf", ",0"])
+def test_times_that_cannot_be(tmp_path, times):
+    _sound(tmp_path / "a.wav", 8000)
+    path = _manifest(tmp_path, f"path,label,speaker,split,start,end\na.wav,x,ann,train,{times}\n")
+    corpus = manifest_corpus(path)
+    assert corpus.recordings == ()
+    assert [p.kind for p in corpus.problems] == ["times"]
+    assert corpus.problems[0].reason.startswith("words.csv:2: start and end must be seconds")
+
+
+def test_speaker_is_needed(tmp_path):
+    with pytest.raises(CorpusError, match="has no column speaker"):
+        manifest_corpus(_manifest(tmp_path, "path,label,split\na.wav,x,train\n"))
+
+
+def _image(path: Path, pixels: np.ndarray, **save) -> None:
+    Image.fromarray(pixels).save(path, **save)
+
+
+def test_images_of_any_size(tmp_path):
+    rng = np.random.default_rng(0)
+    exact = rng.integers(0, 256, (28, 28), dtype=np.uint8)
+    _image(tmp_path / "exact.png", exact)
+    tall = np.zeros((112, 56), np.uint8)
+    tall[28:84, 14:42] = 255  # a white box in its middle
+    _image(tmp_path / "tall.png", tall)
+    _image(tmp_path / "colour.jpg", np.repeat(exact[..., None], 3, 2))
+    ink = np.zeros((28, 28, 4), np.uint8)
+    ink[10:18, 10:18, 3] = 255  # black ink on nothing
+    _image(tmp_path / "ink.png", ink)
+    sixteen = exact.astype(np.uint16) * 257
+    _image(tmp_path / "sixteen.png", sixteen)
+    names = ("exact.png", "tall.png", "colour.jpg", "ink.png", "sixteen.png")
+    lines = "".join(
+        f"{name},c{n % 2},{'test' if n == 3 else 'train'}\n" for n, name in enumerate(names)
+    )
+    for _ in range(2):  # read, then from the cache
+        corpus = manifest_images(_manifest(tmp_path, "path,label,split\n" + lines, "i.csv"))
+        assert corpus.problems == ()
+        assert corpus.labels["train"].tolist() == ["c0", "c1", "c0", "c0"]
+        assert corpus.labels["test"].tolist() == ["c1"]
+        images, (dark_on_light,) = corpus.images["train"], corpus.images["test"]
+        assert images.shape == (4, 28, 28)
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images[0], exact)
+        np.testing.assert_array_equal(images[3], exact)
+        # 112 x 56 becomes 28 x 14 with 7 black columns at each side.
+        box = np.zeros((28, 28), bool)
+        box[7:21, 10:18] = True  # 3.5 columns of the box at each side of the middle
+        assert images[1][box].min() > 100
+        assert images[1][:, :9].max() < 30
+        assert images[1][:6].max() < 30
+        assert abs(images[2].astype(int) - exact).mean() < 30
+        assert (dark_on_light[14, 14], dark_on_light[0, 0]) == (0, 255)
+
+
+def test_turned_as_exif_says(tmp_path):
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[:, :14] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    _image(tmp_path / "a.png", pixels, exif=exif)
+    path = _manifest(tmp_path, "path,label,split\na.png,x,train\n")
+    np.testing.assert_array_equal(manifest_images(path).images["train"][0], pixels[:, ::-1])
+
+
+def test_images_that_cannot_be_used(tmp_path):
+    good = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    _image(tmp_path / "good.png", good)
+    _image(tmp_path / "blank.png", np.full((28, 28), 7, np.uint8))
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 million pixels
+    names = ("good", "blank", "cut", "text", "empty", "bomb", "none")
+    lines = "".join(f"{name}.png,x,train\n" for name in names)
+    path = _manifest(tmp_path, "path,label,split\n" + lines)
+    for _ in range(2):
+        corpus = manifest_images(path)
+        assert [p.kind for p in corpus.problems] == [
+            "blank",
+            *["unreadable"] * 4,
+            "missing",
+        ]
+        for name, problem in zip(names[1:], corpus.problems, strict=True):
+            assert f"{name}.png: " in problem.reason
+        np.testing.assert_array_equal(corpus.images["train"], good[None])
+    _image(tmp_path / "none.png", good)  # what was missing is looked for again
+    assert len(manifest_images(path).images["train"]) == 2

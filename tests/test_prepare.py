@@ -1,0 +1,167 @@
+"""The command that checks a corpus and computes its features."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from experiments import prepare
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    """Six recordings of two words by three speakers, one of whom is in both splits; one file is bad."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,speaker,split"]
+    for n, (speaker, split) in enumerate(
+        [("ann", "train"), ("bob", "train"), ("bob", "test"), ("eve", "test")]
+    ):
+        for label in ("<yes>", "no") if n < 3 else ("no", "maybe"):
+            name = f"{speaker}-{split}-{label.strip('<>')}.wav"
+            soundfile.write(tmp_path / name, rng.normal(0, 0.1, 8000 + 800 * n), 8000)
+            lines.append(f"{name},{label},{speaker},{split}")
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    lines += ["bad.wav,no,ann,train", "ann-train-no.wav,no,ann,dev"]
+    path = tmp_path / "words.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _run(*arguments) -> int:
+    return prepare.main([str(argument) for argument in arguments])
+
+
+def test_report_table_and_figure(manifest, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert _run("--dataset", f"manifest:{manifest}", "--out", out) == 0
+    report = json.loads((out / "report.json").read_text())
+    train, test = report["splits"]["train"], report["splits"]["test"]
+    assert train["recordings"] == 4
+    assert train["classes"] == {"<yes>": 2, "no": 2}
+    assert train["speakers"] == {"ann": 2, "bob": 2}
+    assert train["seconds"] == {
+        "sum": 4.2,
+        "mean": 1.05,
+        "sd": 0.05,
+        "min": 1.0,
+        "median": 1.05,
+        "max": 1.1,
+    }
+    assert test["classes"] == {"<yes>": 1, "maybe": 1, "no": 2}
+    assert report["speakers_in_both"] == ["bob"]
+    assert report["recorded_rates"] == {"8000": 8}
+    assert report["left_out"] == {"unknown split": 1, "unreadable": 1}
+    assert [p["name"] for p in report["problems"]] == ["words.csv:11", "bad.wav"]
+    assert report["warnings"] == [
+        "1 of the 2 test speakers are in the training split too",
+        "in the test split but not in training: maybe",
+    ]
+    assert report["versions"]["torch"]
+    assert report["config"]["dataset"] == f"manifest:{manifest}"
+    assert (out / "durations.png").read_bytes().startswith(b"\x89PNG")
+    text = capsys.readouterr().out
+    assert "left out: 2 (1 unknown split, 1 unreadable)" in text
+    assert "WARNING: 1 of the 2 test speakers" in text
+    assert f"{tmp_path}/bad.wav: " in text
+
+
+def test_images_are_checked_too(manifest, tmp_path, capsys):
+    lines = ["path,label,split"]
+    for n, (label, split) in enumerate(
+        [("<yes>", "train"), ("no", "train"), ("<yes>", "test"), ("no", "test")]
+    ):
+        pixels = np.zeros((28, 28), np.uint8)
+        pixels[n] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{n}.png")
+        lines.append(f"{n}.png,{label},{split}")
+    images = tmp_path / "drawings.csv"
+    images.write_text("\n".join([*lines, "none.png,no,test\n"]))
+    out = tmp_path / "out"
+    arguments = ["--dataset", f"manifest:{manifest}", "--image-dataset", f"manifest:{images}"]
+    assert _run(*arguments, "--out", out) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["images"]["splits"]["train"]["classes"] == {"<yes>": 1, "no": 1}
+    assert report["images"]["left_out"] == {"missing": 1}
+    assert "no test image of class maybe" in report["warnings"]
+    assert "no test image of class maybe" in capsys.readouterr().out
+
+
+def test_strict_stops_with_an_error(manifest, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert _run("--dataset", f"manifest:{manifest}", "--strict", "--out", out) == 1
+    assert "error: --strict: words.csv:11: unknown split 'dev'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--dataset", "timit"], "unknown dataset 'timit'; choose from tidigit, secuvoice, fsdd"),
+        (["--dataset", "manifest:none.csv"], "none.csv: cannot be read (No such file"),
+        (["--dataset", "tidigit", "--phone", "A"], "--phone: not an option of tidigit"),
+        (["--dataset", "tidigit", "--require-corpus"], "no TIDIGITS utterance of adults"),
+        (["--dataset", "tidigit", "--speakers", "all"], "no TIDIGITS utterance of all"),
+        (["--dataset", "an4", "--data", "."], "an4"),
+        (["--dataset", "mswc", "--data", "."], "mswc"),
+    ],
+)
+def test_errors(arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PVAE_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PVAE_OFFLINE", "1")
+    assert _run(*arguments, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+
+
+def test_broken_off_and_gone_on_with(tmp_path):
+    """Ctrl-C in the middle keeps the shards that are done; the same command does the rest."""
+    pytest.importorskip("espeakng_loader")
+    cache = tmp_path / "cache"
+    command = [sys.executable, "experiments/prepare.py", "--dataset", "tidigit", "--limit", "100"]
+    command += ["--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PVAE_CACHE": str(cache), "PVAE_DATA": str(tmp_path)}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
+
+    begun = start()
+    deadline = time.monotonic() + 100
+    while not kept() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    begun.send_signal(signal.SIGINT)
+    _, errors = begun.communicate(timeout=60)
+    assert begun.returncode == 130, errors
+    assert "the same command goes on" in errors
+    before = kept()
+    assert 0 < len(before) < 4  # of 2,000 recordings, 512 a shard
+    assert not list(cache.glob(".*"))
+    assert not (tmp_path / "out").exists()
+
+    gone_on = start()
+    _, errors = gone_on.communicate(timeout=100)
+    assert gone_on.returncode == 0, errors
+    assert len(kept()) == 4
+    assert before.items() <= kept().items()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["stand_in"] is True
+    assert [found["recordings"] for found in report["splits"].values()] == [1000, 1000]
