@@ -23,7 +23,7 @@ test: $(READY)
 # One environment serves both; it is made once, and again when what it is made of changes.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --editable ".[dev,espeak]" --constraint constraints.txt
+	$(BIN)/python -m pip install --editable ".[dev,espeak,align]" --constraint constraints.txt
 	touch $@
 
 clean:

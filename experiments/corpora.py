@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,14 @@ OF_CORPUS = (
     *("folder", "alignments", "speakers", "oh", "pattern", "phone", "validation"),
     *("language", "words", "manifest_root", "sample_rate"),
 )
-OF_VAD = tuple(field.name for field in fields(VoiceActivity))
+# What of `VoiceActivity` can be changed here; its other parameters are the method's own.
+OF_VAD = {
+    "depth": "dB below the speech's level where it ends, in a quiet file",
+    "margin": "dB above the noise's level where it ends, in a noisy one",
+    "shortest": "seconds; a shorter sound is a click, not speech",
+    "longest_gap": "seconds of silence within a word",
+    "hangover": "seconds kept after the last frame of speech",
+}
 OF_IMAGES = ("image_root",)
 
 
@@ -90,13 +96,13 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="cut silence off both ends; else only of secuvoice",
     )
-    for field in fields(VoiceActivity):
+    for name, told in OF_VAD.items():
         vad(
-            f"--vad-{field.name.replace('_', '-')}",
-            type=number(float),
-            default=field.default,
+            f"--vad-{name.replace('_', '-')}",
+            type=number(float, least=0.0),
+            default=getattr(VoiceActivity, name),
             metavar="X",
-            help=str(field.metadata.get("help", "")),
+            help=told,
         )
 
 
