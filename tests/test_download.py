@@ -15,6 +15,11 @@ CONTENT = np.random.default_rng(0).bytes(200_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PVAE_OFFLINE", raising=False)
+
+
 @pytest.fixture
 def server():
     with local_server({"file": CONTENT}) as served:
@@ -58,7 +63,10 @@ def test_other_file_is_not_overwritten(server, path: Path):
 
 def test_resumed(server, path: Path):
     server.break_after = 150_000
-    with pytest.raises(CorpusError, match="broke off after 150000 of 200000 bytes"):
+    with pytest.raises(
+        CorpusError,
+        match=r"broke off after 150000 of 200000 bytes\); try again to go on from there",
+    ):
         fetch(server.url + "file", path, SHA256)
     assert not path.exists()
     server.break_after = None
@@ -66,6 +74,18 @@ def test_resumed(server, path: Path):
     assert path.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=150000-"]
     assert not _part(path).exists()
+
+
+def test_broken_off_without_a_checksum(server, path: Path):
+    """It starts again, so nothing else is promised and nothing is kept."""
+    server.break_after = 150_000
+    with pytest.raises(CorpusError, match=r"broke off after 150000 of 200000 bytes\); put a copy"):
+        fetch(server.url + "file", path, None)
+    assert list(path.parent.iterdir()) == []
+    server.break_after = None
+    fetch(server.url + "file", path, None)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None, None]
 
 
 @pytest.mark.parametrize("with_ranges", [True, False])
@@ -151,7 +171,19 @@ def test_nobody_answers(path: Path):
     message = str(raised.value)
     assert message.startswith(f"could not download {url} (")
     assert "refused" in message
+    assert "try again" not in message
     assert message.endswith(f"put a copy at {path} or set PVAE_DATA")
+
+
+def test_not_allowed_to_download(server, path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PVAE_OFFLINE", "1")
+    with pytest.raises(CorpusError, match=rf"PVAE_OFFLINE is set.*put a copy at {path}"):
+        fetch(server.url + "file", path, SHA256)
+    assert not path.parent.exists()
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    assert fetch(server.url + "file", path, SHA256) == path
+    assert server.ranges == []
 
 
 def test_server_that_says_nothing(path: Path):

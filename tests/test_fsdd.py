@@ -1,10 +1,8 @@
 """FSDD: names become labels, speakers and splits; only verified content is unpacked."""
 
 import io
-import logging
 import socket
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ import soundfile
 
 from pvae_pyro.data.corpora import fsdd
 from pvae_pyro.data.corpora.fsdd import content_digest, fsdd_corpus
-from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem
+from tests.archives import special, tar_gz
 from tests.local_server import local_server
 
 
@@ -46,6 +45,7 @@ def test_names_are_read(folder: Path, tmp_path: Path):
     (folder / ".DS_Store").write_bytes(b"")
     corpus = fsdd_corpus(tmp_path)
     assert (corpus.name, corpus.stand_in, corpus.sample_rate) == ("FSDD", False, 8000)
+    assert corpus.problems == ()
     assert len(corpus.recordings) == 40
     recordings = {r.name: r for r in corpus.recordings}
     test, train = recordings["7_bob_4"], recordings["7_bob_15"]
@@ -64,19 +64,23 @@ def test_order_is_fixed(folder: Path, tmp_path: Path):
 def test_fingerprint_follows_the_sound(folder: Path, tmp_path: Path, sounds: dict[str, bytes]):
     before = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
     assert len(set(before.values())) == 40
-    (folder / "0_ann_4.wav").write_bytes(sounds["1_ann_4.wav"])
+    (folder / "0_ann_4.wav").write_bytes(sounds["0_ann_4.wav"] + b"more")
     after = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
-    assert after["0_ann_4"] == before["1_ann_4"]
     assert [name for name in before if after[name] != before[name]] == ["0_ann_4"]
 
 
-def test_other_revision_is_told(folder: Path, tmp_path: Path, caplog, monkeypatch):
+def test_other_revision_is_told(folder: Path, tmp_path: Path, monkeypatch):
     corpus = fsdd_corpus(tmp_path)
-    assert "differs from revision 26eb9aa" in caplog.text
-    caplog.clear()
+    assert corpus.notes == (f"{folder} differs from revision 26eb9aa of FSDD",)
     monkeypatch.setattr(fsdd, "CONTENT", content_digest(corpus.recordings))
-    fsdd_corpus(tmp_path)
-    assert caplog.text == ""
+    assert fsdd_corpus(tmp_path).notes == ()
+
+
+def test_other_rate(folder: Path, tmp_path: Path):
+    soundfile.write(folder / "0_ann_4.wav", np.full(20, 0.5), 16000)
+    recording = next(r for r in fsdd_corpus(tmp_path).recordings if r.name == "0_ann_4")
+    with pytest.raises(AudioError, match="0_ann_4.wav: says it is at 16000 Hz, .* 8000 Hz"):
+        recording.read()
 
 
 @pytest.mark.parametrize(
@@ -84,67 +88,70 @@ def test_other_revision_is_told(folder: Path, tmp_path: Path, caplog, monkeypatc
 )
 def test_other_names(folder: Path, tmp_path: Path, name: str):
     (folder / name).write_bytes(b"")
-    with pytest.raises(CorpusError, match=f"{name}: not a recording named"):
-        fsdd_corpus(tmp_path)
+    corpus = fsdd_corpus(tmp_path)
+    assert len(corpus.recordings) == 40
+    reason = f"{folder / name}: not a recording named digit_speaker_index.wav"
+    assert corpus.problems == (Problem(name, "name", reason),)
+
+
+def test_bad_files(folder: Path, tmp_path: Path, sounds: dict[str, bytes]):
+    (folder / "1_ann_3.wav").mkdir()
+    (folder / "8_ann_3.wav").symlink_to("nowhere")
+    (folder / "9_ann_3.wav").write_bytes(sounds["9_ann_4.wav"])
+    corpus = fsdd_corpus(tmp_path)
+    assert [(p.name, p.kind) for p in corpus.problems] == [
+        ("1_ann_3.wav", "name"),
+        ("8_ann_3", "missing"),
+        ("9_ann_4", "duplicate"),
+    ]
+    assert len(corpus.recordings) == 40
 
 
 @pytest.mark.parametrize(
     ("missing", "told"),
-    [("3_bob_4", "no test recording 3_bob"), ("0_ann_15", "no train recording 0_ann")],
+    [
+        (["3_bob_4", "5_bob_4"], "speaker bob has no test recording of 3, 5"),
+        (["0_ann_15"], "speaker ann has no train recording of 0"),
+    ],
 )
-def test_incomplete(folder: Path, tmp_path: Path, missing: str, told: str):
-    (folder / f"{missing}.wav").unlink()
-    with pytest.raises(CorpusError, match=f"recordings is incomplete: {told}"):
-        fsdd_corpus(tmp_path)
+def test_incomplete(folder: Path, tmp_path: Path, missing: list[str], told: str):
+    for name in missing:
+        (folder / f"{name}.wav").unlink()
+    corpus = fsdd_corpus(tmp_path)
+    assert corpus.notes[0] == told
+    assert len(corpus.recordings) == 40 - len(missing)
 
 
-def test_empty(tmp_path: Path):
-    (tmp_path / "fsdd" / "recordings").mkdir(parents=True)
-    with pytest.raises(CorpusError, match="recordings is empty"):
+@pytest.mark.parametrize("name", [".DS_Store", "readme.txt", "0_ann_4.mp3"])
+def test_empty(tmp_path: Path, name: str):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    (folder / name).touch()
+    with pytest.raises(CorpusError, match="recordings has no recordings; delete it"):
         fsdd_corpus(tmp_path)
 
 
 def test_absent_and_not_to_be_downloaded(tmp_path: Path):
-    with pytest.raises(CorpusError, match="recordings is not there"):
+    with pytest.raises(CorpusMissing, match="recordings is not there"):
         fsdd_corpus(tmp_path, download=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def _archive(
-    sounds: dict[str, bytes], more: Callable[[tarfile.TarFile], None] | None = None
-) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        _add(tar, "free-26eb9aa/README.md", b"text")
-        for name, content in sounds.items():
-            _add(tar, f"free-26eb9aa/recordings/{name}", content)
-        if more is not None:
-            more(tar)
-    return file.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
-    member = tarfile.TarInfo(name)
-    member.type = tarfile.SYMTYPE
-    member.linkname = target
-    tar.addfile(member)
+def _archive(sounds: dict[str, bytes], *more: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
+    recordings = ((f"free-26eb9aa/recordings/{name}", sound) for name, sound in sounds.items())
+    return tar_gz(("free-26eb9aa/README.md", b"text"), *recordings, *more)
 
 
 @pytest.fixture
 def serve(sounds: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Offers an archive as FSDD's, and pins the content of `sounds`."""
-    names = tmp_path / "pinned"
-    names.mkdir()
+    monkeypatch.delenv("PVAE_OFFLINE", raising=False)
+    pinned = tmp_path / "pinned" / "fsdd" / "recordings"
+    pinned.mkdir(parents=True)
     for name, content in sounds.items():
-        (names / name).write_bytes(content)
-    pinned = content_digest(tuple(fsdd._recording(path) for path in names.iterdir()))
-    monkeypatch.setattr(fsdd, "CONTENT", pinned)
+        (pinned / name).write_bytes(content)
+    corpus = fsdd_corpus(tmp_path / "pinned")
+    monkeypatch.setattr(fsdd, "CONTENT", content_digest(corpus.recordings))
     with local_server({}) as server:
         monkeypatch.setattr(fsdd, "URL", server.url + "archive.tar.gz")
 
@@ -154,63 +161,60 @@ def serve(sounds: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield offer
 
 
-def test_downloaded(serve, sounds: dict[str, bytes], tmp_path: Path, caplog):
+def test_downloaded(serve, sounds: dict[str, bytes], tmp_path: Path):
     serve(_archive(sounds))
     root = tmp_path / "root"
     corpus = fsdd_corpus(root)
-    assert len(corpus.recordings) == 40
-    assert caplog.text == ""
+    assert (len(corpus.recordings), corpus.problems, corpus.notes) == (40, (), ())
     assert [p.name for p in (root / "fsdd").iterdir()] == ["recordings"]
     assert {p.name: p.read_bytes() for p in (root / "fsdd" / "recordings").iterdir()} == sounds
 
 
 def test_nothing_else_is_unpacked(serve, sounds: dict[str, bytes], tmp_path: Path):
-    def more(tar: tarfile.TarFile) -> None:
-        for name in (
-            "../9_eve_1.wav",
-            "/recordings/9_eve_1.wav",
-            "free/recordings/../../../9_eve_1.wav",
-            "../recordings/9_eve_1.wav",
-            "free/recordings/deep/9_eve_1.wav",
-        ):
-            _add(tar, name, b"evil")
-        _add_link(tar, "free/recordings/9_eve_1.wav", "/etc/hostname")
-
-    serve(_archive(sounds, more))
+    names = (
+        "../9_eve_1.wav",
+        "/recordings/9_eve_1.wav",
+        "free/recordings/../../../9_eve_1.wav",
+        "../recordings/9_eve_1.wav",
+        "free/recordings/deep/9_eve_1.wav",
+        "free/other/9_eve_1.wav",
+        special(tarfile.SYMTYPE, "free/recordings/9_eve_1.wav"),
+    )
+    serve(_archive(sounds, *((name, b"") for name in names)))
     root = tmp_path / "root"
     fsdd_corpus(root)
     assert {p.name for p in (root / "fsdd" / "recordings").iterdir()} == set(sounds)
     assert not list(tmp_path.rglob("*eve*"))
 
 
-@pytest.mark.parametrize("change", ["less", "more", "other"])
+@pytest.mark.parametrize("change", ["less", "more", "a copy more", "other"])
 def test_other_content_is_refused(serve, sounds: dict[str, bytes], tmp_path: Path, change: str):
     changed = dict(sounds)
     if change == "less":
         del changed["0_ann_4.wav"]
+    elif change == "a copy more":
+        changed["9_zoe_4.wav"] = sounds["1_ann_4.wav"]
     else:
-        changed["0_ann_4.wav" if change == "other" else "0_eve_4.wav"] = sounds["1_ann_4.wav"]
+        changed["0_ann_4.wav" if change == "other" else "0_eve_4.wav"] = b"other"
     serve(_archive(changed))
-    with pytest.raises(CorpusError, match="is not revision 26eb9aa of FSDD"):
+    with pytest.raises(CorpusError, match=r"26eb9aa\.tar\.gz is not revision 26eb9aa of FSDD"):
         fsdd_corpus(tmp_path / "root")
     assert list((tmp_path / "root" / "fsdd").iterdir()) == []
-
-
-def test_damaged_archive(serve, sounds: dict[str, bytes], tmp_path: Path):
-    archive = _archive(sounds)
-    for damaged in (archive[: len(archive) // 2], b"not an archive", b""):
-        serve(damaged)
-        with pytest.raises(CorpusError, match=r"cannot be unpacked|is not revision"):
-            fsdd_corpus(tmp_path / "root")
-        assert list((tmp_path / "root" / "fsdd").iterdir()) == []
 
 
 def test_size_of_what_is_unpacked_is_limited(serve, sounds, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(fsdd, "_MAX_UNPACKED", 50_000)
-    serve(_archive(sounds, lambda tar: _add(tar, "free/bomb", bytes(50_000))))
+    serve(_archive(sounds, ("free/bomb", bytes(50_000))))
     with pytest.raises(CorpusError, match="unpacks to more than 50000 bytes"):
         fsdd_corpus(tmp_path / "root")
     assert list((tmp_path / "root" / "fsdd").iterdir()) == []
+
+
+def test_not_allowed_to_download(serve, sounds: dict[str, bytes], tmp_path: Path, monkeypatch):
+    serve(_archive(sounds))
+    monkeypatch.setenv("PVAE_OFFLINE", "1")
+    with pytest.raises(CorpusError, match="PVAE_OFFLINE is set"):
+        fsdd_corpus(tmp_path / "root")
 
 
 def test_offline(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
@@ -228,10 +232,9 @@ def test_offline(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
         assert copy.exists()
 
 
-def test_real_recordings(data_root: Path, caplog):
-    with caplog.at_level(logging.WARNING):
-        corpus = fsdd_corpus(data_root, download=False)
-    assert caplog.text == ""
+def test_real_recordings(data_root: Path):
+    corpus = fsdd_corpus(data_root, download=False)
+    assert (corpus.problems, corpus.notes) == ((), ())
     splits = [r.split for r in corpus.recordings]
     assert (splits.count("train"), splits.count("test")) == (2700, 300)
     assert len({r.speaker for r in corpus.recordings}) == 6

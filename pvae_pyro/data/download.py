@@ -1,5 +1,6 @@
 """Downloading one file: verified before it gets its name, resumed where it broke off."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -36,7 +37,8 @@ def fetch(
 
     Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range). Raises
     `CorpusError`: not to be reached, larger than `max_bytes`, another checksum, or another
-    file at `path`, which is never overwritten.
+    file at `path`, which is never overwritten; and always where ``$PVAE_OFFLINE`` is set and
+    the file is not there.
     """
     path = Path(path)
     _check_scheme(url)
@@ -44,6 +46,10 @@ def fetch(
         if sha256 is not None and _digest(path) != sha256:
             raise CorpusError(f"{path} has another SHA-256 than {sha256}; move it away")
         return path
+    if os.environ.get("PVAE_OFFLINE"):
+        raise CorpusError(
+            f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset it"
+        )
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +57,15 @@ def fetch(
             part.unlink(missing_ok=True)
         _receive(url, part, max_bytes, timeout, progress)
     except (OSError, http.client.HTTPException) as error:
+        again = ""
+        if sha256 is None:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        elif part.exists():
+            again = "try again to go on from there, "
         raise CorpusError(
-            f"could not download {url} ({_reason(error)}); put a copy at {path} or set PVAE_DATA"
+            f"could not download {url} ({_reason(error)}); {again}put a copy at {path} or set "
+            "PVAE_DATA"
         ) from error
     if sha256 is not None and (found := _digest(part)) != sha256:
         part.unlink()
@@ -88,7 +101,7 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
             file.flush()
             os.fsync(file.fileno())
     if size is not None and received != size:
-        raise ConnectionError(f"broke off after {received} of {size} bytes, to be resumed")
+        raise ConnectionError(f"broke off after {received} of {size} bytes")
 
 
 def _copy(

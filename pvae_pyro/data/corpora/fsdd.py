@@ -3,28 +3,24 @@
 3,000 recordings of 6 speakers, CC BY-SA 4.0, https://github.com/Jakobovski/free-spoken-digit-dataset
 """
 
-import hashlib
-import logging
 import os
 import re
-import tarfile
-import tempfile
-import zlib
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.archive import install
 from pvae_pyro.data.cache import digest
-from pvae_pyro.data.corpus import CorpusError, Recording, SpeechCorpus
-from pvae_pyro.data.download import fetch
-
-logger = logging.getLogger(__name__)
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Recording, SpeechCorpus
+from pvae_pyro.data.folder import named_files
+from pvae_pyro.data.listing import Entry, list_corpus
 
 REVISION = "26eb9aa"
 URL = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{REVISION}.tar.gz"
 # `content_digest` of that revision. GitHub packs archives anew, so their own checksum is not
 # kept (https://github.blog/changelog/2023-01-30-git-archive-checksums-may-change/).
 CONTENT = "ad392b593d65a82468c1ababb02931a5dd1a77ef986130824965df0cc44e2427"
+SAMPLE_RATE = 8000
 
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z]+)_(?P<index>[0-9]+)\.wav")
 _TEST_INDICES = range(5)  # the dataset's README: 0-4 are the test set
@@ -36,22 +32,33 @@ _MAX_UNPACKED = 200 << 20
 def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCorpus:
     """The recordings in ``<root>/fsdd/recordings``; downloaded when that folder is not there.
 
-    Test is indices 0-4 of each speaker and digit (the official split). A folder of another
-    revision is taken as it is, and the log says so. Raises `CorpusError` for files of other
-    names, a speaker who lacks a digit in a partition, or a download that fails.
+    Test is indices 0-4 of each speaker and digit (the official split), so every speaker is in
+    both parts. Files of other names are problems. A speaker who lacks a digit in a partition,
+    and a folder that is not of the pinned revision, are noted.
+
+    Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
+    folder without recordings and for a download that fails or is not that revision.
     """
     folder = Path(root) / "fsdd" / "recordings"
     if not folder.is_dir():
         if not download:
-            raise CorpusError(f"{folder} is not there; unpack {URL} or allow the download")
-        _download(folder)
-    recordings = tuple(
-        _recording(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")
-    )
-    _check_complete(folder, recordings)
-    if content_digest(recordings) != CONTENT:
-        logger.warning("%s differs from revision %s of FSDD", folder, REVISION)
-    return SpeechCorpus("FSDD", False, 8000, recordings)
+            raise CorpusMissing(f"{folder} is not there; unpack {URL} or allow the download")
+        install(
+            URL,
+            folder.parent / f"{REVISION}.tar.gz",
+            folder,
+            _wanted,
+            _verify,
+            max_archive=_MAX_ARCHIVE,
+            max_unpacked=_MAX_UNPACKED,
+        )
+    corpus = _listed(folder)
+    if not corpus.recordings:
+        raise CorpusError(f"{folder} has no recordings; delete it to have it downloaded")
+    notes = list(_lacking(corpus.recordings))
+    if content_digest(corpus.recordings) != CONTENT:
+        notes.append(f"{folder} differs from revision {REVISION} of FSDD")
+    return replace(corpus, notes=tuple(notes))
 
 
 def content_digest(recordings: tuple[Recording, ...]) -> str:
@@ -59,69 +66,40 @@ def content_digest(recordings: tuple[Recording, ...]) -> str:
     return digest(*sorted(f"{r.name} {r.fingerprint}" for r in recordings))
 
 
-def _recording(path: Path) -> Recording:
-    match = _NAME.fullmatch(path.name)
-    if match is None or not path.is_file():
-        raise CorpusError(f"{path}: not a recording named digit_speaker_index.wav")
-    return Recording(
-        name=path.stem,
-        label=match["digit"],
-        speaker=match["speaker"],
-        split="test" if int(match["index"]) in _TEST_INDICES else "train",
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest(),
-        read=partial(read_audio, path),
-    )
+def _listed(folder: Path) -> SpeechCorpus:
+    files, problems = named_files(folder, _NAME, "digit_speaker_index.wav")
+    entries = [
+        Entry(
+            path,
+            path.stem,
+            match["digit"],
+            match["speaker"],
+            "test" if int(match["index"]) in _TEST_INDICES else "train",
+        )
+        for path, match in files
+    ]
+    return list_corpus("FSDD", SAMPLE_RATE, entries, problems, recorded_at=SAMPLE_RATE)
 
 
-def _check_complete(folder: Path, recordings: tuple[Recording, ...]) -> None:
-    if not recordings:
-        raise CorpusError(f"{folder} is empty; delete it to have it downloaded")
-    present = {(r.speaker, r.label, r.split) for r in recordings}
+def _lacking(recordings: tuple[Recording, ...]) -> Iterator[str]:
+    present = {(r.speaker, r.split, r.label) for r in recordings}
     for speaker in sorted({r.speaker for r in recordings}):
-        for label in _DIGITS:
-            for split in ("train", "test"):
-                if (speaker, label, split) not in present:
-                    raise CorpusError(
-                        f"{folder} is incomplete: no {split} recording {label}_{speaker}_*.wav"
-                    )
+        for split in ("train", "test"):
+            lacking = [digit for digit in _DIGITS if (speaker, split, digit) not in present]
+            if lacking:
+                yield f"speaker {speaker} has no {split} recording of {', '.join(lacking)}"
 
 
-def _download(folder: Path) -> None:
-    """Fetch the archive, and let the folder appear only when its content is verified."""
-    archive = folder.parent / f"{REVISION}.tar.gz"
-    ours = not archive.exists()  # a copy that someone put there is not ours to delete
-    fetch(URL, archive, None, max_bytes=_MAX_ARCHIVE)
-    try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacked") as temporary:
-            unpacked = Path(temporary) / "recordings"
-            unpacked.mkdir()
-            _unpack(archive, unpacked)
-            found = content_digest(tuple(_recording(path) for path in unpacked.iterdir()))
-            if found != CONTENT:
-                raise CorpusError(
-                    f"{archive} is not revision {REVISION} of FSDD: its recordings have digest "
-                    f"{found}, not {CONTENT}"
-                )
-            unpacked.rename(folder)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        if not folder.is_dir():  # else another process was first
-            raise CorpusError(f"{archive} cannot be unpacked ({error})") from error
-    finally:
-        if ours:
-            archive.unlink(missing_ok=True)
+def _wanted(name: PurePosixPath) -> PurePosixPath | None:
+    if len(name.parts) == 3 and name.parts[1] == "recordings" and _NAME.fullmatch(name.name):
+        return PurePosixPath(name.name)
+    return None
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Take regular files ``*/recordings/<name>`` with a recording's name, and nothing else."""
-    total = 0
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            total += member.size
-            if total > _MAX_UNPACKED:
-                raise CorpusError(f"{archive} unpacks to more than {_MAX_UNPACKED} bytes")
-            top, *rest = PurePosixPath(member.name).parts or ("",)
-            if top in ("/", "..") or len(rest) != 2 or rest[0] != "recordings":
-                continue
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is not None and _NAME.fullmatch(rest[1]):
-                (folder / rest[1]).write_bytes(content.read())
+def _verify(folder: Path) -> str | None:
+    corpus = _listed(folder)
+    found = content_digest(corpus.recordings)
+    # A file more that is a copy of another is among the problems, not the recordings.
+    if found == CONTENT and not corpus.problems:
+        return None
+    return f"is not revision {REVISION} of FSDD: its recordings have digest {found}, not {CONTENT}"

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pvae_pyro.data.alignment import Request, align_all
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
-from pvae_pyro.data.ctm import read_ctm
-from pvae_pyro.data.digit_words import OH, digit_label
+from pvae_pyro.data.ctm import Span, read_ctm
+from pvae_pyro.data.digit_words import OH, WORDS, digit_label
 from pvae_pyro.data.listing import Entry, list_corpus
 
 SAMPLE_RATE = 20000
@@ -101,7 +102,7 @@ def tidigits_corpus(
             spoilt.add(utterance.id)
     notes = []
     if to_align := [u for u in utterances if u.id not in spans and u.id not in spoilt]:
-        aligned, not_aligned = {}, []
+        aligned, not_aligned = _align(to_align)
         spans |= aligned
         problems += not_aligned
         notes.append(f"{len(to_align)} of {len(utterances)} utterances had no alignment: made here")
@@ -130,6 +131,33 @@ def tidigits_corpus(
         notes=notes,
         recorded_at=SAMPLE_RATE,
     )
+
+
+def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], list[Problem]]:
+    """Spans of the digits by utterance, and the utterances that could not be aligned."""
+    whole = list_corpus(
+        "TIDIGITS",
+        SAMPLE_RATE,
+        [Entry(u.path, u.name, "", u.speaker, u.split) for u in utterances],
+        recorded_at=SAMPLE_RATE,
+    )
+    by_name = {u.name: u for u in utterances}
+    requests = [
+        Request(r.name, tuple(WORDS[d] for d in by_name[r.name].digits), r.fingerprint, r.read)
+        for r in whole.recordings
+    ]
+    spans: dict[str, tuple[Span, ...]] = {}
+    problems = list(whole.problems)
+    for request, result in zip(requests, align_all(requests), strict=True):
+        utterance = by_name[request.name]
+        if isinstance(result, Problem):
+            problems.append(result)
+        else:
+            spans[utterance.id] = tuple(
+                Span(digit, word.start, word.end)
+                for digit, word in zip(utterance.digits, result, strict=True)
+            )
+    return spans, problems
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,0 +1,140 @@
+"""Google Speech Commands v0.02, the ten digits: ``<word>/{speaker}_nohash_{index}.wav``, 16 kHz.
+
+About 38,900 of the corpus's 105,829 recordings, each of at most one second; CC BY 4.0. Warden
+2018, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition" (arXiv:1804.03209).
+"""
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pvae_pyro.data.archive import install
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
+from pvae_pyro.data.folder import named_files
+from pvae_pyro.data.listing import Entry, list_corpus
+
+# torchaudio's archive and checksum (torchaudio.datasets.speechcommands), by https.
+URL = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+SAMPLE_RATE = 16000
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+_VERSION = "speech_commands_v0.02"
+# The corpus's own lists, and how many lines they have in that version.
+_VALIDATION = "validation_list.txt"
+_TESTING = "testing_list.txt"
+_LINES = {_VALIDATION: 9981, _TESTING: 11005}
+_NAME = re.compile(r"(?P<speaker>[0-9a-f]+)_nohash_[0-9]+\.wav")
+_MAX_ARCHIVE = 3 << 30
+_MAX_UNPACKED = 6 << 30
+
+
+def speech_commands_corpus(
+    root: str | os.PathLike[str],
+    download: bool = True,
+    validation: Literal["drop", "train"] = "drop",
+) -> SpeechCorpus:
+    """Digits of ``<root>/speech_commands_v0.02``, or of torchaudio's
+    ``<root>/SpeechCommands/speech_commands_v0.02``; downloaded (2.4 GB) when neither is there.
+
+    Test is ``testing_list.txt``; the corpus's lists keep a speaker's recordings together.
+    validation: recordings of ``validation_list.txt`` are left out (``"drop"``), or used to
+        train (``"train"``). A note says how many.
+
+    Only the digits and the two lists are unpacked, from torchaudio's archive, verified by its
+    SHA-256; a download that broke off is resumed. Files of other names are problems; words
+    without recordings, and lists of another length, are noted.
+
+    Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
+    list that is missing or names no digit, for a folder without digits, and for a download that
+    fails; ValueError for another `validation`.
+    """
+    if validation not in ("drop", "train"):
+        raise ValueError(f"validation must be 'drop' or 'train', not {validation!r}")
+    folders = (Path(root) / _VERSION, Path(root) / "SpeechCommands" / _VERSION)
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    if not folder.is_dir():
+        if not download:
+            raise CorpusMissing(f"{folder} is not there; unpack {URL} or allow the download")
+        install(
+            URL,
+            folder.with_name(f"{_VERSION}.tar.gz"),
+            folder,
+            _wanted,
+            _verify,
+            sha256=SHA256,
+            max_archive=_MAX_ARCHIVE,
+            max_unpacked=_MAX_UNPACKED,
+        )
+    return _listed(folder, validation)
+
+
+def _listed(folder: Path, validation: str) -> SpeechCorpus:
+    testing, held_out = _list(folder, _TESTING), _list(folder, _VALIDATION)
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    names: set[str] = set()
+    for digit, word in enumerate(WORDS):
+        if not (folder / word).is_dir():
+            continue
+        files, others = named_files(folder / word, _NAME, "speaker_nohash_index.wav")
+        problems += others
+        for path, match in files:
+            name = f"{word}/{path.name}"
+            names.add(name)
+            split: Split = "test" if name in testing else "train"
+            if split == "test" or name not in held_out or validation == "train":
+                entries.append(
+                    Entry(path, f"{word}/{path.stem}", str(digit), match["speaker"], split)
+                )
+    if not entries:
+        raise CorpusError(f"{folder} has no recording of a digit; delete it to have it downloaded")
+    done = "left out" if validation == "drop" else "used to train"
+    notes = [f"{len(names & held_out - testing)} recordings of {_VALIDATION} are {done}"]
+    present = {entry.label for entry in entries}
+    if lacking := [word for digit, word in enumerate(WORDS) if str(digit) not in present]:
+        notes.append(f"there is no recording of {', '.join(lacking)}")
+    for name, lines in ((_VALIDATION, held_out), (_TESTING, testing)):
+        if len(lines) != _LINES[name]:
+            notes.append(
+                f"{folder / name} has {len(lines)} lines, not the {_LINES[name]} of v0.02: "
+                "recordings that it should have may be used to train"
+            )
+        if missing := {line for line in lines if line.partition("/")[0] in WORDS} - names:
+            notes.append(f"{len(missing)} recordings of digits in {name} are not there")
+    return list_corpus(
+        "Speech Commands v0.02 (digits)",
+        SAMPLE_RATE,
+        entries,
+        problems,
+        notes=notes,
+        recorded_at=SAMPLE_RATE,
+    )
+
+
+def _list(folder: Path, name: str) -> frozenset[str]:
+    path = folder / name
+    try:
+        lines = frozenset(path.read_text("utf-8", "replace").split())
+    except OSError as error:
+        raise CorpusError(
+            f"{path} cannot be read ({error.strerror}), and without it the corpus has no split; "
+            f"take it from {URL}"
+        ) from error
+    if not any(line.partition("/")[0] in WORDS for line in lines):
+        raise CorpusError(f"{path} names no recording of a digit")
+    return lines
+
+
+def _wanted(name: PurePosixPath) -> PurePosixPath | None:
+    if str(name) in _LINES or (
+        len(name.parts) == 2 and name.parts[0] in WORDS and _NAME.fullmatch(name.name)
+    ):
+        return name
+    return None
+
+
+def _verify(folder: Path) -> str | None:
+    lacking = [name for name in (*_LINES, *WORDS) if not (folder / name).exists()]
+    return f"lacks {', '.join(lacking)}" if lacking else None

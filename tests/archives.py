@@ -1,0 +1,23 @@
+"""Archives made in memory."""
+
+import io
+import tarfile
+
+
+def tar_gz(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
+    """A gzipped tar archive of files, or of what a TarInfo says, and their content."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name) if isinstance(name, str) else name
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def special(kind: bytes, name: str) -> tarfile.TarInfo:
+    """A link to /etc/hostname, a pipe, a device or a folder (``tarfile.SYMTYPE`` and so on)."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.linkname = "/etc/hostname"
+    return member
