@@ -7,20 +7,19 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import joblib
 import numpy as np
-import torch
-from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
 from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
 from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.shards import Shard, has_passed, load_shards
 
 __all__ = ["LogMel", "RaggedFeatures", "corpus_features"]
 
@@ -29,8 +28,6 @@ _VERSION = "log-mel 2"
 
 # A shard is computed by one process, and kept in the cache as soon as it is done.
 _SHARD = 512
-# Problems of the place rather than of the sound: they are looked at again.
-_MAY_PASS = ("missing", "no permission", "unreadable")
 # Starting a pool takes about 3 s, in which one core computes about 10,000 spoken digits.
 _POOL_FROM = 10_000
 
@@ -95,8 +92,7 @@ def corpus_features(
     directory = cache.cache_dir() if cache_dir is None else Path(cache_dir)
     recordings = corpus.recordings
     shards = [
-        _Shard(recordings[i : i + _SHARD], settings, directory)
-        for i in range(0, len(recordings), _SHARD)
+        _shard(recordings[i : i + _SHARD], settings) for i in range(0, len(recordings), _SHARD)
     ]
     frames = np.empty((0, settings.num_mels), np.float32)
     lengths: list[int] = []
@@ -110,7 +106,10 @@ def corpus_features(
         disable=None if progress else True,  # None: no bar in a log file
     )
     # Closed here, not when its garbage is collected: it has torch's threads to restore.
-    with bar, contextlib.closing(_computed(shards, workers)) as results:
+    with (
+        bar,
+        contextlib.closing(load_shards(shards, directory, workers, _POOL_FROM)) as results,
+    ):
         for shard, (arrays, metadata) in zip(shards, results, strict=True):
             skipped += [Problem(*fields) for fields in json.loads(metadata["skipped"])]
             if skipped and on_error == "raise":
@@ -123,7 +122,7 @@ def corpus_features(
             start = len(frames)
             frames.resize((start + len(arrays["frames"]), settings.num_mels), refcheck=False)
             frames[start:] = arrays["frames"]
-            bar.update(len(shard.recordings))
+            bar.update(shard.size)
     if not names:
         reason = f"; the first: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"{corpus.name}: no recording can be used{reason}")
@@ -133,80 +132,44 @@ def corpus_features(
     )
 
 
-@dataclass(frozen=True)
-class _Shard:
-    recordings: tuple[Recording, ...]
-    settings: LogMel
-    directory: Path
-
-    @property
-    def key(self) -> str:
-        content = [part for r in self.recordings for part in (r.name, r.fingerprint)]
-        return cache.digest(_VERSION, json.dumps(dataclasses.asdict(self.settings)), *content)
-
-    def load(self) -> cache.Arrays:
-        """From the cache, or computed and put there."""
-        arrays, metadata = cache.cached_arrays(self.key, self._compute, self.directory)
-        failed = {name for name, kind, _ in json.loads(metadata["skipped"]) if kind in _MAY_PASS}
-        if any(r.name in failed and _can_be_read(r) for r in self.recordings):
-            cache.forget(self.key, self.directory)
-            arrays, metadata = cache.cached_arrays(self.key, self._compute, self.directory)
-        return arrays, metadata
-
-    def _compute(self) -> cache.Arrays:
-        frames = [np.empty((0, self.settings.num_mels), np.float32)]
-        names: list[str] = []
-        seconds: list[float] = []
-        rates: list[int] = []
-        skipped: list[tuple[str, str, str]] = []
-        for recording in self.recordings:
-            try:
-                samples, rate = _read(recording)
-            except AudioError as error:
-                skipped.append((recording.name, error.kind, str(error)))
-                continue
-            frames.append(self.settings(samples, rate))
-            names.append(recording.name)
-            seconds.append(len(samples) / rate)
-            rates.append(rate)
-        lengths = np.array([len(f) for f in frames[1:]], np.int64)
-        metadata = {"names": json.dumps(names), "skipped": json.dumps(skipped)}
-        arrays: dict[str, np.ndarray] = {
-            "frames": np.concatenate(frames),
-            "lengths": lengths,
-            "seconds": np.array(seconds, np.float64),
-            "rates": np.array(rates, np.int64),
-        }
-        return arrays, metadata
+def _shard(recordings: Sequence[Recording], settings: LogMel) -> Shard:
+    content = [part for r in recordings for part in (r.name, r.fingerprint)]
+    return Shard(
+        cache.digest(_VERSION, json.dumps(dataclasses.asdict(settings)), *content),
+        len(recordings),
+        partial(_compute, recordings, settings),
+        partial(_outdated, recordings),
+    )
 
 
-def _computed(shards: Sequence[_Shard], workers: int | None) -> Generator[cache.Arrays, None, None]:
-    """`_Shard.load` of each, in order; what is not in the cache in several processes."""
-    missing = [shard for shard in shards if not cache.holds(shard.key, shard.directory)]
-    if workers is None:
-        many = sum(len(shard.recordings) for shard in missing) >= _POOL_FROM
-        workers = joblib.cpu_count() if many else 1
-    if workers == 1 or not missing:
-        threads = torch.get_num_threads()
-        # On a busy machine, two threads waiting for each other took 25 times as long as one.
-        torch.set_num_threads(1)
+def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
+    frames = [np.empty((0, settings.num_mels), np.float32)]
+    names: list[str] = []
+    seconds: list[float] = []
+    rates: list[int] = []
+    skipped: list[tuple[str, str, str]] = []
+    for recording in recordings:
         try:
-            for shard in shards:
-                yield shard.load()
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # joblib's processes are neither forked, which torch's threads do not survive, nor do they
-    # import __main__ again, which would run an unguarded script a second time.
-    with joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        pool = joblib.Parallel(return_as="generator", batch_size=1)
-    try:
-        in_pool = pool(joblib.delayed(_Shard.load)(shard) for shard in missing)
-        waiting = set(map(id, missing))
-        for shard in shards:
-            yield next(in_pool) if id(shard) in waiting else shard.load()
-    finally:
-        get_reusable_executor().shutdown()  # else idle processes stay for minutes
+            samples, rate = _read(recording)
+        except AudioError as error:
+            skipped.append((recording.name, error.kind, str(error)))
+            continue
+        frames.append(settings(samples, rate))
+        names.append(recording.name)
+        seconds.append(len(samples) / rate)
+        rates.append(rate)
+    arrays: dict[str, np.ndarray] = {
+        "frames": np.concatenate(frames),
+        "lengths": np.array([len(f) for f in frames[1:]], np.int64),
+        "seconds": np.array(seconds, np.float64),
+        "rates": np.array(rates, np.int64),
+    }
+    return arrays, {"names": json.dumps(names), "skipped": json.dumps(skipped)}
+
+
+def _outdated(recordings: Sequence[Recording], kept: cache.Arrays) -> bool:
+    kinds = {name: kind for name, kind, _ in json.loads(kept[1]["skipped"])}
+    return any(r.name in kinds and has_passed(kinds[r.name], r) for r in recordings)
 
 
 def _read(recording: Recording) -> tuple[np.ndarray, int]:
@@ -214,11 +177,3 @@ def _read(recording: Recording) -> tuple[np.ndarray, int]:
     if len(samples) == 0 or not np.isfinite(samples).all():
         raise AudioError(f"{recording.name}: no samples, or some that are not finite", "not finite")
     return samples, rate
-
-
-def _can_be_read(recording: Recording) -> bool:
-    try:
-        recording.read()
-    except AudioError:
-        return False
-    return True
