@@ -2,70 +2,152 @@
 
 import os
 import re
-from pathlib import Path
+import stat
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
-from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data import sphere
+from pvae_pyro.data.corpus import AudioError, shown
+
+# Formats of libsndfile in which a file that was cut is noticed: by libsndfile, or below.
+_FORMATS = {"WAV", "WAVEX", "AIFF", "AU", "FLAC", "OGG", "MP3"}
+_UNCOMPRESSED = (b"RIFF", b"RIFX", b"FORM", b".snd")
+_EIGHT_BIT = {"PCM_S8", "PCM_U8", "ULAW", "ALAW", "DPCM_8"}
+_RATES = (4_000, 192_000)  # Hz
+_LONGEST = 3600  # seconds
+_BLOCK = 1 << 18
+_UNKNOWN_COUNT = 2**63 - 1
 
 # libsndfile shortens a cut file to what is there and says so only in its log:
 # "data : 4768 (should be 2362)" (WAV), "SSND : ..." (AIFF), "Data Size : ..." (AU).
 _SHORTENED = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_SPHERE_FIELD = re.compile(r"^(\w+) -i (\d+)", re.MULTILINE)
+# Nor is it an error to libsndfile that a header has another number of samples than the file.
+_OTHER_COUNT = re.compile(
+    r"Unknown chunk marker"  # WAV: what follows is no chunk, but more samples (three or more)
+    r"|calculated from length of 'SSND' chunk"  # AIFF: the two sizes in it differ
+)
+_WAV_SIZE = re.compile(r"^data : (\d+)", re.MULTILINE)
+_AU_SIZES = re.compile(r"Data Offset : (\d+)\s+Data Size   : (\d+)")
+_WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     """Mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
 
-    Any format of libsndfile (WAV, FLAC, AIFF, NIST SPHERE PCM, ...; https://libsndfile.github.io).
-    Raises `AudioError`, naming the file and the reason, if it is missing, unreadable or
-    truncated, has several channels or no samples, is silent (all zeros) or not finite.
+    WAV, FLAC, AIFF, AU, Ogg and MP3 (libsndfile, https://libsndfile.github.io) and NIST
+    SPHERE (`pvae_pyro.data.sphere`), told apart by what is in the file, not by its name.
+
+    Raises `AudioError`, which names the file and the reason. Its `kind` is one of: ``missing``,
+    ``no permission``, ``unreadable`` (not a file, not a sound), ``empty``, ``header`` (cut off,
+    or makes no sense), ``truncated``, ``sample count`` (not what the header says), ``checksum``,
+    ``no samples``, ``silent`` (all zeros), ``not finite``, ``channels`` (more than one),
+    ``8-bit``, ``wrong rate`` (below 4 or above 192 kHz), ``too long`` (over an hour).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
+    name = shown(path)
     try:
-        with soundfile.SoundFile(path) as file:
-            declared, rate, channels = file.frames, file.samplerate, file.channels
-            log = file.extra_info
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{path}: cannot be read ({_reason(path, error)})") from error
-    if channels != 1:
-        raise AudioError(f"{path}: has {channels} channels, must have one")
-    if shortened := _SHORTENED.search(log):
-        size, found = map(int, shortened.groups())
-        if found < size:
-            raise AudioError(f"{path}: truncated, {found} of {size} bytes of sound are there")
-    declared = max(declared, _sphere_frames(path))
-    if len(samples) != declared:
-        raise AudioError(f"{path}: truncated, {len(samples)} of {declared} samples are there")
-    samples = samples[:, 0]
+        if not _is_file(path):  # opening a pipe would wait for its writer
+            raise AudioError(f"{name}: is not a file that can be read", "unreadable")
+        with open(path, "rb", buffering=0) as file:
+            samples, rate = _read(file, name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError(f"{name}: no such file", "missing") from error
+    except PermissionError as error:
+        raise AudioError(f"{name}: cannot be read (permission denied)", "no permission") from error
+    except OSError as error:
+        raise AudioError(
+            f"{name}: cannot be read ({error.strerror or error})", "unreadable"
+        ) from error
     if len(samples) == 0:
-        raise AudioError(f"{path}: has no samples")
+        raise AudioError(f"{name}: has no samples", "no samples")
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: has samples that are NaN or infinite")
+        raise AudioError(f"{name}: has samples that are NaN or infinite", "not finite")
     if not samples.any():
-        raise AudioError(f"{path}: is silent, every sample is zero")
+        raise AudioError(f"{name}: is silent, every sample is zero", "silent")
     return samples, rate
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """libsndfile's own words where it has any: they are empty for an unknown format."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if not os.access(path, os.R_OK):
-        return "permission denied"
-    if path.stat().st_size == 0:
-        return "the file is empty"
-    return str(getattr(error, "error_string", "")).strip() or "not a known format, or damaged"
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError:  # a null byte in the path
+        return False
 
 
-def _sphere_frames(path: Path) -> int:
-    """What a NIST SPHERE header declares, 0 for other files: libsndfile does not check it."""
-    with path.open("rb") as file:
-        header = file.read(1024)
-    if not header.startswith(b"NIST_1A"):
-        return 0
-    return int(dict(_SPHERE_FIELD.findall(header.decode("latin-1"))).get("sample_count", 0))
+def _read(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    start = file.read(8)
+    file.seek(0)
+    if not start:
+        raise AudioError(f"{name}: the file is empty", "empty")
+    if not start.startswith(sphere.MAGIC):
+        return _read_libsndfile(file, start, name)
+    header = sphere.read_header(file, name)
+    _check(name, header.samples, header.rate, header.channels, header.eight_bit)
+    return sphere.read_samples(file, header, name), header.rate
+
+
+def _check(name: str, samples: int, rate: int, channels: int, eight_bit: bool) -> None:
+    """What can be known before a sample is read."""
+    if channels != 1:
+        raise AudioError(f"{name}: has {channels} channels, must have one", "channels")
+    if eight_bit:
+        raise AudioError(f"{name}: has samples of eight bits, must have sixteen", "8-bit")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise AudioError(f"{name}: says it is at {rate} Hz, which no speech is", "wrong rate")
+    if samples > _LONGEST * rate:
+        raise AudioError(f"{name}: is longer than an hour, cut it into parts", "too long")
+
+
+def _read_libsndfile(file: BinaryIO, start: bytes, name: str) -> tuple[np.ndarray, int]:
+    # On Windows libsndfile cannot use the descriptors of Python.
+    source = file.fileno() if os.name == "posix" else file
+    try:
+        sound = soundfile.SoundFile(source, closefd=False)
+    except soundfile.LibsndfileError as error:
+        # libsndfile's own words, where it has any.
+        reason = str(error.error_string).strip() or "not a known format, or damaged"
+        kind = "header" if start.startswith(_UNCOMPRESSED) else "unreadable"
+        raise AudioError(f"{name}: cannot be read ({reason})", kind) from error
+    with sound:
+        if sound.format not in _FORMATS:
+            reason = f"its format is {sound.format}, convert it to WAV or FLAC"
+            raise AudioError(f"{name}: {reason}", "unreadable")
+        declared, rate = sound.frames, sound.samplerate
+        _check_sizes(name, sound, os.fstat(file.fileno()).st_size)
+        _check(name, declared, rate, sound.channels, sound.subtype in _EIGHT_BIT)
+        blocks = [np.zeros(0, dtype=np.float32)]
+        try:
+            # In blocks: what a header says need not fit the memory.
+            while len(block := sound.read(_BLOCK, dtype="float32")):
+                blocks.append(block)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{name}: is damaged or truncated", "truncated") from error
+    samples = np.concatenate(blocks)
+    if len(samples) != declared:
+        raise AudioError(
+            f"{name}: truncated, {len(samples)} of {declared} samples are there", "truncated"
+        )
+    return samples, rate
+
+
+def _check_sizes(name: str, sound: soundfile.SoundFile, size: int) -> None:
+    """What a header says against what is there."""
+    log = sound.extra_info
+    declared = there = 0  # bytes of sound
+    if shortened := _SHORTENED.search(log):
+        declared, there = map(int, shortened.groups())
+    elif sound.format == "AU" and (sizes := _AU_SIZES.search(log)):
+        offset, declared = map(int, sizes.groups())
+        there = size - offset
+    elif sound.subtype in _WIDTHS and (data := _WAV_SIZE.search(log)):
+        declared = int(data[1])
+        there = sound.frames * sound.channels * _WIDTHS[sound.subtype]
+    if there < declared:
+        raise AudioError(
+            f"{name}: truncated, {there} of {declared} bytes of sound are there", "truncated"
+        )
+    if there > declared or sound.frames == _UNKNOWN_COUNT or _OTHER_COUNT.search(log):
+        raise AudioError(
+            f"{name}: has another number of samples than its header says", "sample count"
+        )
