@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.numbers import number
+from experiments.arguments import number
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
 from pvae_pyro.data.corpora.spoken_words import DIGITS
 from pvae_pyro.data.corpora.tidigits import SPEAKERS

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from experiments.corpora import add_corpus_options, add_image_options
-from experiments.numbers import number
+from experiments.arguments import number
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same objective and images, a smaller LSTM, fewer steps: minutes on two cores.

@@ -25,7 +25,7 @@ from experiments.corpora import (
     image_arguments,
     speech_arguments,
 )
-from experiments.numbers import number
+from experiments.arguments import number
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus

@@ -75,7 +75,7 @@ FILES = {
     "empty file": (lambda p: p.write_bytes(b""), "unreadable", "empty"),
     "no sound": (lambda p: p.write_text("hello " * 999), "unreadable", "cannot be read"),
     "not there": (lambda p: None, "missing", "No such file"),
-    "a folder": (lambda p: p.mkdir(), "unreadable", "Is a directory"),
+    "a folder": (lambda p: p.mkdir(), "unreadable", "is not a file"),
 }
 
 # What is wrong -> the manifest's line, the kind, and a part of what is said.

@@ -123,6 +123,13 @@ def test_missing_and_unreadable_come_after_those_given(ramp, tmp_path):
     assert "none.wav: cannot be read (No such file" in given[0].reason
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (problem,) = _list([_entry(tmp_path / "pipe.wav")]).problems
+    assert problem.kind == "unreadable"
+    assert "pipe.wav: is not a file" in problem.reason
+
+
 def test_no_permission(tmp_path):
     """As a user who is nobody: root may read everything."""
     with tempfile.TemporaryDirectory() as folder:

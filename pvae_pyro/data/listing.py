@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ def list_corpus(
 
 def _sha256(path: Path) -> str | Problem:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would be to wait for ever
+            return Problem(shown(path), "unreadable", f"{shown(path)}: is not a file")
         with path.open("rb") as file:
             sha = hashlib.sha256()
             while chunk := file.read(_CHUNK):

@@ -26,17 +26,17 @@ MANIFEST = "manifest:"
 
 @dataclass(frozen=True)
 class Known:
-    """A reader ``read(root, **options)``, the options it takes, and what to say of it.
+    """A reader ``read(root, **options)``, the options it takes, and what is known of the corpus.
 
     stand_in: of a licensed corpus, the language of the digits that eSpeak NG speaks for it.
-    where: how to come by it.
+    where: how to come by a licensed corpus.
     silence: recordings have silence at their ends, to be cut off unless told otherwise.
     """
 
     read: Callable[..., SpeechCorpus]
-    options: tuple[str, ...]
-    where: str
+    options: tuple[str, ...] = ()
     stand_in: str | None = None
+    where: str = ""
     silence: bool = False
 
 
@@ -44,25 +44,22 @@ SPEECH = {
     "tidigit": Known(
         tidigits_corpus,
         ("folder", "alignments", "speakers", "oh"),
-        "TIDIGITS is LDC93S10, licensed by https://catalog.ldc.upenn.edu/LDC93S10",
         stand_in="en",
+        where="TIDIGITS is LDC93S10, licensed by https://catalog.ldc.upenn.edu/LDC93S10",
     ),
     "secuvoice": Known(
         partial(secuvoice_corpus, vad=None),
         ("folder", "pattern", "phone"),
-        "SecuVoice is to be asked for from its authors, see Martín-Doñas et al., IberSPEECH 2016",
         stand_in="es",
+        where="SecuVoice is to be asked for from its authors, see Martín-Doñas et al., "
+        "IberSPEECH 2016",
         silence=True,
     ),
-    "fsdd": Known(fsdd_corpus, (), "downloaded"),
-    "audio_mnist": Known(audio_mnist_corpus, (), "downloaded"),
-    "speech_commands": Known(speech_commands_corpus, ("validation",), "downloaded (2.4 GB)"),
-    "an4": Known(an4_corpus, ("oh",), "CMU's AN4, http://www.speech.cs.cmu.edu/databases/an4/"),
-    "mswc": Known(
-        spoken_words_corpus,
-        ("language", "words"),
-        "https://mlcommons.org/datasets/multilingual-spoken-words/",
-    ),
+    "fsdd": Known(fsdd_corpus),
+    "audio_mnist": Known(audio_mnist_corpus),
+    "speech_commands": Known(speech_commands_corpus, ("validation",)),
+    "an4": Known(an4_corpus, ("oh",)),
+    "mswc": Known(spoken_words_corpus, ("language", "words")),
 }
 DATASETS = tuple(SPEECH)
 _MANIFEST_OPTIONS = ("manifest_root", "sample_rate")
@@ -92,8 +89,12 @@ def speech_corpus(
     try:
         return known.read(root, **given)
     except CorpusMissing as error:
-        if known.stand_in is None or require_corpus or given:
-            raise CorpusMissing(f"{error}. {known.where}.") from error
+        if known.stand_in is None:
+            raise
+        if require_corpus or given:
+            why = "--require-corpus was" if require_corpus else "options of the corpus were"
+            reason = f"{error}. {known.where}. There is a stand-in, but {why} given."
+            raise CorpusMissing(reason) from error
         return _stand_in(dataset, known, str(error))
 
 

@@ -1,0 +1,231 @@
+"""Find the words of transcribed recordings by forced alignment, and list them in a manifest.
+
+    python experiments/align.py transcripts.csv --out digits.csv
+    python experiments/run_svi.py --dataset manifest:digits.csv
+
+transcripts.csv has the columns path,speaker,split,transcript: a sound file in the folder of the
+CSV file (or in --root), train or test, and what is said in it, in English words. The manifest
+has a row for each digit (or word): path,label,speaker,split, start and end in seconds, score and
+word. Paths are relative to the manifest's folder if all files are below it; else to the root,
+which is then to be given as --manifest-root.
+
+Any transcript is aligned with nearly any sound: where it is wrong, only the score tells. It is
+the mean log-likelihood of the word's frames in nats; the higher, the better the sound fits.
+
+What is aligned is kept in the cache ($PVAE_CACHE): after Ctrl-C the same command goes on. Needs
+pocketsphinx. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pvae_pyro.data.alignment import aligner
+from pvae_pyro.data.corpus import CorpusError, Problem, shown
+from pvae_pyro.data.digit_words import OH
+from pvae_pyro.data.table import SPLITS
+from pvae_pyro.data.transcripts import (
+    Token,
+    align_utterances,
+    digit_class,
+    read_transcripts,
+    speakers_in_both,
+)
+from pvae_pyro.results import environment, write_json
+
+COLUMNS = ("path", "label", "speaker", "split", "start", "end", "score", "word")
+INTERRUPTED = 130
+_TOLD = 10
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("transcripts", type=Path, metavar="TRANSCRIPTS.csv")
+    add("--out", type=Path, required=True, metavar="FILE.csv", help="the manifest")
+    add("--root", type=Path, metavar="DIR", help="what paths are in; else the CSV file's folder")
+    add("--words", choices=("digits", "all"), default="digits", help="what to list (digits)")
+    add("--oh", choices=OH, default="zero", help='"oh" is 0, left out, or class o (zero)')
+    add("--min-score", type=float, metavar="X", help="words below are left out")
+    add("--workers", type=int, metavar="N", help="processes; else one a core")
+    add("--strict", action="store_true", help="fail, and write nothing, if any is left out")
+    add("--report", type=Path, metavar="FILE.json", help="counts, and everything left out")
+    return parser
+
+
+def align(arguments: argparse.Namespace) -> tuple[list[Token], dict[str, Any]]:
+    """The words to list, and the report. Raises CorpusError."""
+    started = time.monotonic()
+    made_by = aligner()
+    utterances, problems = read_transcripts(arguments.transcripts, arguments.root)
+    _check(problems, arguments.strict)
+    label = str if arguments.words == "all" else digit_class(arguments.oh)
+    wanted = [u for u in utterances if any(label(word) is not None for word in u.words)]
+    found, not_aligned = align_utterances(wanted, label, workers=arguments.workers)
+    problems += not_aligned
+    tokens, too_low = _scoring(found, arguments.min_score)
+    problems += too_low
+    _check(problems, arguments.strict)
+    if not tokens:
+        reason = f"; the first problem: {problems[0].reason}" if problems else ""
+        raise CorpusError(f"{shown(arguments.transcripts)}: nothing to list{reason}")
+    scores = np.array([token.aligned.score for token in tokens])
+    low, middle = np.percentile(scores, (1, 50)).round(2).tolist()
+    report = {
+        "transcripts": shown(arguments.transcripts),
+        "manifest": shown(arguments.out),
+        "manifest_root": shown(manifest_root(arguments, tokens)),
+        "utterances": len(utterances),
+        "utterances_of_interest": len(wanted),
+        "utterances_aligned": len({token.entry.path for token in found}),
+        "words": len(tokens),
+        "splits": {split: _counts(tokens, split) for split in SPLITS},
+        "speakers_in_both": speakers_in_both(wanted),
+        "score": {"lowest": round(float(scores.min()), 2), "percentile_1": low, "median": middle},
+        "left_out": dict(Counter(problem.kind for problem in problems).most_common()),
+        "problems": [vars(problem) for problem in problems],
+        "aligner": made_by,
+        "seconds": round(time.monotonic() - started, 2),
+        "options": {
+            name: shown(value) if isinstance(value, Path) else value
+            for name, value in vars(arguments).items()
+        },
+        **environment(),
+    }
+    return tokens, report
+
+
+def manifest_root(arguments: argparse.Namespace, tokens: Iterable[Token]) -> Path:
+    """What the manifest's paths are relative to."""
+    folder: Path = arguments.out.resolve().parent
+    if all(token.entry.path.is_relative_to(folder) for token in tokens):
+        return folder
+    root: Path = arguments.root or arguments.transcripts.parent
+    return root.resolve()
+
+
+def write_manifest(path: Path, root: Path, tokens: Iterable[Token]) -> None:
+    """Write all of it or, on any failure, nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for token in tokens:
+                entry, word = token.entry, token.aligned
+                writer.writerow(
+                    [
+                        entry.path.relative_to(root).as_posix(),
+                        *(entry.label, entry.speaker, entry.split),
+                        *(f"{value:.3f}" for value in (word.start, word.end, word.score)),
+                        word.word,
+                    ]
+                )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A report as text."""
+    score = report["score"]
+    lines = [
+        f"{report['utterances']:,} utterances, {report['utterances_of_interest']:,} of them with "
+        f"{'words' if report['options']['words'] == 'all' else 'digits'}, "
+        f"{report['utterances_aligned']:,} aligned ({report['aligner']}, {report['seconds']} s)",
+        f"{report['words']:,} in {report['manifest']}; "
+        f"score: median {score['median']}, 1 in 100 below {score['percentile_1']}, "
+        f"lowest {score['lowest']}",
+    ]
+    for split, found in report["splits"].items():
+        classes = sorted(found["classes"].items(), key=lambda item: (-item[1], item[0]))
+        counts = ", ".join(f"{label} {count}" for label, count in classes[:_TOLD])
+        more = f", … ({len(classes)} classes)" if len(classes) > _TOLD else ""
+        lines.append(
+            f"{split:6}{found['words']:7,} of {found['speakers']} speakers: {counts}{more}"
+        )
+    if both := report["speakers_in_both"]:
+        lines.append(f"WARNING: {len(both)} speakers are in both splits")
+    problems = report["problems"]
+    if not problems:
+        return "\n".join([*lines, "left out: nothing"])
+    counts = ", ".join(f"{count} {kind}" for kind, count in report["left_out"].items())
+    lines.append(f"left out: {len(problems)} ({counts})")
+    lines += [f"  {problem['reason']}" for problem in problems[:_TOLD]]
+    if len(problems) > _TOLD:
+        lines.append(f"  … and {len(problems) - _TOLD} more: give --report to have them all")
+    return "\n".join(lines)
+
+
+def _scoring(tokens: Sequence[Token], least: float | None) -> tuple[list[Token], list[Problem]]:
+    if least is None:
+        return list(tokens), []
+    kept, problems = [], []
+    for token in tokens:
+        name, score = token.entry.name, token.aligned.score
+        if score >= least:
+            kept.append(token)
+        else:
+            reason = f"{name}: '{token.aligned.word}' scores {score:.2f}, less than {least:g}"
+            problems.append(Problem(name, "low score", reason))
+    return kept, problems
+
+
+def _check(problems: Sequence[Problem], strict: bool) -> None:
+    if strict and problems:
+        raise CorpusError(f"--strict: {problems[0].reason}")
+
+
+def _counts(tokens: Iterable[Token], split: str) -> dict[str, Any]:
+    here = [token.entry for token in tokens if token.entry.split == split]
+    return {
+        "words": len(here),
+        "speakers": len({entry.speaker for entry in here}),
+        "classes": dict(sorted(Counter(entry.label for entry in here).items())),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error("--workers must be at least 1")
+    files = [
+        path.resolve()
+        for path in (arguments.transcripts, arguments.out, arguments.report)
+        if path is not None
+    ]
+    if len(set(files)) < len(files):
+        parser.error("the transcripts, --out and --report must be different files")
+    try:
+        tokens, report = align(arguments)
+        write_manifest(arguments.out, manifest_root(arguments, tokens), tokens)
+        if arguments.report is not None:
+            write_json(arguments.report, report)
+    except (CorpusError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what is aligned is kept: the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    print(summary(report))
+    root, folder = manifest_root(arguments, tokens), arguments.out.resolve().parent
+    root_option = "" if root == folder else f" --manifest-root {root}"
+    print(f"\nto use it: --dataset manifest:{arguments.out}{root_option}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
