@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from experiments.corpora import add_corpus_options, add_image_options
 from experiments.arguments import number
+from experiments.corpora import add_corpus_options, add_image_options
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same objective and images, a smaller LSTM, fewer steps: minutes on two cores.

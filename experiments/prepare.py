@@ -18,6 +18,7 @@ from typing import Any
 
 import matplotlib
 
+from experiments.arguments import number
 from experiments.corpora import (
     add_corpus_options,
     add_image_options,
@@ -25,7 +26,6 @@ from experiments.corpora import (
     image_arguments,
     speech_arguments,
 )
-from experiments.arguments import number
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus

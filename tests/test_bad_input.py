@@ -1,4 +1,4 @@
-"""Every kind of bad file, through the whole way in: skipped and listed, or an error with --strict."""
+"""Every kind of bad file, on the whole way in: skipped and listed, or an error with --strict."""
 
 import os
 import tempfile
@@ -54,7 +54,7 @@ def _count_in_header(more: int):
 
 # What is wrong -> the file, the kind it is counted under, and a part of what is said.
 FILES = {
-    "truncated header": (_truncated_header, "unreadable", "cannot be read"),
+    "truncated header": (_truncated_header, "header", "header"),
     "truncated SPHERE header": (_truncated_sphere_header, "header", "header"),
     "truncated data": (_truncated_data, "truncated", "truncated"),
     "zero samples": (lambda p: _wav(p, np.zeros(0)), "no samples", "has no samples"),
@@ -65,14 +65,14 @@ FILES = {
         "channels",
         "has 2 channels",
     ),
-    "8-bit": (lambda p: _wav(p, _noise(0.5), subtype="PCM_U8"), "8-bit", "8"),
-    "u-law": (lambda p: _wav(p, _noise(0.5), subtype="ULAW"), "8-bit", "8"),
+    "8-bit": (lambda p: _wav(p, _noise(0.5), subtype="PCM_U8"), "8-bit", "eight bits"),
+    "u-law": (lambda p: _wav(p, _noise(0.5), subtype="ULAW"), "8-bit", "eight bits"),
     "rate that cannot be": (lambda p: _wav(p, _noise(0.5), rate=800), "wrong rate", "800 Hz"),
-    "fewer samples than the header says": (_count_in_header(500), "sample count", "sample"),
+    "fewer samples than the header says": (_count_in_header(500), "truncated", "16000 of 17000"),
     "more samples than the header says": (_count_in_header(-500), "sample count", "sample"),
     "longer than 3 s": (lambda p: _wav(p, _noise(3.1)), "too long", "more than 3.0 s"),
     "shorter than 30 ms": (lambda p: _wav(p, _noise(0.029)), "too short", "less than 0.03 s"),
-    "empty file": (lambda p: p.write_bytes(b""), "unreadable", "empty"),
+    "empty file": (lambda p: p.write_bytes(b""), "empty", "empty"),
     "no sound": (lambda p: p.write_text("hello " * 999), "unreadable", "cannot be read"),
     "not there": (lambda p: None, "missing", "No such file"),
     "a folder": (lambda p: p.mkdir(), "unreadable", "is not a file"),

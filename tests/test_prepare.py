@@ -24,7 +24,7 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def manifest(tmp_path) -> Path:
-    """Six recordings of two words by three speakers, one of whom is in both splits; one file is bad."""
+    """Words of three speakers, one of them in both splits; one file and one line are bad."""
     rng = np.random.default_rng(0)
     lines = ["path,label,speaker,split"]
     for n, (speaker, split) in enumerate(
@@ -64,7 +64,7 @@ def test_report_table_and_figure(manifest, tmp_path, capsys):
     assert test["classes"] == {"<yes>": 1, "maybe": 1, "no": 2}
     assert report["speakers_in_both"] == ["bob"]
     assert report["recorded_rates"] == {"8000": 8}
-    assert report["left_out"] == {"unknown split": 1, "unreadable": 1}
+    assert report["left_out"] == {"unknown split": 1, "header": 1}
     assert [p["name"] for p in report["problems"]] == ["words.csv:11", "bad.wav"]
     assert report["warnings"] == [
         "1 of the 2 test speakers are in the training split too",
@@ -74,7 +74,7 @@ def test_report_table_and_figure(manifest, tmp_path, capsys):
     assert report["config"]["dataset"] == f"manifest:{manifest}"
     assert (out / "durations.png").read_bytes().startswith(b"\x89PNG")
     text = capsys.readouterr().out
-    assert "left out: 2 (1 unknown split, 1 unreadable)" in text
+    assert "left out: 2 (1 unknown split, 1 header)" in text
     assert "WARNING: 1 of the 2 test speakers" in text
     assert f"{tmp_path}/bad.wav: " in text
 

@@ -1,15 +1,18 @@
 """What the README tells a user to type works."""
 
 import re
+import shlex
 
 import pytest
 
+from experiments import prepare
 from experiments.options import PRESETS, make_parser
 from pvae_pyro.data.corpora.registry import DATASETS
 from tests.conftest import REPOSITORY
 from tests.test_run_svi import cache, finished  # noqa: F401
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
+DATA = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
 
 
 def test_prediction_snippet(finished):  # noqa: F811
@@ -34,19 +37,24 @@ def test_prediction_snippet(finished):  # noqa: F811
     assert abs(spoken["speech_loc"].mean()) < 2
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python experiments/run_svi.py (.*)$", README, re.M))
-def test_command_lines_parse(line):
-    arguments = line.split("#")[0].split()
+@pytest.mark.parametrize(
+    ("command", "line"),
+    re.findall(r"^python experiments/(run_svi|prepare).py (.*)$", README + DATA, re.M),
+)
+def test_command_lines_parse(command, line):
+    arguments = shlex.split(line, comments=True)
+    parser = make_parser("") if command == "run_svi" else prepare.make_parser()
     if "--help" not in arguments:
-        make_parser("").parse_args(arguments)
+        parser.parse_args(arguments)
 
 
 def test_options_and_presets_in_the_text_exist():
     known = make_parser("").format_help()
-    for option in re.findall(r"`(--[a-z-]+)", README):
+    for option in re.findall(r"`(--[a-z-]+)", README + DATA):
         assert option in known, option
     for dataset in DATASETS:
         assert f"| `{dataset}` |" in README
+        assert f"| `{dataset}` |" in DATA
     for name, preset in PRESETS.items():
         assert (
             f"| `{name}` | {preset['num_cells']} | {preset.get('epochs') or preset['steps']} "

@@ -45,7 +45,26 @@ def spoken(seed: int = 0, per_speaker: int = 3) -> list[Spoken]:
     """Utterances of two speakers of each group and split, every digit among them."""
     rng = np.random.default_rng(seed)
     made = []
-    speakers = iter("ab ac ad ae af ag ah ai aj ak al am an ao ap aq".split())
+    speakers = iter(
+        [
+            "ab",
+            "ac",
+            "ad",
+            "ae",
+            "af",
+            "ag",
+            "ah",
+            "ai",
+            "aj",
+            "ak",
+            "al",
+            "am",
+            "an",
+            "ao",
+            "ap",
+            "aq",
+        ]
+    )
     for split in ("train", "test"):
         for group in ("man", "woman", "boy", "girl"):
             for speaker in (next(speakers), next(speakers)):
