@@ -119,7 +119,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 
 def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `prepare_speech` that a configuration stands for, but for dataset and root."""
+    """Arguments of `open_speech` that a configuration stands for, but for dataset and root."""
     return {
         "options": {name: config[name] for name in OF_CORPUS},
         "trim": config["trim"],

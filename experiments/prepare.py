@@ -13,6 +13,7 @@ import argparse
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from experiments.corpora import (
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus
-from pvae_pyro.data.features import RaggedFeatures
-from pvae_pyro.data.paired import prepare_speech
+from pvae_pyro.data.features import Computed, compute_features
+from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.paired import open_speech, refuse_problems
 from pvae_pyro.data.summary import summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
 
@@ -58,25 +60,27 @@ def make_parser() -> argparse.ArgumentParser:
 
 def prepare(
     config: dict[str, Any], root: Path, workers: int | None
-) -> tuple[dict[str, Any], SpeechCorpus, RaggedFeatures]:
+) -> tuple[dict[str, Any], SpeechCorpus, Computed]:
     """The report, and what it tells of."""
     started = time.monotonic()
-    corpus, features = prepare_speech(
-        config["dataset"], root, **speech_arguments(config), workers=workers
+    corpus = open_speech(config["dataset"], root, **speech_arguments(config))
+    computed = compute_features(
+        corpus, LogMel(corpus.sample_rate), workers=workers, on_error="skip"
     )
-    report = {"dataset": config["dataset"], **summarise_speech(corpus, features)}
+    refuse_problems(computed.skipped, config["strict"])
+    corpus = replace(corpus, problems=(*corpus.problems, *computed.skipped))
+    report = {"dataset": config["dataset"], **summarise_speech(corpus, computed)}
     if config["image_dataset"] is not None:
         arguments = image_arguments(config)
         images = image_corpus(arguments["image_dataset"], root, arguments["image_options"])
-        if config["strict"] and images.problems:
-            raise CorpusError(f"--strict: {images.problems[0].reason}")
+        refuse_problems(images.problems, config["strict"])
         report["images"] = summarise_images(images)
         for split, found in report["splits"].items():
             there = report["images"]["splits"][split]["classes"]
             if missing := sorted(set(found["classes"]) - set(there)):
                 report["warnings"].append(f"no {split} image of class {', '.join(missing)}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
-    return {**report, "config": config, **environment()}, corpus, features
+    return {**report, "config": config, **environment()}, corpus, computed
 
 
 def table(report: dict[str, Any]) -> str:
@@ -130,18 +134,16 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     return [f"left out: {len(report['problems'])} ({counts})", *told, *rest]
 
 
-def draw(
-    corpus: SpeechCorpus, features: RaggedFeatures, report: dict[str, Any], path: Path
-) -> None:
+def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path: Path) -> None:
     """Histogram of durations, and recordings of each class, of both splits."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     split_of = {recording.name: recording.split for recording in corpus.recordings}
-    splits = [split_of[name] for name in features.names]
+    splits = [split_of[name] for name in computed.names]
     figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     parts = {
-        split: [s for s, here in zip(features.seconds, splits, strict=True) if here == split]
+        split: [s for s, here in zip(computed.seconds, splits, strict=True) if here == split]
         for split in report["splits"]
     }
     durations.hist(list(parts.values()), bins=40, density=True, label=list(parts))
@@ -164,10 +166,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = arguments.out or Path("prepared", file_name(config["dataset"]))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
-        report, corpus, features = prepare(config, arguments.data or data_root(), arguments.workers)
+        report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "report.json", report)
-        draw(corpus, features, report, folder / "durations.png")
+        draw(corpus, computed, report, folder / "durations.png")
     except (CorpusError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.paired import prepare_speech
+from pvae_pyro.data.paired import load_features, open_speech
 from tests.sphere import write_sphere
 
 RATE = 16000
@@ -100,7 +100,7 @@ def _load(folder: Path, lines: list[str], strict: bool = False):
     manifest = folder / "words.csv"
     header = "path,label,speaker,split,start,end\n"
     manifest.write_text(header + "".join(f"{line}\n" for line in lines), "utf-8")
-    return prepare_speech(f"manifest:{manifest}", folder, strict=strict)
+    return load_features(open_speech(f"manifest:{manifest}", folder, strict=strict), strict)
 
 
 def _check(folder: Path, line: str, kind: str, told: str, name: str) -> None:
@@ -111,7 +111,7 @@ def _check(folder: Path, line: str, kind: str, told: str, name: str) -> None:
     lines = ["good.wav,x,ann,train,,", line, "good.wav,y,bob,test,0.1,0.3"]
     for _ in range(2):  # the second time from the cache
         corpus, features = _load(folder, lines)
-        assert features.names == ["good.wav", "good.wav#0.1-0.3"]
+        assert features.of.names == ["good.wav", "good.wav#0.1-0.3"]
         assert [len(features[n]) for n in range(2)] == [51, 21]
         (problem,) = corpus.problems
         assert problem.kind == kind
@@ -161,7 +161,7 @@ def test_no_permission(tmp_path, monkeypatch):
 def test_names_of_any_kind_are_fine(name, tmp_path):
     _wav(tmp_path / name, _noise(0.5))
     corpus, features = _load(tmp_path, [f"{name},Straße,José,train,,"], strict=True)
-    assert features.names == [name]
+    assert features.of.names == [name]
     assert (corpus.recordings[0].label, corpus.recordings[0].speaker) == ("Straße", "José")
 
 
@@ -169,7 +169,7 @@ def test_a_missing_column(tmp_path):
     manifest = tmp_path / "words.csv"
     manifest.write_text("path,label,split\na.wav,x,train\n")
     with pytest.raises(CorpusError, match=r"words\.csv: has no column speaker"):
-        prepare_speech(f"manifest:{manifest}", tmp_path)
+        open_speech(f"manifest:{manifest}", tmp_path)
 
 
 def test_nothing_left(tmp_path):

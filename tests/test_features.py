@@ -50,7 +50,7 @@ def _with(corpus: SpeechCorpus, index: int, **changes) -> SpeechCorpus:
 def _assert_equal(a: RaggedFeatures, b: RaggedFeatures) -> None:
     np.testing.assert_array_equal(a.frames, b.frames)
     np.testing.assert_array_equal(a.offsets, b.offsets)
-    assert (a.names, a.skipped) == (b.names, b.skipped)
+    assert (a.of.names, a.of.skipped) == (b.of.names, b.of.skipped)
 
 
 def test_end_to_end_in_order(corpus: SpeechCorpus, tmp_path: Path):
@@ -60,8 +60,8 @@ def test_end_to_end_in_order(corpus: SpeechCorpus, tmp_path: Path):
     assert result.offsets.dtype == np.int64
     assert result.frames.dtype == np.float32
     assert result.frames.shape == (22, 20)
-    assert result.names == ["r0", "r1", "r2", "r3", "r4"]
-    assert result.skipped == []
+    assert result.of.names == ["r0", "r1", "r2", "r3", "r4"]
+    assert result.of.skipped == []
     assert len(result) == 5
     np.testing.assert_array_equal(result[2], SETTINGS(*_noise(2)))
     with pytest.raises(IndexError):
@@ -105,8 +105,8 @@ def test_skipped_and_reported(corpus: SpeechCorpus, tmp_path: Path):
         corpus_features(broken, SETTINGS, tmp_path)
     for _ in range(2):  # computed, then from the cache
         result = corpus_features(broken, SETTINGS, tmp_path, on_error="skip")
-        assert result.names == ["r0", "r2", "r3", "r4"]
-        assert result.skipped == [Problem("r1", "silent", "one.wav: is silent")]
+        assert result.of.names == ["r0", "r2", "r3", "r4"]
+        assert result.of.skipped == [Problem("r1", "silent", "one.wav: is silent")]
         np.testing.assert_array_equal(result[1], SETTINGS(*_noise(2)))
     with pytest.raises(AudioError, match=r"one\.wav: is silent"):
         corpus_features(broken, SETTINGS, tmp_path)
@@ -158,7 +158,7 @@ def test_processes_give_the_same(corpus: SpeechCorpus, tmp_path: Path, monkeypat
     serial = corpus_features(broken, SETTINGS, tmp_path / "1", workers=1, on_error="skip")
     pool = corpus_features(broken, SETTINGS, tmp_path / "2", workers=2, on_error="skip")
     assert pool.offsets.tolist() == serial.offsets.tolist()
-    assert (pool.names, pool.skipped) == (serial.names, serial.skipped)
+    assert (pool.of.names, pool.of.skipped) == (serial.of.names, serial.of.skipped)
     np.testing.assert_allclose(pool.frames, serial.frames, atol=1e-5)
 
 
@@ -180,10 +180,10 @@ def test_trouble_that_passes_is_not_kept(corpus: SpeechCorpus, tmp_path: Path):
 
     denied_one = _with(corpus, 1, read=denied)
     first = corpus_features(denied_one, SETTINGS, tmp_path, on_error="skip")
-    assert [problem.kind for problem in first.skipped] == ["no permission"]
+    assert [problem.kind for problem in first.of.skipped] == ["no permission"]
     _assert_equal(corpus_features(denied_one, SETTINGS, tmp_path, on_error="skip"), first)
     again = corpus_features(corpus, SETTINGS, tmp_path, on_error="skip")
-    assert (again.names, again.skipped) == ([r.name for r in corpus.recordings], [])
+    assert (again.of.names, again.of.skipped) == ([r.name for r in corpus.recordings], [])
 
 
 SCRIPT = """
@@ -216,7 +216,7 @@ def test_real_recordings(data_root: Path, tmp_path: Path, caplog):
         corpus = fsdd_corpus(data_root, download=False)
     corpus = replace(corpus, recordings=corpus.recordings[::50])
     result = corpus_features(corpus, LogMel(corpus.sample_rate), tmp_path)
-    assert (len(result), result.skipped) == (60, [])
+    assert (len(result), result.of.skipped) == (60, [])
     # Speech lies well above the floor, and is not one constant.
     assert -10 < np.median(result.frames) < 0
     assert (result.frames.std(0) > 1).all()

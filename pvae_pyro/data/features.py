@@ -7,11 +7,11 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +21,7 @@ from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, S
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.shards import Shard, has_passed, load_shards
 
-__all__ = ["LogMel", "RaggedFeatures", "corpus_features"]
+__all__ = ["Computed", "LogMel", "RaggedFeatures", "compute_features", "corpus_features"]
 
 # Raise it when the same settings give other numbers than before: it is part of the cache's key.
 _VERSION = "log-mel 2"
@@ -33,30 +33,41 @@ _POOL_FROM = 10_000
 
 
 @dataclass(frozen=True)
+class Computed:
+    """The N recordings that features were computed of, in the corpus's order; and the others.
+
+    lengths: T of each, ``[N]``.
+    seconds, rates: of each as it was read, ``[N]`` (float64, and int64 in Hz).
+    skipped: every recording left out, and why.
+    """
+
+    names: list[str]
+    lengths: np.ndarray
+    seconds: np.ndarray
+    rates: np.ndarray
+    skipped: list[Problem]
+
+
+@dataclass(frozen=True)
 class RaggedFeatures:
     """Features of recordings of different lengths, end to end.
 
     frames: ``[sum of T, F]`` (float32), not normalised.
     offsets: ``[N + 1]`` (int64); recording i is ``frames[offsets[i]:offsets[i + 1]]``.
-    names: the N recordings, in the corpus's order.
-    seconds, rates: of each as it was read, ``[N]`` (float64, and int64 in Hz).
-    skipped: every recording left out, and why.
+    of: the N recordings.
     """
 
     frames: np.ndarray
     offsets: np.ndarray
-    names: list[str]
-    seconds: np.ndarray
-    rates: np.ndarray
-    skipped: list[Problem]
+    of: Computed
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.of.names)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """``[T, F]`` of recording `index` (a view)."""
-        if not 0 <= index < len(self.names):
-            raise IndexError(f"recording {index} of {len(self.names)}")
+        if not 0 <= index < len(self):
+            raise IndexError(f"recording {index} of {len(self)}")
         frames: np.ndarray = self.frames[self.offsets[index] : self.offsets[index + 1]]
         return frames
 
@@ -65,19 +76,40 @@ def corpus_features(
     corpus: SpeechCorpus,
     settings: LogMel,
     cache_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> RaggedFeatures:
+    """Features of every recording, in memory; options and errors are `compute_features`'s."""
+    # Grown in place: joining a list of shards at the end would take twice the memory.
+    frames = np.empty((0, settings.num_mels), np.float32)
+
+    def keep(shard: np.ndarray) -> None:
+        start = len(frames)
+        frames.resize((start + len(shard), settings.num_mels), refcheck=False)
+        frames[start:] = shard
+
+    computed = compute_features(corpus, settings, cache_dir, **options, keep=keep)
+    return RaggedFeatures(frames, np.concatenate([[0], computed.lengths.cumsum()]), computed)
+
+
+def compute_features(
+    corpus: SpeechCorpus,
+    settings: LogMel,
+    cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
-) -> RaggedFeatures:
-    """Features of every recording, computed once and then read from the cache.
+    keep: Callable[[np.ndarray], None] | None = None,
+) -> Computed:
+    """See to it that the features of every recording are in the cache.
 
     cache_dir: folder to keep them in; None is `pvae_pyro.data.cache.cache_dir()`.
     workers: processes; None is one per core for a large corpus and none for a small one.
     progress: show a bar while computing, if stderr is a terminal.
     on_error: what an `AudioError` of a recording does: end the call, or skip the recording.
+    keep: is given the frames of every shard, in order.
 
     What is computed is kept shard by shard: a call that was broken off is taken up where it
-    stopped. Memory is that of the result and a few shards.
+    stopped.
 
     Raises `AudioError` (with ``"raise"``), `CorpusError` if no recording is usable, ValueError
     if the settings' sample rate is not the corpus's.
@@ -94,11 +126,8 @@ def corpus_features(
     shards = [
         _shard(recordings[i : i + _SHARD], settings) for i in range(0, len(recordings), _SHARD)
     ]
-    frames = np.empty((0, settings.num_mels), np.float32)
-    lengths: list[int] = []
     names: list[str] = []
-    seconds: list[float] = []
-    rates: list[int] = []
+    parts: dict[str, list[np.ndarray]] = {"lengths": [], "seconds": [], "rates": []}
     skipped: list[Problem] = []
     bar = tqdm(
         desc=f"features of {corpus.name}",
@@ -115,20 +144,16 @@ def corpus_features(
             if skipped and on_error == "raise":
                 raise AudioError(skipped[0].reason, skipped[0].kind)
             names += json.loads(metadata["names"])
-            lengths += arrays["lengths"].tolist()
-            seconds += arrays["seconds"].tolist()
-            rates += arrays["rates"].tolist()
-            # Grown in place: joining a list of shards at the end would take twice the memory.
-            start = len(frames)
-            frames.resize((start + len(arrays["frames"]), settings.num_mels), refcheck=False)
-            frames[start:] = arrays["frames"]
+            for name, part in parts.items():
+                part.append(arrays[name])
+            if keep is not None:
+                keep(arrays["frames"])
             bar.update(shard.size)
     if not names:
         reason = f"; the first: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"{corpus.name}: no recording can be used{reason}")
-    offsets = np.cumsum([0, *lengths], dtype=np.int64)
-    return RaggedFeatures(
-        frames, offsets, names, np.array(seconds), np.array(rates, np.int64), skipped
+    return Computed(
+        names, **{name: np.concatenate(part) for name, part in parts.items()}, skipped=skipped
     )
 
 
@@ -169,7 +194,7 @@ def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
 
 def _outdated(recordings: Sequence[Recording], kept: cache.Arrays) -> bool:
     kinds = {name: kind for name, kind, _ in json.loads(kept[1]["skipped"])}
-    return any(r.name in kinds and has_passed(kinds[r.name], r) for r in recordings)
+    return any(r.name in kinds and has_passed(kinds[r.name], r.read) for r in recordings)
 
 
 def _read(recording: Recording) -> tuple[np.ndarray, int]:

@@ -56,7 +56,7 @@ class PairedData:
         return sha.hexdigest()
 
 
-def prepare_speech(
+def open_speech(
     dataset: str,
     root: Path,
     options: Mapping[str, Any] | None = None,
@@ -68,9 +68,8 @@ def prepare_speech(
     require_corpus: bool = False,
     strict: bool = False,
     limit: int | None = None,
-    workers: int | None = None,
-) -> tuple[SpeechCorpus, RaggedFeatures]:
-    """The corpus of that name, and the features of those of its recordings that can be used.
+) -> SpeechCorpus:
+    """The corpus of that name, as it is to be used; the training partition comes first.
 
     options: of the corpus (`speech_corpus`).
     trim: cut silence off the ends; None is where the corpus is known to need it.
@@ -78,24 +77,20 @@ def prepare_speech(
     shortest, longest: in seconds; others are problems.
     strict: raise CorpusError at the first problem instead of leaving it out.
     limit: at most so many recordings of each class and partition, for trials.
-    workers: processes (`corpus_features`).
+
+    Raises CorpusError when it is missing or damaged, or nothing of it can be used.
     """
     corpus = speech_corpus(dataset, root, options or {}, require_corpus=require_corpus)
-    _refuse(corpus.problems, strict)
+    refuse_problems(corpus.problems, strict)
     if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
         corpus = trimmed(corpus, vad or VoiceActivity())
     corpus = _limited(bounded(corpus, shortest, longest), limit)
-    # The training partition comes first, so that each partition is one piece of memory.
-    ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
-    corpus = replace(corpus, recordings=tuple(ordered))
     if not corpus.recordings:
         first = f"; the first of {len(corpus.problems)} problems: {corpus.problems[0].reason}"
         raise CorpusError(f"{corpus.name}: nothing can be used{first if corpus.problems else ''}")
-    features = corpus_features(
-        corpus, LogMel(sample_rate=corpus.sample_rate), workers=workers, on_error="skip"
-    )
-    _refuse(features.skipped, strict)
-    return replace(corpus, problems=(*corpus.problems, *features.skipped)), features
+    # So that each partition is one piece of memory.
+    ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
+    return replace(corpus, recordings=tuple(ordered))
 
 
 def load_paired(
@@ -113,16 +108,15 @@ def load_paired(
     dataset, image_dataset: names of the `registry`, or ``manifest:FILE.csv``.
     root: where corpora lie or are downloaded to.
     require_corpus: raise CorpusError rather than take a stand-in, for speech or images.
-    speech: further arguments of `prepare_speech`.
+    speech: further arguments of `open_speech`.
 
     The classes are those of the speech. Raises CorpusError when a corpus is missing or damaged,
     a partition is empty, or the images lack a class, saying what to do.
     """
-    corpus, features = prepare_speech(
-        dataset, root, require_corpus=require_corpus, strict=strict, **speech
-    )
+    corpus = open_speech(dataset, root, require_corpus=require_corpus, strict=strict, **speech)
+    corpus, features = load_features(corpus, strict)
     images = image_corpus(image_dataset, root, image_options or {})
-    _refuse(images.problems, strict)
+    refuse_problems(images.problems, strict)
     for found in (corpus, images):
         if found.stand_in and require_corpus:
             raise CorpusError(
@@ -132,7 +126,7 @@ def load_paired(
             log.info(f"{found.name}: {note}")
         tell_problems(found.name, found.problems)
     label = {recording.name: recording.label for recording in corpus.recordings}
-    classes = tuple(sorted({label[name] for name in features.names}))
+    classes = tuple(sorted({label[name] for name in features.of.names}))
     speech_examples = _speech_examples(corpus, features, classes)
     image_examples = _image_examples(images, classes)
     train, test = (
@@ -148,6 +142,13 @@ def load_paired(
     )
 
 
+def load_features(corpus: SpeechCorpus, strict: bool) -> tuple[SpeechCorpus, RaggedFeatures]:
+    """The corpus with what reading it brought to light, and the features of the rest."""
+    features = corpus_features(corpus, LogMel(corpus.sample_rate), on_error="skip")
+    refuse_problems(features.of.skipped, strict)
+    return replace(corpus, problems=(*corpus.problems, *features.of.skipped)), features
+
+
 def tell_problems(name: str, problems: Sequence[Problem]) -> None:
     """Say in the log what of a corpus was left out: how many of each kind, and the first few."""
     if not problems:
@@ -159,7 +160,8 @@ def tell_problems(name: str, problems: Sequence[Problem]) -> None:
         log.warning(f"  {problem.reason}")
 
 
-def _refuse(problems: Sequence[Problem], strict: bool) -> None:
+def refuse_problems(problems: Sequence[Problem], strict: bool) -> None:
+    """With `strict`, raise CorpusError for the first problem, if there is one."""
     if strict and problems:
         raise CorpusError(f"--strict: {problems[0].reason} (1 of {len(problems)})")
 
@@ -168,7 +170,7 @@ def _speech_examples(
     corpus: SpeechCorpus, features: RaggedFeatures, classes: Sequence[str]
 ) -> dict[Split, Examples]:
     recordings = {recording.name: recording for recording in corpus.recordings}
-    kept = [recordings[name] for name in features.names]
+    kept = [recordings[name] for name in features.of.names]
     boundary = sum(recording.split == "train" for recording in kept)
     if not 0 < boundary < len(kept):
         empty = "test" if boundary else "training"

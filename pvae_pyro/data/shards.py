@@ -9,7 +9,7 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 
 from pvae_pyro.data import cache
-from pvae_pyro.data.corpus import AudioError, Recording
+from pvae_pyro.data.corpus import AudioError
 
 # Kinds of problem of the place rather than of the sound: they may have passed.
 _MAY_PASS = ("missing", "no permission", "unreadable")
@@ -73,12 +73,12 @@ def load_shards(
         get_reusable_executor().shutdown()  # else idle processes stay for minutes
 
 
-def has_passed(kind: str, recording: Recording) -> bool:
-    """Whether a problem of that kind was one of the place, and the recording can be read now."""
+def has_passed(kind: str, read: Callable[[], object]) -> bool:
+    """Whether a problem of that kind was one of the place, and the sound can be read now."""
     if kind not in _MAY_PASS:
         return False
     try:
-        recording.read()
+        read()
     except AudioError:
         return False
     return True

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 
 from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus
-from pvae_pyro.data.features import RaggedFeatures
+from pvae_pyro.data.features import Computed
 from pvae_pyro.data.table import SPLITS
 
 
-def summarise_speech(corpus: SpeechCorpus, features: RaggedFeatures) -> dict[str, Any]:
+def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]:
     """Counts per split, class and speaker, durations in seconds, rates in Hz, what was left out.
 
-    Only recordings with features are counted. ``warnings`` says, a sentence each, what would
-    spoil a comparison: speakers in both splits, classes in only one, an empty split.
+    Only recordings that features were computed of are counted. ``warnings`` says, a sentence
+    each, what would spoil a comparison: speakers in both splits, classes in only one, an empty
+    split.
     """
     recordings = {recording.name: recording for recording in corpus.recordings}
-    kept = [recordings[name] for name in features.names]
+    kept = [recordings[name] for name in computed.names]
     splits: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         index = np.flatnonzero([recording.split == split for recording in kept])
@@ -26,14 +27,14 @@ def summarise_speech(corpus: SpeechCorpus, features: RaggedFeatures) -> dict[str
             "recordings": len(here),
             "classes": _counted(recording.label for recording in here),
             "speakers": _counted(recording.speaker for recording in here),
-            "seconds": _spread(features.seconds[index]),
+            "seconds": _spread(computed.seconds[index]),
         }
     overlap = sorted(set(splits["train"]["speakers"]) & set(splits["test"]["speakers"]))
     return {
         "corpus": corpus.name,
         "stand_in": corpus.stand_in,
         "feature_sample_rate": corpus.sample_rate,
-        "recorded_rates": {str(k): v for k, v in _counted(features.rates.tolist()).items()},
+        "recorded_rates": {str(k): v for k, v in _counted(computed.rates.tolist()).items()},
         "splits": splits,
         "speakers_in_both": overlap,
         "notes": list(corpus.notes),

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvae_pyro.data.alignment import Request, align_all
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
 from pvae_pyro.data.ctm import Span, read_ctm
 from pvae_pyro.data.digit_words import OH, WORDS, digit_label
 from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.transcripts import Utterance, align_utterances
 
 SAMPLE_RATE = 20000
 # Of the adults, in the public alignments (tidigits_ctm): every digit of every string.
@@ -135,28 +135,21 @@ def tidigits_corpus(
 
 def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], list[Problem]]:
     """Spans of the digits by utterance, and the utterances that could not be aligned."""
-    whole = list_corpus(
-        "TIDIGITS",
-        SAMPLE_RATE,
-        [Entry(u.path, u.name, "", u.speaker, u.split) for u in utterances],
+    tokens, problems = align_utterances(
+        [
+            Utterance(u.path, u.id, u.speaker, u.split, tuple(WORDS[digit] for digit in u.digits))
+            for u in utterances
+        ],
+        str,  # every word is wanted
         recorded_at=SAMPLE_RATE,
     )
-    by_name = {u.name: u for u in utterances}
-    requests = [
-        Request(r.name, tuple(WORDS[d] for d in by_name[r.name].digits), r.fingerprint, r.read)
-        for r in whole.recordings
-    ]
+    symbols = {word: symbol for symbol, word in WORDS.items()}
     spans: dict[str, tuple[Span, ...]] = {}
-    problems = list(whole.problems)
-    for request, result in zip(requests, align_all(requests), strict=True):
-        utterance = by_name[request.name]
-        if isinstance(result, Problem):
-            problems.append(result)
-        else:
-            spans[utterance.id] = tuple(
-                Span(digit, word.start, word.end)
-                for digit, word in zip(utterance.digits, result, strict=True)
-            )
+    for token in tokens:
+        utterance = token.entry.name.split("#")[0]
+        word = token.aligned
+        span = Span(symbols[word.word], word.start, word.end)
+        spans[utterance] = (*spans.get(utterance, ()), span)
     return spans, problems
 
 
