@@ -7,8 +7,11 @@ import pytest
 import soundfile
 
 from pvae_pyro.data.corpora import tidigits
+from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.tidigits import tidigits_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing
+from tests.joined import joined
+from tests.sphere import write_sphere
 from tests.tidigits_tree import LEVEL, RATE, spoken, write, write_ctm
 
 LAYOUTS = (
@@ -254,3 +257,37 @@ def test_other_files_are_no_business_of_ours(utterances, tmp_path):
         path.write_bytes(b"")
     os.mkfifo(tmp_path / "tidigits" / "fifo")
     assert tidigits_corpus(tmp_path).problems == ()
+
+
+def test_children_without_alignments_are_aligned_here(tmp_path, monkeypatch):
+    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+    plain = [r for r in espeak_corpus("en").recordings if r.speaker == "en-us+m3"]
+    by_label = {recording.label: recording for recording in plain}
+    strings = {"z9a": joined([by_label[d] for d in "09"], RATE, 0)}
+    strings["7b"] = joined([by_label["7"]], RATE, 1)
+    folder = tmp_path / "tidigits" / "test" / "boy" / "ac"
+    folder.mkdir(parents=True)
+    for name, string in strings.items():
+        samples = (string.samples / abs(string.samples).max() * 20000).astype(np.int16)
+        write_sphere(folder / f"{name}.wav", samples, RATE)
+    (folder / "1a.wav").write_bytes(b"no sound")
+    adults = [u for u in spoken() if u.group == "man"]
+    write(tmp_path, "tidigits", adults)
+    write_ctm(tmp_path / "tidigits_ctm", adults)
+
+    corpus = tidigits_corpus(tmp_path, speakers="all")
+    children = [r for r in corpus.recordings if r.speaker == "ac" and "/boy/" in r.name]
+    assert [(r.name, r.label, r.split) for r in children] == [
+        ("test/boy/ac/7b#1", "7", "test"),
+        ("test/boy/ac/z9a#1", "0", "test"),
+        ("test/boy/ac/z9a#2", "9", "test"),
+    ]
+    assert [p.kind for p in corpus.problems] == ["unreadable"]
+    assert "1a.wav: " in corpus.problems[0].reason
+    assert corpus.notes[0] == f"3 of {len(adults) + 3} utterances had no alignment: made here"
+    seven, zero, nine = (len(r.read()[0]) / RATE for r in children)
+    for found, string, place in ((seven, "7b", 0), (zero, "z9a", 0), (nine, "z9a", 1)):
+        start, end = strings[string].heard[place]
+        assert found == pytest.approx(end - start, abs=0.15)
