@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from pvae_pyro.data import sphere
+from pvae_pyro.data import ogg, sphere
 from pvae_pyro.data.corpus import AudioError, shown
 
 # Formats of libsndfile in which a file that was cut is noticed: by libsndfile, or below.
@@ -80,6 +80,8 @@ def _read(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     file.seek(0)
     if not start:
         raise AudioError(f"{name}: the file is empty", "empty")
+    if start.startswith(ogg.MAGIC) and not ogg.is_whole(file):
+        raise AudioError(f"{name}: truncated, its stream has no end", "truncated")
     if not start.startswith(sphere.MAGIC):
         return _read_libsndfile(file, start, name)
     header = sphere.read_header(file, name)
