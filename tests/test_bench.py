@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from experiments import bench_data
 from tests.conftest import REPOSITORY
 
 
@@ -29,3 +30,10 @@ def test_bench_prints_both_tables():
         assert row in lstm
     assert "ours" in step
     assert "faster than packed" in lstm
+
+
+def test_bench_data_prints_its_table(capsys):
+    assert bench_data.main(["--files", "5", "--repeats", "1"]) == 0
+    text = capsys.readouterr().out
+    for row in (" 8000 Hz   8000 Hz", "20000 Hz  20000 Hz", "48000 Hz  16000 Hz", "from the cache"):
+        assert row in text

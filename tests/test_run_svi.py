@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from experiments import run_svi
 from experiments.options import fill_epochs, make_parser, resolve
@@ -194,3 +197,47 @@ def test_table_of_a_modality_the_paper_does_not_have(finished):
             latent["touch"] = latent.pop("image")
     results["test_terms"]["kl/z_style_touch"] = 1.0
     assert "touch" in table(results)
+
+
+def test_manifests_of_speech_and_images(cache, tmp_path):
+    """Anyone's own corpus: three classes with names, other rates, and files that are no use."""
+    rng = np.random.default_rng(0)
+    words, drawings = ["path,label,speaker,split"], ["path,label,split"]
+    for split in ("train", "test"):
+        for n, label in enumerate(("árbol", "big dog", "<c>")):
+            for copy in range(3):
+                name = f"{split} {n} {copy}"
+                rate = (8000, 44100, 16000)[copy]
+                soundfile.write(tmp_path / f"{name}.wav", rng.normal(0, 0.1, rate // 4), rate)
+                words.append(f"{name}.wav,{label},speaker {split},{split}")
+                pixels = rng.integers(0, 256, (40, 30 + n), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+                drawings.append(f"{name}.png,{label},{split}")
+    drawings.append("train 0 0.png,a class of no speech,train")
+    words += ["none.wav,<c>,x,train", "train 0 0.wav,<c>,x,dev"]
+    for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
+        (tmp_path / name).write_text("\n".join(lines), "utf-8")
+    data = ["--dataset", f"manifest:{tmp_path}/words.csv"]
+    data += ["--image-dataset", f"manifest:{tmp_path}/drawings.csv"]
+    out = tmp_path / "run"
+    done = command([*data, "--num-cells", 8, "--epochs", 1, "--out", out], cache)
+    assert done.returncode == 0, done.stderr
+    assert "2 left out (1 unknown split, 1 missing)" in done.stdout
+    results = json.loads((out / "results.json").read_text())
+    assert results["corpus"] == "manifest words.csv + manifest drawings.csv"
+    assert results["stand_in"] is False
+    assert results["classes"] == ["<c>", "big dog", "árbol"]
+    assert results["left_out"] == {"missing": 1, "unknown split": 1}
+    # Nine test examples in three clusters.
+    assert 1 / 3 <= results["purity"]["z_sem"]["speech"] <= 1
+    going_on = command(["--resume", out, "--epochs", 2], cache)
+    assert going_on.returncode == 0, going_on.stderr
+    (tmp_path / "words.csv").write_text("\n".join(words[:-3]), "utf-8")
+    refused = command(["--resume", out, "--epochs", 3], cache)
+    assert refused.returncode == 1
+    assert "was begun on other data" in refused.stderr
+
+    (tmp_path / "words.csv").write_text("\n".join(words), "utf-8")
+    strict = command([*data, "--strict", "--out", tmp_path / "strict"], cache)
+    assert strict.returncode == 1
+    assert "error: --strict: words.csv:21: unknown split 'dev'" in strict.stderr

@@ -79,6 +79,7 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
 
     def latents(unimodal, test, num_clusters, device):
         used["latents"] = test
+        used["clusters"] = num_clusters
         return {}
 
     def terms(svi, loader):
@@ -89,8 +90,14 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
     monkeypatch.setattr(run_svi, "fit", fit)
     monkeypatch.setattr(run_svi, "evaluate_latents", latents)
     monkeypatch.setattr(run_svi, "evaluate_terms", terms)
-    run_svi.run(config(), data, tmp_path, resume=False)
-    assert used == {"fit": data.train, "latents": data.test, "terms": data.test}
+    for arguments, clusters in (((), 2), (("--num-clusters", "5"), 5)):
+        run_svi.run(config(*arguments), data, tmp_path, resume=False)
+        assert used == {
+            "fit": data.train,
+            "latents": data.test,
+            "terms": data.test,
+            "clusters": clusters,
+        }
 
 
 def test_going_on_with_other_data_is_refused(data, tmp_path):
