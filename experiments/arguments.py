@@ -1,6 +1,7 @@
 """Numbers of the command line, within limits."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,15 @@ from typing import Any
 def number(
     kind: type, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Callable[[str], Any]:
-    """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most."""
+    """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most.
+
+    Infinity and NaN are refused too.
+    """
 
     def convert(text: str) -> Any:
         value = kind(text)
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number")
         if least is not None and not value >= least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         if above is not None and not value > above:

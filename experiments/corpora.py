@@ -87,7 +87,12 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         help="mswc: words that are the classes; else the digits",
     )
     of("--manifest-root", **path, help="what a manifest's paths are in; else its own folder")
-    of("--sample-rate", type=number(int, above=0), metavar="HZ", help="manifest: of its features")
+    of(
+        "--sample-rate",
+        type=number(int, least=4000, most=192000),
+        metavar="HZ",
+        help="manifest: of its features",
+    )
 
     vad = parser.add_argument_group("voice activity (silence at the ends)").add_argument
     vad(
@@ -120,9 +125,11 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `open_speech` that a configuration stands for, but for dataset and root."""
+    # Who says how to trim wants it done.
+    told_how = any(config[f"vad_{name}"] != getattr(VoiceActivity, name) for name in OF_VAD)
     return {
         "options": {name: config[name] for name in OF_CORPUS},
-        "trim": config["trim"],
+        "trim": True if config["trim"] is None and told_how else config["trim"],
         "vad": VoiceActivity(**{name: config[f"vad_{name}"] for name in OF_VAD}),
         "shortest": config["min_seconds"],
         "longest": config["max_seconds"],
@@ -130,6 +137,14 @@ def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         "require_corpus": config["require_corpus"],
         "strict": config["strict"],
     }
+
+
+def check_corpus_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what no single option shows to be wrong."""
+    if not arguments.min_seconds < arguments.max_seconds:
+        parser.error("--min-seconds must be less than --max-seconds")
+    if arguments.trim is False and speech_arguments({**vars(arguments), "trim": None})["trim"]:
+        parser.error("--no-trim, and --vad-… that say how to trim")
 
 
 def image_arguments(config: Mapping[str, Any]) -> dict[str, Any]:

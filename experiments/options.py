@@ -116,7 +116,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration with every default filled in that does not depend on the data."""
-    config = {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
+    config = config_of(arguments)
     config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
@@ -124,6 +124,11 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
         if name in config and config[name] is None:
             config[name] = value
     return config
+
+
+def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of all options, those that say what is trained."""
+    return {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
 
 
 def fill_epochs(config: dict[str, Any], num_examples: int) -> None:

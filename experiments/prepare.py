@@ -23,13 +23,14 @@ from experiments.arguments import number
 from experiments.corpora import (
     add_corpus_options,
     add_image_options,
+    check_corpus_options,
     file_name,
     image_arguments,
     speech_arguments,
 )
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import CorpusError, SpeechCorpus
+from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import open_speech, refuse_problems
@@ -113,11 +114,13 @@ def table(report: dict[str, Any]) -> str:
 
 def _classes(splits: dict[str, Any]) -> list[str]:
     classes = sorted({label for found in splits.values() for label in found["classes"]})
-    width = max(map(len, classes), default=0)
+    width = max((len(shown(label)) for label in classes), default=0)
     per_line = max(1, 90 // (width + 9))
     lines = []
     for split, found in splits.items():
-        counts = [f"{label:>{width}}:{found['classes'].get(label, 0):<7}" for label in classes]
+        counts = [
+            f"{shown(label):>{width}}:{found['classes'].get(label, 0):<7}" for label in classes
+        ]
         for start in range(0, len(counts), per_line):
             head = split if start == 0 else ""
             lines.append(f"{head:8}{' '.join(counts[start : start + per_line])}")
@@ -139,8 +142,7 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    split_of = {recording.name: recording.split for recording in corpus.recordings}
-    splits = [split_of[name] for name in computed.names]
+    splits = [corpus.recordings[n].split for n in computed.index]
     figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     parts = {
         split: [s for s, here in zip(computed.seconds, splits, strict=True) if here == split]
@@ -161,7 +163,9 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    check_corpus_options(parser, arguments)
     config = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "workers")}
     folder = arguments.out or Path("prepared", file_name(config["dataset"]))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)

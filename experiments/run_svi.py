@@ -21,9 +21,15 @@ from typing import Any
 
 import torch
 
-from experiments.corpora import file_name, image_arguments, speech_arguments
+from experiments.corpora import (
+    check_corpus_options,
+    file_name,
+    image_arguments,
+    speech_arguments,
+)
 from experiments.options import (
     DeviceError,
+    config_of,
     contradictions,
     fill_epochs,
     make_parser,
@@ -54,6 +60,7 @@ def run(
 
     Raises RunError when the data and the model are not of the same modalities.
     """
+    made_by = environment()  # now: a commit made while it runs is not what runs
     svi = build(config)
     if (modelled := set(svi.guide.unimodal)) != set(data.train):
         raise RunError(
@@ -103,6 +110,7 @@ def run(
         "stand_in": data.stand_in,
         "dataset": config["dataset"],
         "classes": data.classes,
+        "remarks": data.remarks,
         "left_out": Counter(problem.kind for problem in data.problems),
         "preset": config["preset"],
         "seed": config["seed"],
@@ -112,7 +120,7 @@ def run(
         "seconds_training": round(progress.seconds, 1),
         "seconds_evaluating": round(time.monotonic() - started, 1),
         "config": config,
-        **environment(),
+        **made_by,
     }
     write_json(folder / "results.json", results)
     return results
@@ -153,7 +161,8 @@ def open_folder(
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
-        config = read_config(folder)
+        # A run of an earlier version lacks the options that came since: it had their defaults.
+        config = {**config_of(parser.parse_args([])), **read_config(folder)}
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         metrics = folder / METRICS
@@ -180,6 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
         parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
+    check_corpus_options(parser, arguments)
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")

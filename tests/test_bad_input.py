@@ -86,7 +86,9 @@ LINES = {
     "no label": ("good.wav,,ann,train,,", "row", "label is empty"),
     "part outside the file": ("good.wav,x,ann,train,0.4,0.9", "outside the file", "0.40 to 0.90 s"),
     "part in the wrong order": ("good.wav,x,ann,train,0.4,0.2", "times", "start < end"),
-    "the same part": ("good.wav,x,ann,train,,", "duplicate", "the same part"),
+    "the same part": ("good.wav,x,ann,train,,", "duplicate", "there is another good.wav"),
+    "the same part, written otherwise": ("good.wav,y,ann,train,0,", "duplicate", "the same part"),
+    "a part of the other split": ("good.wav,x,ann,test,0.1,0.4", "duplicate", "overlaps good.wav"),
     "a copy": ("copy.wav,x,ann,train,,", "duplicate", "is the same file as"),
 }
 
@@ -108,10 +110,12 @@ def _check(folder: Path, line: str, kind: str, told: str, name: str) -> None:
     folder.mkdir(exist_ok=True)
     _wav(folder / "good.wav", _noise(0.5))
     (folder / "copy.wav").write_bytes((folder / "good.wav").read_bytes())
-    lines = ["good.wav,x,ann,train,,", line, "good.wav,y,bob,test,0.1,0.3"]
+    _wav(folder / "fine.wav", _noise(0.6))
+    lines = ["good.wav,x,ann,train,,", line, "fine.wav,y,bob,test,0.1,0.3"]
     for _ in range(2):  # the second time from the cache
         corpus, features = _load(folder, lines)
-        assert features.of.names == ["good.wav", "good.wav#0.1-0.3"]
+        names = [corpus.recordings[n].name for n in features.of.index]
+        assert names == ["good.wav", "fine.wav#0.1-0.3"]
         assert [len(features[n]) for n in range(2)] == [51, 21]
         (problem,) = corpus.problems
         assert problem.kind == kind
@@ -161,7 +165,7 @@ def test_no_permission(tmp_path, monkeypatch):
 def test_names_of_any_kind_are_fine(name, tmp_path):
     _wav(tmp_path / name, _noise(0.5))
     corpus, features = _load(tmp_path, [f"{name},Straße,José,train,,"], strict=True)
-    assert features.of.names == [name]
+    assert [corpus.recordings[n].name for n in features.of.index] == [name]
     assert (corpus.recordings[0].label, corpus.recordings[0].speaker) == ("Straße", "José")
 
 

@@ -36,7 +36,7 @@ def _list(entries, problems=(), **kwargs):
 def test_whole_files_and_parts(ramp):
     corpus = _list(
         [
-            _entry(ramp, name="all", label="x", speaker="bob", split="test"),
+            _entry(ramp, name="all", label="x", speaker="bob"),
             _entry(ramp, 0.25, 0.5, name="part"),
             _entry(ramp, None, 0.001, name="head"),
             _entry(ramp, 0.999, None, name="tail"),
@@ -44,7 +44,7 @@ def test_whole_files_and_parts(ramp):
     )
     assert corpus.problems == ()
     whole, part, head, tail = corpus.recordings
-    assert (whole.label, whole.speaker, whole.split) == ("x", "bob", "test")
+    assert (whole.label, whole.speaker, whole.split) == ("x", "bob", "train")
     assert len({r.fingerprint for r in corpus.recordings}) == 4
     for recording, first, last in (
         (whole, 0, 8000),
@@ -112,6 +112,35 @@ def test_copies_of_files_and_of_parts(ramp, tmp_path):
     ]
     assert "copy.wav: is the same file as" in corpus.problems[0].reason
     assert "again is the same part as first" in corpus.problems[1].reason
+
+
+def test_a_name_is_given_once(ramp):
+    corpus = _list([_entry(ramp, 0.1, 0.2, "a"), _entry(ramp, 0.3, 0.4, "a", label="8")])
+    assert [r.label for r in corpus.recordings] == ["7"]
+    assert [(p.name, p.kind) for p in corpus.problems] == [("a", "duplicate")]
+    assert "there is another a, class 7" in corpus.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("span", "overlaps"),
+    [
+        ((0.4, 0.6), True),
+        ((None, None), True),
+        ((None, 0.25), True),
+        ((0.75, None), True),
+        ((0.0, 0.2), False),
+        ((0.8, 1.0), False),
+        ((0.79, 0.9), False),  # by no more than a boundary is off
+    ],
+)
+def test_no_sound_is_in_both_splits(ramp, span, overlaps):
+    entries = [_entry(ramp, 0.2, 0.8, "train"), _entry(ramp, *span, "other", split="test")]
+    corpus = _list(entries)
+    assert [p.name for p in corpus.problems] == ["other"] * overlaps
+    if overlaps:
+        assert "other overlaps train of the other split" in corpus.problems[0].reason
+    same_split = [entries[0], _entry(ramp, *span, "other")]
+    assert _list(same_split).problems == ()
 
 
 def test_missing_and_unreadable_come_after_those_given(ramp, tmp_path):

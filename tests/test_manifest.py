@@ -1,5 +1,6 @@
 """Anyone's own corpus from a CSV file: sounds and images."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,16 @@ def _manifest(folder: Path, text: str, name: str = "words.csv") -> Path:
 def test_labels_rates_and_parts_of_any_kind(tmp_path):
     _sound(tmp_path / "a b" / "ñ.wav", 44100, seed=1)
     _sound(tmp_path / "c.flac", 16000, seed=2)
+    _sound(tmp_path / "d.wav", 16000, seed=3)
     path = _manifest(
         tmp_path,
         "path,label,speaker,split,start,end,comment\n"
         "a b/ñ.wav,Straße,ann,train,,,x\n"
         "c.flac,no,bob,test,0.1,0.3,\n"
         "c.flac,yes,bob,test,0.3,,\n"
-        "c.flac,yes,bob,train,,0.1,\n",
+        "c.flac,yes,bob,train,,0.1,\n"
+        "d.wav,yes,bob,train,0.1234561,0.2,\n"
+        "d.wav,no,bob,train,0.1234562,0.2,\n",  # names that differ in the seventh place
     )
     corpus = manifest_corpus(path)
     assert (corpus.name, corpus.stand_in, corpus.problems) == ("manifest words.csv", False, ())
@@ -46,10 +50,12 @@ def test_labels_rates_and_parts_of_any_kind(tmp_path):
         ("a b/ñ.wav", "Straße", "ann", "train"),
         ("c.flac#0.1-0.3", "no", "bob", "test"),
         ("c.flac#0.3-end", "yes", "bob", "test"),
-        ("c.flac#0-0.1", "yes", "bob", "train"),
+        ("c.flac#0.0-0.1", "yes", "bob", "train"),
+        ("d.wav#0.1234561-0.2", "yes", "bob", "train"),
+        ("d.wav#0.1234562-0.2", "no", "bob", "train"),
     ]
     lengths = [len(r.read()[0]) / r.read()[1] for r in corpus.recordings]
-    assert lengths == pytest.approx([0.5, 0.2, 0.2, 0.1], abs=1e-4)
+    assert lengths == pytest.approx([0.5, 0.2, 0.2, 0.1, 0.0765, 0.0765], abs=1e-4)
 
 
 def test_without_times_and_with_a_root(tmp_path):
@@ -61,6 +67,18 @@ def test_without_times_and_with_a_root(tmp_path):
     assert len(corpus.recordings[0].read()[0]) == 4000
     assert corpus.sample_rate == 8000  # no higher than the recordings
     assert manifest_corpus(path, tmp_path / "sounds", sample_rate=11025).sample_rate == 11025
+
+
+def test_one_file_of_a_lower_rate_is_told(tmp_path):
+    lines = ""
+    for n, rate in enumerate([16000] * 60 + [8000]):
+        _sound(tmp_path / f"{n}.wav", rate, 0.05, seed=n)
+        lines += f"{n}.wav,x,ann,train\n"
+    corpus = manifest_corpus(_manifest(tmp_path, "path,label,speaker,split\n" + lines))
+    assert corpus.sample_rate == 8000
+    assert corpus.notes == (
+        "features are at the lowest rate of the files (1 at 8000 Hz, 60 at 16000 Hz)",
+    )
 
 
 @pytest.mark.parametrize("times", ["-0.1,0.2", "0.2,0.1", "0.2,0.2", "x,0.2", "nan,", ",inf", ",0"])
@@ -138,18 +156,37 @@ def test_images_that_cannot_be_used(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 million pixels
-    names = ("good", "blank", "cut", "text", "empty", "bomb", "none")
-    lines = "".join(f"{name}.png,x,train\n" for name in names)
+    (tmp_path / "copy.png").write_bytes(whole)
+    _image(tmp_path / "last.png", good[::-1])
+    names = ("good", "blank", "cut", "text", "empty", "bomb", "none", "copy", "last")
+    lines = "".join(f"{name}.png,{name},train\n" for name in names)
     path = _manifest(tmp_path, "path,label,split\n" + lines)
     for _ in range(2):
         corpus = manifest_images(path)
-        assert [p.kind for p in corpus.problems] == [
-            "blank",
-            *["unreadable"] * 4,
-            "missing",
-        ]
-        for name, problem in zip(names[1:], corpus.problems, strict=True):
-            assert f"{name}.png: " in problem.reason
-        np.testing.assert_array_equal(corpus.images["train"], good[None])
-    _image(tmp_path / "none.png", good)  # what was missing is looked for again
-    assert len(manifest_images(path).images["train"]) == 2
+        found = {p.reason.split(": ")[0]: p.kind for p in corpus.problems}
+        assert found == {
+            f"{tmp_path}/{name}.png": kind
+            for name, kind in {
+                "none": "missing",
+                "blank": "blank",
+                **dict.fromkeys(("cut", "text", "empty", "bomb"), "unreadable"),
+                "copy": "duplicate",
+            }.items()
+        }
+        # What is left goes by its own label.
+        assert corpus.labels["train"].tolist() == ["good", "last"]
+        np.testing.assert_array_equal(corpus.images["train"][1], good[::-1])
+        np.testing.assert_array_equal(corpus.images["train"][0], good)
+    _image(tmp_path / "none.png", good.T)  # what was missing is looked for again
+    assert manifest_images(path).labels["train"].tolist() == ["good", "none", "last"]
+
+
+def test_a_changed_image_is_read_again(tmp_path):
+    """Also one of the same size and time, as a copying program may leave it."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[0] = 255
+    path = _manifest(tmp_path, "path,label,split\na.bmp,x,train\n")
+    for rows in (pixels, pixels[::-1]):
+        _image(tmp_path / "a.bmp", rows)
+        os.utime(tmp_path / "a.bmp", (0, 0))
+        np.testing.assert_array_equal(manifest_images(path).images["train"][0], rows)

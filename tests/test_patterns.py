@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from pvae_pyro.data.corpora.patterns import matches, of_phone, pattern_entries, phones
+from pvae_pyro.data.corpora.patterns import matches, of_phone, phones, split_entries
 from pvae_pyro.data.corpora.secuvoice import WORDS
 from pvae_pyro.data.corpus import CorpusError
 
 PATTERN = "{speaker}/{phone}/{digit}_{any}.wav"
+
+
+def pattern_entries(folder, pattern, *, words, phone=None, test_speakers=None):
+    found, problems = matches(folder, pattern, words=words)
+    if phone is not None:
+        found = of_phone(found, phone)
+    return split_entries(found, test_speakers), problems
 
 
 def _put(folder: Path, *names: str | bytes) -> None:

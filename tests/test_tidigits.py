@@ -1,5 +1,6 @@
 """TIDIGITS, on a tree that looks like it: every digit of every string, where it is."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -126,23 +127,62 @@ def test_oh(utterances, tmp_path):
         tidigits_corpus(tmp_path, oh="nought")
 
 
+def _told(root, **options):
+    corpus = tidigits_corpus(root, **options)
+    read = []
+    for recording in corpus.recordings:
+        with contextlib.suppress(AudioError):
+            recording.read()
+            read.append(recording)
+    return corpus.completeness(read)
+
+
 def test_counts_are_told(utterances, tmp_path, monkeypatch):
+    """Of the digits that could be read: names alone are no corpus."""
     write(tmp_path, "tidigits", utterances)
     write_ctm(tmp_path / "tidigits_ctm", utterances)
     adults = [u for u in utterances if u.group in ("man", "woman")]
-    counts = {s: sum(len(u.spans) for u in adults if u.split == s) for s in ("train", "test")}
-    for oh in ("zero", "drop"):
-        (note,) = tidigits_corpus(tmp_path, oh=oh).notes
-        assert note == (
-            f"NOT COMPLETE: {counts['train']} of 28,329 train digits, "
-            f"{counts['test']} of 28,583 test digits of the adults"
-        )
+    spans = {
+        s: [span for u in adults if u.split == s for span in u.spans] for s in ("train", "test")
+    }
+    counts = {split: len(found) for split, found in spans.items()}
+    ohs = {split: sum(span[0] == "o" for span in found) for split, found in spans.items()}
+    assert _told(tmp_path) == (
+        f"NOT COMPLETE: {counts['train']} of 28,329 train digits, "
+        f"{counts['test']} of 28,583 test digits of the adults"
+    )
+    without = {split: counts[split] - ohs[split] for split in counts}
+    assert _told(tmp_path, oh="drop") == (
+        f"NOT COMPLETE: {without['train']} of 25,761 train digits, "
+        f"{without['test']} of 26,026 test digits of the adults"
+    )
     monkeypatch.setattr(tidigits, "ADULT_DIGITS", counts)
-    (note,) = tidigits_corpus(tmp_path).notes
-    assert note.startswith("complete: ")
-    next(tmp_path.rglob(f"{adults[0].name}.wav")).unlink()
-    (note,) = tidigits_corpus(tmp_path).notes
-    assert note.startswith("NOT COMPLETE: ")
+    monkeypatch.setattr(tidigits, "ADULT_OHS", ohs)
+    for speakers in ("adults", "all"):
+        for oh in ("zero", "drop", "separate"):
+            assert _told(tmp_path, speakers=speakers, oh=oh).startswith("complete: ")
+    assert tidigits_corpus(tmp_path, speakers="children").completeness is None
+    path = next(tmp_path.rglob(f"{adults[0].name}.wav"))
+    whole = path.read_bytes()
+    for damage in (b"", whole[:-100]):
+        path.write_bytes(damage)
+        assert _told(tmp_path).startswith("NOT COMPLETE: ")
+    path.unlink()
+    assert _told(tmp_path).startswith("NOT COMPLETE: ")
+
+
+def test_a_speaker_of_one_name_in_two_groups(tmp_path, monkeypatch):
+    """An alignment does not say whose it is: for neither it is taken."""
+    aligned = []
+    monkeypatch.setattr(tidigits, "_align", lambda them: (aligned.extend(them) or {}, []))
+    (man, *_) = (u for u in spoken() if u.group == "man")
+    girl = man.__class__(**{**vars(man), "group": "girl", "split": "test"})
+    write(tmp_path, "tidigits", [man, girl])
+    write_ctm(tmp_path / "tidigits_ctm", [man])
+    for speakers, groups in (("all", ["man", "girl"]), ("children", ["girl"])):
+        aligned.clear()
+        assert tidigits_corpus(tmp_path, speakers=speakers).recordings == ()
+        assert sorted(u.group for u in aligned) == sorted(groups)
 
 
 def test_files_that_cannot_be_used(utterances, tmp_path):

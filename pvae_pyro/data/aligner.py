@@ -15,10 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
-import torchaudio
 
 from pvae_pyro.data.corpus import AudioError, CorpusError
+from pvae_pyro.data.resampling import resampled
 
 _RATE = 16000  # Hz, of the acoustic model
 _FRAME = 0.010  # seconds
@@ -110,9 +109,8 @@ def _find(
                 f"{word!r} is not in the pronunciation dictionary (numbers are written as words)",
                 "unknown word",
             )
-    wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    wave = torchaudio.functional.resample(wave, rate, _RATE)
-    sound = wave.mul(32767).round().clamp(-32768, 32767).to(torch.int16).numpy().tobytes()
+    wave = resampled(samples, rate, _RATE)
+    sound = (wave * 32767).round().clip(-32768, 32767).astype(np.int16).tobytes()
     try:
         # Else it goes on with the noise that it heard in the recording before.
         decoder.reinit_feat()

@@ -3,7 +3,8 @@
 import os
 import re
 import stat
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import soundfile
@@ -19,6 +20,8 @@ _RATES = (4_000, 192_000)  # Hz
 _LONGEST = 3600  # seconds
 _BLOCK = 1 << 18
 _UNKNOWN_COUNT = 2**63 - 1
+
+Result = TypeVar("Result")
 
 # libsndfile shortens a cut file to what is there and says so only in its log:
 # "data : 4768 (should be 2362)" (WAV), "SSND : ..." (AIFF), "Data Size : ..." (AU).
@@ -46,11 +49,47 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     ``8-bit``, ``wrong rate`` (below 4 or above 192 kHz), ``too long`` (over an hour).
     """
     name = shown(path)
+    samples, rate = _opened(path, _read)
+    if len(samples) == 0:
+        raise AudioError(f"{name}: has no samples", "no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name}: has samples that are NaN or infinite", "not finite")
+    if not samples.any():
+        raise AudioError(f"{name}: is silent, every sample is zero", "silent")
+    return samples, rate
+
+
+def read_rate(path: str | os.PathLike[str]) -> int:
+    """The rate in Hz that the file's header says, without a look at the sound.
+
+    Raises `AudioError` as `read_audio` does, for what shows in the header.
+    """
+
+    def rate(file: BinaryIO, name: str) -> int:
+        start = file.read(8)
+        file.seek(0)
+        if start.startswith(sphere.MAGIC):
+            return sphere.read_header(file, name).rate
+        try:
+            with soundfile.SoundFile(_source(file), closefd=False) as sound:
+                found: int = sound.samplerate
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{name}: cannot be read", "unreadable") from error
+        if not _RATES[0] <= found <= _RATES[1]:
+            raise AudioError(f"{name}: says it is at {found} Hz, which no speech is", "wrong rate")
+        return found
+
+    return _opened(path, rate)
+
+
+def _opened(path: str | os.PathLike[str], read: Callable[[BinaryIO, str], Result]) -> Result:
+    """``read(file, name)``, and what the operating system refuses as an `AudioError`."""
+    name = shown(path)
     try:
         if not _is_file(path):  # opening a pipe would wait for its writer
             raise AudioError(f"{name}: is not a file that can be read", "unreadable")
         with open(path, "rb", buffering=0) as file:
-            samples, rate = _read(file, name)
+            return read(file, name)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise AudioError(f"{name}: no such file", "missing") from error
     except PermissionError as error:
@@ -59,13 +98,6 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         raise AudioError(
             f"{name}: cannot be read ({error.strerror or error})", "unreadable"
         ) from error
-    if len(samples) == 0:
-        raise AudioError(f"{name}: has no samples", "no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name}: has samples that are NaN or infinite", "not finite")
-    if not samples.any():
-        raise AudioError(f"{name}: is silent, every sample is zero", "silent")
-    return samples, rate
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:
@@ -101,11 +133,14 @@ def _check(name: str, samples: int, rate: int, channels: int, eight_bit: bool) -
         raise AudioError(f"{name}: is longer than an hour, cut it into parts", "too long")
 
 
+def _source(file: BinaryIO) -> Any:
+    """What libsndfile reads from: on Windows it cannot use the descriptors of Python."""
+    return file.fileno() if os.name == "posix" else file
+
+
 def _read_libsndfile(file: BinaryIO, start: bytes, name: str) -> tuple[np.ndarray, int]:
-    # On Windows libsndfile cannot use the descriptors of Python.
-    source = file.fileno() if os.name == "posix" else file
     try:
-        sound = soundfile.SoundFile(source, closefd=False)
+        sound = soundfile.SoundFile(_source(file), closefd=False)
     except soundfile.LibsndfileError as error:
         # libsndfile's own words, where it has any.
         reason = str(error.error_string).strip() or "not a known format, or damaged"

@@ -1,7 +1,7 @@
 """What a corpus is, before any feature is computed."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,8 @@ class SpeechCorpus:
     sample_rate: features are computed at this rate; other rates are resampled to it.
     problems: what was found on listing the files and is not among the recordings.
     notes: what a user should know of the corpus as it was found, a sentence each.
+    completeness: of the recordings that could be read, what there is to say about how many
+        they should be; None is nothing.
     """
 
     name: str
@@ -59,6 +61,7 @@ class SpeechCorpus:
     recordings: tuple[Recording, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    completeness: Callable[[Sequence[Recording]], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,5 +98,9 @@ class AudioError(CorpusError):
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and stored, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path, or any text, so that it can be printed and stored, whatever bytes it is made of.
+
+    Control characters are escaped too: a terminal would obey them.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

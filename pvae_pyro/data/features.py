@@ -19,12 +19,12 @@ from tqdm import tqdm
 from pvae_pyro.data import cache
 from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.shards import Shard, has_passed, load_shards
+from pvae_pyro.data.shards import Shard, load_shards
 
 __all__ = ["Computed", "LogMel", "RaggedFeatures", "compute_features", "corpus_features"]
 
 # Raise it when the same settings give other numbers than before: it is part of the cache's key.
-_VERSION = "log-mel 2"
+_VERSION = "log-mel 3"
 
 # A shard is computed by one process, and kept in the cache as soon as it is done.
 _SHARD = 512
@@ -36,12 +36,13 @@ _POOL_FROM = 10_000
 class Computed:
     """The N recordings that features were computed of, in the corpus's order; and the others.
 
+    index: of each among the corpus's recordings, ``[N]``, rising.
     lengths: T of each, ``[N]``.
     seconds, rates: of each as it was read, ``[N]`` (float64, and int64 in Hz).
     skipped: every recording left out, and why.
     """
 
-    names: list[str]
+    index: np.ndarray
     lengths: np.ndarray
     seconds: np.ndarray
     rates: np.ndarray
@@ -62,7 +63,7 @@ class RaggedFeatures:
     of: Computed
 
     def __len__(self) -> int:
-        return len(self.of.names)
+        return len(self.of.index)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """``[T, F]`` of recording `index` (a view)."""
@@ -126,8 +127,7 @@ def compute_features(
     shards = [
         _shard(recordings[i : i + _SHARD], settings) for i in range(0, len(recordings), _SHARD)
     ]
-    names: list[str] = []
-    parts: dict[str, list[np.ndarray]] = {"lengths": [], "seconds": [], "rates": []}
+    parts: dict[str, list[np.ndarray]] = {"index": [], "lengths": [], "seconds": [], "rates": []}
     skipped: list[Problem] = []
     bar = tqdm(
         desc=f"features of {corpus.name}",
@@ -139,22 +139,22 @@ def compute_features(
         bar,
         contextlib.closing(load_shards(shards, directory, workers, _POOL_FROM)) as results,
     ):
-        for shard, (arrays, metadata) in zip(shards, results, strict=True):
-            skipped += [Problem(*fields) for fields in json.loads(metadata["skipped"])]
+        for number, (shard, (arrays, _)) in enumerate(zip(shards, results, strict=True)):
+            first = number * _SHARD
+            skipped += [_problem(recordings[first + n]) for n in arrays["skipped"]]
             if skipped and on_error == "raise":
                 raise AudioError(skipped[0].reason, skipped[0].kind)
-            names += json.loads(metadata["names"])
+            arrays["index"] += first
             for name, part in parts.items():
                 part.append(arrays[name])
             if keep is not None:
                 keep(arrays["frames"])
             bar.update(shard.size)
-    if not names:
+    if len(skipped) == len(recordings):
         reason = f"; the first: {skipped[0].reason}" if skipped else ""
         raise CorpusError(f"{corpus.name}: no recording can be used{reason}")
-    return Computed(
-        names, **{name: np.concatenate(part) for name, part in parts.items()}, skipped=skipped
-    )
+    joined = {name: np.concatenate(part) for name, part in parts.items()}
+    return Computed(**joined, skipped=skipped)
 
 
 def _shard(recordings: Sequence[Recording], settings: LogMel) -> Shard:
@@ -169,32 +169,50 @@ def _shard(recordings: Sequence[Recording], settings: LogMel) -> Shard:
 
 def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
     frames = [np.empty((0, settings.num_mels), np.float32)]
-    names: list[str] = []
+    index: list[int] = []
     seconds: list[float] = []
     rates: list[int] = []
-    skipped: list[tuple[str, str, str]] = []
-    for recording in recordings:
+    skipped: list[int] = []
+    for n, recording in enumerate(recordings):
         try:
             samples, rate = _read(recording)
-        except AudioError as error:
-            skipped.append((recording.name, error.kind, str(error)))
+        except AudioError:
+            skipped.append(n)
             continue
         frames.append(settings(samples, rate))
-        names.append(recording.name)
+        index.append(n)
         seconds.append(len(samples) / rate)
         rates.append(rate)
     arrays: dict[str, np.ndarray] = {
         "frames": np.concatenate(frames),
+        "index": np.array(index, np.int64),
         "lengths": np.array([len(f) for f in frames[1:]], np.int64),
         "seconds": np.array(seconds, np.float64),
         "rates": np.array(rates, np.int64),
+        "skipped": np.array(skipped, np.int64),
     }
-    return arrays, {"names": json.dumps(names), "skipped": json.dumps(skipped)}
+    return arrays, {}
 
 
 def _outdated(recordings: Sequence[Recording], kept: cache.Arrays) -> bool:
-    kinds = {name: kind for name, kind, _ in json.loads(kept[1]["skipped"])}
-    return any(r.name in kinds and has_passed(kinds[r.name], r.read) for r in recordings)
+    """Whether what could not be read then can be read now: the place may have changed."""
+    return any(_error(recordings[n]) is None for n in kept[0]["skipped"])
+
+
+def _problem(recording: Recording) -> Problem:
+    """Why it cannot be read: told anew, for what is kept may be of another place or time."""
+    error = _error(recording)
+    if error is None:
+        raise CorpusError(f"{recording.name}: could not be read and now can be: try again")
+    return Problem(recording.name, error.kind, str(error))
+
+
+def _error(recording: Recording) -> AudioError | None:
+    try:
+        _read(recording)
+    except AudioError as error:
+        return error
+    return None
 
 
 def _read(recording: Recording) -> tuple[np.ndarray, int]:

@@ -1,6 +1,7 @@
 """From a list of what is said where to a corpus: bad files left out, parts of files read."""
 
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -52,57 +53,77 @@ def list_corpus(
     recorded_at: the rate in Hz that every file must have; None is any.
 
     Left out, and told of in the corpus's problems after those given: entries of a file that
-    cannot be opened, of a file whose bytes are those of one before it, and of a part of a file
-    that is there already. No sound is decoded yet.
+    cannot be opened, of a file whose bytes are those of one before it, of a name or a part of a
+    file that is there already, and of a part that overlaps one of the other split. No sound is
+    decoded yet.
     """
     found = list(problems)
-    paths = list(dict.fromkeys(entry.path for entry in entries))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashed = dict(
-            zip(
-                paths,
-                tqdm(
-                    pool.map(_sha256, paths),
-                    f"files of {name}",
-                    total=len(paths),
-                    leave=False,
-                    # None: no bar in a log file. A few files take no time.
-                    disable=None if progress and len(paths) > 1000 else True,
-                ),
-                strict=True,
-            )
-        )
+    hashed = hash_files([entry.path for entry in entries], name, progress)
     first: dict[str, Path] = {}
     for path, sha in hashed.items():
         if isinstance(sha, str):
             first.setdefault(sha, path)
-    recordings: dict[tuple[Path, float | None, float | None], Recording] = {}
+    recordings: dict[str, Recording] = {}
+    parts: dict[tuple[Path, Split], dict[tuple[float, float], Entry]] = {}
     for entry in entries:
         sha = hashed[entry.path]
-        part = (entry.path, entry.start, entry.end)
         if isinstance(sha, Problem):
             found.append(Problem(entry.name, sha.kind, sha.reason))
-        elif first[sha] != entry.path:
-            reason = f"{shown(entry.path)}: is the same file as {shown(first[sha])}"
-            found.append(Problem(entry.name, "duplicate", reason))
-        elif part in recordings:
-            reason = (
-                f"{shown(entry.path)}: {entry.name} is the same part as {recordings[part].name}"
-            )
-            found.append(Problem(entry.name, "duplicate", reason))
-        else:
-            span = "" if entry.start is None and entry.end is None else f" {part[1:]}"
-            recordings[part] = Recording(
-                entry.name,
-                entry.label,
-                entry.speaker,
-                entry.split,
-                f"{sha}{span}",
-                partial(_read, str(entry.path), sha, entry.start, entry.end, recorded_at),
-            )
+            continue
+        here = parts.setdefault((entry.path, entry.split), {})
+        there = parts.get((entry.path, "test" if entry.split == "train" else "train"), {})
+        reason = None
+        if first[sha] != entry.path:
+            reason = f"is the same file as {shown(first[sha])}"
+        elif entry.name in recordings:
+            reason = f"there is another {shown(entry.name)}, class {recordings[entry.name].label}"
+        elif other := here.get(_times(entry)):
+            reason = f"{shown(entry.name)} is the same part as {shown(other.name)}"
+        elif other := next((o for o in there.values() if _overlap(entry, o)), None):
+            reason = f"{shown(entry.name)} overlaps {shown(other.name)} of the other split"
+        if reason is not None:
+            found.append(Problem(entry.name, "duplicate", f"{shown(entry.path)}: {reason}"))
+            continue
+        here[_times(entry)] = entry
+        span = "" if entry.start is None and entry.end is None else f" {entry.start, entry.end}"
+        recordings[entry.name] = Recording(
+            entry.name,
+            entry.label,
+            entry.speaker,
+            entry.split,
+            f"{sha}{span}",
+            partial(_read, str(entry.path), sha, entry.start, entry.end, recorded_at),
+        )
     return SpeechCorpus(
         name, False, sample_rate, tuple(recordings.values()), tuple(found), tuple(notes)
     )
+
+
+def hash_files(
+    paths: Iterable[Path], name: str, progress: bool = True
+) -> dict[Path, str | Problem]:
+    """SHA-256 in hex of each file, once, or why it cannot be opened; `name` is for the bar."""
+    files = list(dict.fromkeys(paths))
+    # None: no bar in a log file. A few files take no time.
+    disable = None if progress and len(files) > 1000 else True
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = tqdm(
+            pool.map(_sha256, files),
+            f"files of {name}",
+            total=len(files),
+            leave=False,
+            disable=disable,
+        )
+        return dict(zip(files, bar, strict=True))
+
+
+def _times(entry: Entry) -> tuple[float, float]:
+    return entry.start or 0.0, math.inf if entry.end is None else entry.end
+
+
+def _overlap(entry: Entry, other: Entry) -> bool:
+    (start, end), (other_start, other_end) = _times(entry), _times(other)
+    return min(end, other_end) - max(start, other_start) > _TOLERANCE
 
 
 def _sha256(path: Path) -> str | Problem:

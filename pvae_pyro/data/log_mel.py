@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torchaudio
 
+from pvae_pyro.data.resampling import resampled
+
 
 @dataclass(frozen=True)
 class LogMel:
@@ -87,9 +89,7 @@ class LogMel:
         if samples.ndim != 1 or len(samples) == 0:
             raise ValueError(f"expected samples [n] with n > 0, got shape {samples.shape}")
         with torch.inference_mode():
-            wave = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-            if rate != self.sample_rate:
-                wave = _resample(rate, self.sample_rate)(wave)
+            wave = torch.from_numpy(resampled(samples, rate, self.sample_rate))
             energy = _mel_spectrogram(self)(wave)
             features: np.ndarray = energy.clamp_(min=self.floor).log_().T.contiguous().numpy()
         return features
@@ -101,12 +101,6 @@ def _mel(hertz: float) -> float:
 
 def _hertz(mel: float) -> float:
     return 700.0 * (math.pow(10.0, mel / 2595.0) - 1.0)
-
-
-@lru_cache(maxsize=8)
-def _resample(rate: int, new_rate: int) -> torchaudio.transforms.Resample:
-    """`torchaudio.functional.resample` with its filter kept: it costs more than a digit does."""
-    return torchaudio.transforms.Resample(rate, new_rate)
 
 
 @lru_cache(maxsize=8)

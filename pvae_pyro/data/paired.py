@@ -17,6 +17,7 @@ from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, Recording, 
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
 from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.summary import summarise_speech
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.data.voice_activity import VoiceActivity, trimmed
 
@@ -34,6 +35,8 @@ class PairedData:
     corpus: what it is, for result files. stand_in: some part of it is not what was asked for.
     classes: the labels, in the order of the class indices.
     problems: what was left out, and why.
+    remarks: what else is to be known of the speech and the images (`summarise_speech`), a
+        sentence each.
     """
 
     corpus: str
@@ -42,6 +45,7 @@ class PairedData:
     train: dict[str, Examples]
     test: dict[str, Examples]
     problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 of all values, labels and normalisations."""
@@ -122,12 +126,14 @@ def load_paired(
             raise CorpusError(
                 f"--require-corpus was given, and there is only a stand-in: {found.name}"
             )
-        for note in getattr(found, "notes", ()):
-            log.info(f"{found.name}: {note}")
         tell_problems(found.name, found.problems)
-    label = {recording.name: recording.label for recording in corpus.recordings}
-    classes = tuple(sorted({label[name] for name in features.of.names}))
-    speech_examples = _speech_examples(corpus, features, classes)
+    summary = summarise_speech(corpus, features.of)
+    remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
+    for remark in remarks:
+        log.info(f"{corpus.name}: {remark}")
+    kept = [corpus.recordings[n] for n in features.of.index]
+    classes = tuple(sorted({recording.label for recording in kept}))
+    speech_examples = _speech_examples(corpus.name, kept, features, classes)
     image_examples = _image_examples(images, classes)
     train, test = (
         {"speech": speech_examples[split], "image": image_examples[split]} for split in SPLITS
@@ -139,6 +145,7 @@ def load_paired(
         train,
         test,
         (*corpus.problems, *images.problems),
+        remarks,
     )
 
 
@@ -167,14 +174,15 @@ def refuse_problems(problems: Sequence[Problem], strict: bool) -> None:
 
 
 def _speech_examples(
-    corpus: SpeechCorpus, features: RaggedFeatures, classes: Sequence[str]
+    name: str, kept: Sequence[Recording], features: RaggedFeatures, classes: Sequence[str]
 ) -> dict[Split, Examples]:
-    recordings = {recording.name: recording for recording in corpus.recordings}
-    kept = [recordings[name] for name in features.of.names]
-    boundary = sum(recording.split == "train" for recording in kept)
+    splits = [recording.split for recording in kept]
+    boundary = splits.count("train")
+    if splits != ["train"] * boundary + ["test"] * (len(kept) - boundary):
+        raise ValueError("the training partition must come first")
     if not 0 < boundary < len(kept):
         empty = "test" if boundary else "training"
-        raise CorpusError(f"{corpus.name}: the {empty} partition has nothing that can be used")
+        raise CorpusError(f"{name}: the {empty} partition has nothing that can be used")
     # Per Mel filter, on the training partition (the convention of the author's other work).
     scaler = StandardScaler()
     end = features.offsets[boundary]

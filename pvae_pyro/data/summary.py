@@ -17,8 +17,7 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
     each, what would spoil a comparison: speakers in both splits, classes in only one, an empty
     split.
     """
-    recordings = {recording.name: recording for recording in corpus.recordings}
-    kept = [recordings[name] for name in computed.names]
+    kept = [corpus.recordings[n] for n in computed.index]
     splits: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         index = np.flatnonzero([recording.split == split for recording in kept])
@@ -37,7 +36,7 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
         "recorded_rates": {str(k): v for k, v in _counted(computed.rates.tolist()).items()},
         "splits": splits,
         "speakers_in_both": overlap,
-        "notes": list(corpus.notes),
+        "notes": [*corpus.notes, *([corpus.completeness(kept)] if corpus.completeness else [])],
         "warnings": _warnings(splits, overlap),
         "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
         "problems": [vars(problem) for problem in corpus.problems],

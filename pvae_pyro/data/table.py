@@ -86,6 +86,9 @@ def _row(
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
         return Problem(name, "unreadable", f"{name}: {filled['path']!r} is no path ({error})")
     if not target.is_relative_to(root):
-        reason = f"{name}: {filled['path']!r} is outside {shown(root)}"
+        reason = (
+            f"{name}: {filled['path']!r} is outside {shown(root)}: give the folder that holds all "
+            "as root"
+        )
         return Problem(name, "escapes its root", reason)
     return Row(name, target, split, filled)

@@ -62,7 +62,10 @@ def an4_corpus(
     elif (folder / "etc").is_dir():
         utterances, problems = _read_lists(folder)
     else:
-        raise CorpusMissing(f"{shown(folder)} has neither utterances.csv nor the folder etc")
+        raise CorpusMissing(
+            f"{shown(folder)} has neither utterances.csv nor the folder etc: unpack "
+            "an4_sphere.tar.gz of http://www.speech.cs.cmu.edu/databases/an4/ there"
+        )
     tokens, not_aligned = align_utterances(
         utterances, digit_class(oh), cache_dir, recorded_at=SAMPLE_RATE
     )

@@ -1,9 +1,10 @@
 """Anyone's own corpus: a CSV file says which file, or which part of one, belongs to which class."""
 
-import json
 import math
 import os
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
-from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.audio import read_rate
 from pvae_pyro.data.corpus import (
     AudioError,
     CorpusError,
@@ -21,12 +22,11 @@ from pvae_pyro.data.corpus import (
     Split,
     shown,
 )
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.listing import Entry, hash_files, list_corpus
 from pvae_pyro.data.table import SPLITS, Row, read_table
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
-_LOOKED_AT = 50
 _SIZE = 28  # of the image networks, as MNIST
 _MAX_PIXELS = 64 << 20
 _IMAGES_VERSION = "images 1"
@@ -43,8 +43,8 @@ def manifest_corpus(
     Labels are any strings, splits ``train`` and ``test``, files any that `read_audio` takes.
 
     manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
-    sample_rate: of the features, in Hz; None is 16,000, or the lowest rate among the first
-        files if that is less.
+    sample_rate: of the features, in Hz; None is 16,000, or the lowest rate of the files if
+        that is less, for above half of it such a file has nothing.
 
     Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file
     that is no such manifest (`read_table`).
@@ -62,16 +62,19 @@ def manifest_corpus(
             continue
         fields = row.fields
         # Not by its line: a line more would change every name, and all would be computed again.
-        part = "" if start is None and end is None else f"#{start or 0:g}-{end or 'end'}"
+        part = "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
         name = fields["path"] + part
         entries.append(
             Entry(row.path, name, fields["label"], fields["speaker"], row.split, start, end)
         )
+    notes = []
     if sample_rate is None:
-        files = list(dict.fromkeys(entry.path for entry in entries))
-        step = -(-len(files) // _LOOKED_AT) or 1
-        sample_rate = min([_USUAL_RATE, *_rates(files[::step])])
-    return list_corpus(_name(manifest), sample_rate, entries, problems)
+        rates = _rates(dict.fromkeys(entry.path for entry in entries))
+        sample_rate = min([_USUAL_RATE, *rates])
+        if len(rates) > 1 and sample_rate < _USUAL_RATE:
+            of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(rates.items()))
+            notes.append(f"features are at the lowest rate of the files ({of})")
+    return list_corpus(_name(manifest), sample_rate, entries, problems, notes=notes)
 
 
 def manifest_images(
@@ -83,13 +86,16 @@ def manifest_images(
     transparent, made grey, padded to a square with the median of its border, and resized to
     28 x 28. Light and dark stay as they are.
 
-    Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels) are among the
-    corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
+    Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
+    are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
     rows, problems = read_table(manifest, ("path", "label", "split"), manifest_root)
-    key = cache.digest(_IMAGES_VERSION, *(part for row in rows for part in _fingerprint(row)))
-    arrays, metadata = cache.cached_arrays(key, lambda: _read_images(rows), cache.cache_dir())
-    problems += [Problem(*fields) for fields in json.loads(metadata["problems"])]
+    hashed = hash_files((row.path for row in rows), _name(manifest))
+    rows, not_used = _listed_once(rows, hashed)
+    key = cache.digest(_IMAGES_VERSION, *(str(hashed[row.path]) for row in rows))
+    arrays, _ = cache.cached_arrays(key, lambda: _read_images(rows), cache.cache_dir())
+    failed = sorted(set(range(len(rows))) - set(arrays["kept"].tolist()))
+    problems += [*not_used, *(_problem(rows[n]) for n in failed)]
     labels = np.array([row.fields["label"] for row in rows])
     images, kept = arrays["images"], arrays["kept"]
     parts: dict[Split, np.ndarray] = {
@@ -118,38 +124,55 @@ def _seconds(text: str) -> float | None:
         return math.nan
 
 
-def _rates(files: list[Path]) -> list[int]:
-    rates = []
+def _rates(files: Iterable[Path]) -> Counter[int]:
+    """How many files say they are at which rate."""
+    rates: Counter[int] = Counter()
     for file in files:
         try:
-            rates.append(read_audio(file)[1])
+            rates[read_rate(file)] += 1
         except AudioError:
             continue  # told of when its features are made
     return rates
 
 
-def _fingerprint(row: Row) -> tuple[str, str]:
-    """Name and state of the file: to read all files for a checksum is to do the work itself."""
-    try:
-        state = row.path.stat()
-    except OSError as error:
-        return shown(row.path), str(error)
-    return shown(row.path), f"{state.st_size} {state.st_mtime_ns} {state.st_mode}"
+def _listed_once(
+    rows: list[Row], hashed: dict[Path, str | Problem]
+) -> tuple[list[Row], list[Problem]]:
+    """Rows whose image is there and is no copy of one before it."""
+    kept: dict[str, Row] = {}
+    problems = []
+    for row in rows:
+        sha = hashed[row.path]
+        if isinstance(sha, Problem):
+            problems.append(Problem(row.name, sha.kind, sha.reason))
+        elif (first := kept.setdefault(sha, row)) is not row:
+            reason = f"{shown(row.path)}: is the same image as {shown(first.path)} ({first.name})"
+            problems.append(Problem(row.name, "duplicate", reason))
+    return list(kept.values()), problems
 
 
 def _read_images(rows: list[Row]) -> cache.Arrays:
-    images, kept, problems = [], [], []
+    images, kept = [], []
     for n, row in enumerate(tqdm(rows, "images", disable=None if len(rows) > 1000 else True)):
         try:
             images.append(_read_image(row.path))
             kept.append(n)
-        except CorpusError as error:
-            problems.append((row.name, error.kind, str(error)))
+        except CorpusError:
+            continue  # told of by `_problem`
     arrays: dict[str, np.ndarray] = {
         "images": np.array(images, np.uint8).reshape(-1, _SIZE, _SIZE),
         "kept": np.array(kept, np.int64),
     }
-    return arrays, {"problems": json.dumps(problems)}
+    return arrays, {}
+
+
+def _problem(row: Row) -> Problem:
+    """Why an image cannot be used: told anew, for its place may be another than it was."""
+    try:
+        _read_image(row.path)
+    except CorpusError as error:
+        return Problem(row.name, error.kind, str(error))
+    raise CorpusError(f"{shown(row.path)}: could not be read and now can be: try again")
 
 
 def _read_image(path: Path) -> np.ndarray:

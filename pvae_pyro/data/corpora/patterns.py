@@ -35,24 +35,6 @@ class Match:
     split: str | None
 
 
-def pattern_entries(
-    folder: Path,
-    pattern: str,
-    *,
-    words: Sequence[str],
-    phone: str | None = None,
-    test_speakers: Collection[str] | None = None,
-) -> tuple[list[Entry], list[Problem]]:
-    """What is said in the sound files below `folder`, in order of name; and what is no use.
-
-    The arguments and problems are those of `matches`, `of_phone` and `split_entries`.
-    """
-    found, problems = matches(folder, pattern, words=words)
-    if phone is not None:
-        found = of_phone(found, phone)
-    return split_entries(found, test_speakers), problems
-
-
 def matches(
     folder: Path, pattern: str, *, words: Sequence[str]
 ) -> tuple[list[Match], list[Problem]]:

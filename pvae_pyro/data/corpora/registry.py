@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ SPEECH = {
         where="TIDIGITS is LDC93S10, licensed by https://catalog.ldc.upenn.edu/LDC93S10",
     ),
     "secuvoice": Known(
-        partial(secuvoice_corpus, vad=None),
+        secuvoice_corpus,
         ("folder", "pattern", "phone"),
         stand_in="es",
         where="SecuVoice is to be asked for from its authors, see Martín-Doñas et al., "

@@ -15,7 +15,7 @@ from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.patterns import Match, matches, of_phone, phones, split_entries
 from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, SpeechCorpus, shown
 from pvae_pyro.data.listing import list_corpus
-from pvae_pyro.data.voice_activity import VoiceActivity, trimmed
+from pvae_pyro.data.voice_activity import VoiceActivity
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ def secuvoice_corpus(
     pattern: str = PATTERN,
     phone: str | None = None,
     folder: str | os.PathLike[str] | None = None,
-    vad: VoiceActivity | None = _VAD,
     test_speakers: Collection[str] | None = None,
 ) -> SpeechCorpus:
     """The digits of one phone below `folder`, or below `find_secuvoice(root)`; at 16 kHz.
@@ -52,7 +51,6 @@ def secuvoice_corpus(
     phone: whose recordings to take. None is the one with the higher dynamic range, as in the
         paper: the median over 50 of its files, evenly spaced in order of name, of
         `VoiceActivity.dynamic_range` (dB from noise floor to speech level).
-    vad: cuts silence off the ends of recordings; None leaves them as they are.
     test_speakers: see `pvae_pyro.data.corpora.patterns.split_entries`.
 
     Raises `CorpusMissing` if there is no such folder, and `CorpusError` if the pattern cannot be
@@ -68,20 +66,19 @@ def secuvoice_corpus(
     found, problems = matches(at, pattern, words=WORDS)
     notes = []
     if phone is None and len(phones(found)) > 1:
-        phone, note = _chosen_phone(found, vad or _VAD)
+        phone, note = _chosen_phone(found)
         notes.append(note)
         logger.info(note)
     if phone is not None:
         found = of_phone(found, phone)
-    corpus = list_corpus(
+    return list_corpus(
         "SecuVoice", _SAMPLE_RATE, split_entries(found, test_speakers), problems, notes=notes
     )
-    return corpus if vad is None else trimmed(corpus, vad)
 
 
-def _chosen_phone(found: Sequence[Match], vad: VoiceActivity) -> tuple[str, str]:
+def _chosen_phone(found: Sequence[Match]) -> tuple[str, str]:
     """The phone with the higher dynamic range, and a sentence that says so."""
-    ranges = {phone: _dynamic_range(of_phone(found, phone), vad) for phone in phones(found)}
+    ranges = {phone: _dynamic_range(of_phone(found, phone)) for phone in phones(found)}
     best = max(ranges, key=ranges.__getitem__)
     if np.isnan(list(ranges.values())).any():
         unusable = ", ".join(phone for phone, value in ranges.items() if np.isnan(value))
@@ -96,13 +93,13 @@ def _chosen_phone(found: Sequence[Match], vad: VoiceActivity) -> tuple[str, str]
     )
 
 
-def _dynamic_range(found: Sequence[Match], vad: VoiceActivity) -> float:
+def _dynamic_range(found: Sequence[Match]) -> float:
     """Median in dB over the files looked at that can be read; NaN if none can."""
     step = max(len(found) / _MEASURED, 1)
     ranges = []
     for index in np.arange(0, len(found), step).astype(int):
         try:
-            ranges.append(vad.dynamic_range(*read_audio(found[index].path)))
+            ranges.append(_VAD.dynamic_range(*read_audio(found[index].path)))
         except AudioError:
             continue  # whoever reads the recording is told
     return float(np.median(ranges)) if ranges else float("nan")

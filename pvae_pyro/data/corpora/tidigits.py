@@ -6,11 +6,20 @@ Leonard & Doddington 1993, https://catalog.ldc.upenn.edu/LDC93S10. Licensed: not
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
+from pvae_pyro.data.corpus import (
+    CorpusError,
+    CorpusMissing,
+    Problem,
+    Recording,
+    SpeechCorpus,
+    Split,
+    shown,
+)
 from pvae_pyro.data.ctm import Span, read_ctm
 from pvae_pyro.data.digit_words import OH, WORDS, digit_label
 from pvae_pyro.data.listing import Entry, list_corpus
@@ -19,6 +28,7 @@ from pvae_pyro.data.transcripts import Utterance, align_utterances
 SAMPLE_RATE = 20000
 # Of the adults, in the public alignments (tidigits_ctm): every digit of every string.
 ADULT_DIGITS: dict[Split, int] = {"train": 28329, "test": 28583}
+ADULT_OHS: dict[Split, int] = {"train": 2568, "test": 2557}
 SPEAKERS = {
     "adults": ("man", "woman"),
     "children": ("boy", "girl"),
@@ -26,7 +36,9 @@ SPEAKERS = {
 }
 
 # Folders of the data root that may hold it: the LDC's names, their discs, and common copies.
-_FOLDER = re.compile(r"tidigits?|ldc93s10.*|(disc|cd)_?4[._]\d[._]\d.*", re.IGNORECASE)
+_FOLDER = re.compile(
+    r"tidigits?(?!_ctm).*|ldc93s10.*|(disc|cd)[-_]?4[-._]\d[-._]\d.*", re.IGNORECASE
+)
 # What all layouts have in common: the end of the path.
 _TAIL = re.compile(
     r"(?:.*/)?(train|test)/(man|woman|boy|girl)/([^/]+)/([^/]+)\.(?:wav|sph|flac)", re.IGNORECASE
@@ -84,14 +96,18 @@ def tidigits_corpus(
         raise ValueError(f"speakers must be one of {', '.join(SPEAKERS)}, oh of {', '.join(OH)}")
     root = Path(root)
     folders = [Path(folder)] if folder is not None else _folders(root)
-    utterances, problems = _find(folders, SPEAKERS[speakers])
+    everyone, problems = _find(folders)
+    utterances = [u for u in everyone if u.group in SPEAKERS[speakers]]
     if not utterances:
         looked = ", ".join(map(shown, folders)) or f"{shown(root)}/tidigits"
         raise CorpusMissing(
             f"no TIDIGITS utterance of {speakers} (…/train/man/ae/z9z6531a.wav) under {looked}"
         )
     spans, in_ctm = read_ctm(_ctm_files(root, alignments))
-    ours = {utterance.id: utterance for utterance in utterances}
+    # An alignment says speaker and digits only: it is of no use where two utterances have both.
+    number = Counter(utterance.id for utterance in everyone)
+    spans = {id: words for id, words in spans.items() if number[id] == 1}
+    ours = {utterance.id: utterance for utterance in utterances if number[utterance.id] == 1}
     problems += [Problem(ours[p.name].name, p.kind, p.reason) for p in in_ctm if p.name in ours]
     spoilt = {problem.name for problem in in_ctm}
     for utterance in utterances:
@@ -100,10 +116,11 @@ def tidigits_corpus(
             reason = f"{shown(utterance.path)}: is aligned with the digits {found!r}"
             problems.append(Problem(utterance.name, "transcript", reason))
             spoilt.add(utterance.id)
+    aligned = {u.name: spans[u.id] for u in utterances if u.id in spans and u.id not in spoilt}
     notes = []
-    if to_align := [u for u in utterances if u.id not in spans and u.id not in spoilt]:
-        aligned, not_aligned = _align(to_align)
-        spans |= aligned
+    if to_align := [u for u in utterances if u.name not in aligned and u.id not in spoilt]:
+        aligned_here, not_aligned = _align(to_align)
+        aligned |= aligned_here
         problems += not_aligned
         notes.append(f"{len(to_align)} of {len(utterances)} utterances had no alignment: made here")
     entries = [
@@ -117,13 +134,10 @@ def tidigits_corpus(
             span.end,
         )
         for utterance in utterances
-        if utterance.id not in spoilt
-        for place, span in enumerate(spans.get(utterance.id, ()), 1)
+        for place, span in enumerate(aligned.get(utterance.name, ()), 1)
         if (label := digit_label(span.word, oh)) is not None
     ]
-    if speakers != "children":
-        notes.append(_completeness(u for u in utterances if u.id not in spoilt and u.id in spans))
-    return list_corpus(
+    corpus = list_corpus(
         f"TIDIGITS ({speakers})",
         SAMPLE_RATE,
         entries,
@@ -131,13 +145,16 @@ def tidigits_corpus(
         notes=notes,
         recorded_at=SAMPLE_RATE,
     )
+    if speakers == "children":
+        return corpus
+    return replace(corpus, completeness=partial(_completeness, oh))
 
 
 def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], list[Problem]]:
     """Spans of the digits by utterance, and the utterances that could not be aligned."""
     tokens, problems = align_utterances(
         [
-            Utterance(u.path, u.id, u.speaker, u.split, tuple(WORDS[digit] for digit in u.digits))
+            Utterance(u.path, u.name, u.speaker, u.split, tuple(WORDS[digit] for digit in u.digits))
             for u in utterances
         ],
         str,  # every word is wanted
@@ -159,14 +176,12 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir())
 
 
-def _find(
-    folders: Iterable[Path], groups: tuple[str, ...]
-) -> tuple[list[_Utterance], list[Problem]]:
+def _find(folders: Iterable[Path]) -> tuple[list[_Utterance], list[Problem]]:
     utterances: dict[str, _Utterance] = {}
     problems: list[Problem] = []
     for path in sorted(file for folder in folders for file in _files(folder, problems)):
         tail = _TAIL.fullmatch(path.as_posix())
-        if tail is None or tail[2].lower() not in groups:
+        if tail is None:
             continue
         split: Split = "train" if tail[1].lower() == "train" else "test"
         name = _NAME.fullmatch(tail[4])
@@ -177,9 +192,9 @@ def _find(
         found = _Utterance(
             path, split, tail[2].lower(), tail[3].lower(), name[1].lower(), name[2].lower()
         )
-        first = utterances.setdefault(found.id, found)
+        first = utterances.setdefault(found.name, found)
         if first is not found:
-            reason = f"{shown(path)}: is utterance {found.id}, as {shown(first.path)} is"
+            reason = f"{shown(path)}: is utterance {found.name}, as {shown(first.path)} is"
             problems.append(Problem(found.name, "duplicate", reason))
     return list(utterances.values()), problems
 
@@ -209,11 +224,12 @@ def _ctm_files(root: Path, alignments: str | os.PathLike[str] | None) -> list[Pa
     return files
 
 
-def _completeness(utterances: Iterable[_Utterance]) -> str:
-    found: Counter[str] = Counter()
-    for utterance in utterances:
-        if utterance.group in SPEAKERS["adults"]:
-            found[utterance.split] += len(utterance.digits)
-    counts = ", ".join(f"{found[s]:,} of {n:,} {s} digits" for s, n in ADULT_DIGITS.items())
-    whole = all(found[split] == number for split, number in ADULT_DIGITS.items())
-    return f"{'complete' if whole else 'NOT COMPLETE'}: {counts} of the adults"
+def _completeness(oh: str, recordings: Sequence[Recording]) -> str:
+    adults = [r.split for r in recordings if r.name.split("/")[1] in SPEAKERS["adults"]]
+    counts, whole = [], True
+    for split, digits in ADULT_DIGITS.items():
+        number = digits - (ADULT_OHS[split] if oh == "drop" else 0)
+        found = adults.count(split)
+        counts.append(f"{found:,} of {number:,} {split} digits")
+        whole &= found == number
+    return f"{'complete' if whole else 'NOT COMPLETE'}: {', '.join(counts)} of the adults"
