@@ -13,6 +13,7 @@ import argparse
 import logging
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def prepare(
         for split, found in report["splits"].items():
             there = report["images"]["splits"][split]["classes"]
             if missing := sorted(set(found["classes"]) - set(there)):
-                report["warnings"].append(f"no {split} image of class {', '.join(missing)}")
+                report["warnings"].append(
+                    f"no {split} image of class {', '.join(map(shown, missing))}"
+                )
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
     return {**report, "config": config, **environment()}, corpus, computed
 
@@ -142,23 +145,30 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    def plain(text: str) -> str:
+        return shown(text).replace("$", r"\$")  # no formula
+
     splits = [corpus.recordings[n].split for n in computed.index]
     figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     parts = {
         split: [s for s, here in zip(computed.seconds, splits, strict=True) if here == split]
         for split in report["splits"]
     }
-    durations.hist(list(parts.values()), bins=40, density=True, label=list(parts))
-    durations.set(xlabel="duration in seconds", ylabel="density", title=report["corpus"])
-    durations.legend(title="split")
+    here = {split: seconds for split, seconds in parts.items() if seconds}
+    durations.hist(list(here.values()), bins=40, density=True, label=list(here))
+    durations.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"]))
     labels = sorted({label for found in report["splits"].values() for label in found["classes"]})
     for n, (split, found) in enumerate(report["splits"].items()):
         counts = [found["classes"].get(label, 0) for label in labels]
         places = [place + 0.4 * (n - 0.5) for place in range(len(labels))]
         classes.bar(places, counts, width=0.4, label=split)
-    classes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 15 else 0)
+    names = [plain(label) for label in labels]
+    classes.set_xticks(range(len(labels)), names, rotation=90 if len(labels) > 15 else 0)
     classes.set(xlabel="class", ylabel="recordings")
-    figure.savefig(path, dpi=150)
+    classes.legend(title="split")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a script that the font lacks: an empty box
+        figure.savefig(path, dpi=150)
     plt.close(figure)
 
 

@@ -1,11 +1,15 @@
 """The data sets by name, as the experiments get them."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import load_paired
 
 
@@ -66,3 +70,94 @@ def test_require_corpus(dataset, tmp_path):
 def test_unknown_name(tmp_path):
     with pytest.raises(CorpusError, match="choose from tidigit, secuvoice, fsdd"):
         load_paired("timit", tmp_path)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Recordings in no order of splits, one of them bad; each is told by its length.
+
+    Returns the two manifests' names, and (speaker, class) by number of samples and by split.
+    """
+    rng = np.random.default_rng(0)
+    words, drawings, said = ["path,label,speaker,split"], ["path,label,split"], {}
+    for n in range(24):
+        label, split = "abc"[n % 3], ("train", "test", "train")[n // 3 % 3]
+        soundfile.write(tmp_path / f"{n}.wav", rng.normal(0, 0.1, 800 + 160 * n), 8000)
+        words.append(f"{n}.wav,{label},s{n},{split}")
+        if n == 7:
+            (tmp_path / f"{n}.wav").write_bytes(b"no sound")
+        else:
+            said[1 + (800 + 160 * n) // 80] = (f"s{n}", label, split)
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+        drawings.append(f"{n}.png,{label},{split}")
+    for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
+        (tmp_path / name).write_text("\n".join(lines))
+    return f"manifest:{tmp_path}/words.csv", f"manifest:{tmp_path}/drawings.csv", said
+
+
+@pytest.mark.usefixtures("cache")
+def test_every_row_keeps_its_label_its_speaker_and_its_split(mixed, tmp_path):
+    words, drawings, said = mixed
+    data = load_paired(words, tmp_path, image_dataset=drawings)
+    assert data.classes == ("a", "b", "c")
+    found = {}
+    for split, partition in (("train", data.train), ("test", data.test)):
+        speech = partition["speech"]
+        for frames, label, speaker in zip(
+            speech.lengths, speech.labels, speech.groups, strict=True
+        ):
+            found[int(frames)] = (speaker, data.classes[label], split)
+    assert found == said
+    assert [problem.name for problem in data.problems] == ["7.wav"]
+    # The frames are those of the recording, too.
+    samples, _ = soundfile.read(tmp_path / "4.wav", dtype="float32")
+    row = data.test["speech"].groups.index("s4")
+    first, last = data.test["speech"].offsets[row : row + 2]
+    np.testing.assert_allclose(
+        data.test["speech"].values[first:last], LogMel(8000)(samples, 8000), rtol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
+    words, drawings, _ = mixed
+    assert load_paired(words, tmp_path, image_dataset=drawings).remarks == ()
+    path = tmp_path / "words.csv"
+    path.write_text(path.read_text().replace(",s3,", ",s0,"))  # 3 is for testing, 0 for training
+    with caplog.at_level(logging.INFO):
+        data = load_paired(words, tmp_path, image_dataset=drawings)
+    remark = "WARNING: 1 of the 8 test speakers are in the training split too"
+    assert data.remarks == (remark.replace("8", str(len(set(data.test["speech"].groups)))),)
+    assert data.remarks[0] in caplog.text
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_digest_is_of_values_and_labels(mixed, tmp_path):
+    words, drawings, _ = mixed
+    data = load_paired(words, tmp_path, image_dataset=drawings)
+    speech = data.train["speech"]
+    for change in (
+        {"labels": speech.labels[::-1].copy()},
+        {"values": speech.values + 1},
+        {"normalisation": data.train["image"].normalisation},
+    ):
+        other = replace(data, train={**data.train, "speech": replace(speech, **change)})
+        assert other.digest() != data.digest(), change
+    assert load_paired(words, tmp_path, image_dataset=drawings).digest() == data.digest()
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (",test", ",train", "the test partition has nothing that can be used"),
+        (",train", ",test", "the training partition has nothing"),
+        (",a,", ",d,", "no train image of class d, which the speech has; it has a, b, c"),
+    ],
+)
+def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, told):
+    words, drawings, _ = mixed
+    path = tmp_path / "words.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CorpusError, match=told):
+        load_paired(words, tmp_path, image_dataset=drawings)

@@ -32,7 +32,9 @@ def manifest(tmp_path) -> Path:
     ):
         for label in ("<yes>", "no") if n < 3 else ("no", "maybe"):
             name = f"{speaker}-{split}-{label.strip('<>')}.wav"
-            soundfile.write(tmp_path / name, rng.normal(0, 0.1, 8000 + 800 * n), 8000)
+            noise = rng.normal(0, 0.1, 8000 + 800 * n)
+            noise[:3000] *= 1e-3
+            soundfile.write(tmp_path / name, noise, 8000)
             lines.append(f"{name},{label},{speaker},{split}")
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     lines += ["bad.wav,no,ann,train", "ann-train-no.wav,no,ann,dev"]
@@ -98,6 +100,57 @@ def test_images_are_checked_too(manifest, tmp_path, capsys):
     assert report["images"]["left_out"] == {"missing": 1}
     assert "no test image of class maybe" in report["warnings"]
     assert "no test image of class maybe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], 8),
+        (["--min-seconds", "1.25"], 2),
+        (["--max-seconds", "1.05"], 2),
+        (["--limit", "1"], 4),  # one of five is the bad file
+        (["--vad-hangover", "0.1"], 8),  # who says how, wants it trimmed
+        (["--trim"], 8),
+    ],
+)
+def test_options_reach_the_corpus(manifest, tmp_path, options, left):
+    out = tmp_path / "out"
+    assert _run("--dataset", f"manifest:{manifest}", *options, "--out", out) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert sum(found["recordings"] for found in report["splits"].values()) == left
+    trimmed = any("trim" in o or "vad" in o for o in options)
+    assert any("Silence at the ends" in note for note in report["notes"]) == trimmed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--min-seconds", "3"], "--min-seconds must be less than --max-seconds"),
+        (["--max-seconds", "inf"], "inf is not a finite number"),
+        (["--vad-shortest", "nan"], "nan is not a finite number"),
+        (["--no-trim", "--vad-depth", "20"], "--no-trim, and --vad-"),
+        (["--sample-rate", "20"], "20 is less than 4000"),
+        (["--sample-rate", "999999999"], "more than 192000"),
+    ],
+)
+def test_wrong_options(options, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        _run("--dataset", "fsdd", *options)
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_control_characters_are_not_printed(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", rng.normal(0, 0.1, 4000), 8000)
+    lines = "a.wav,\x1b[31mred\x07 $^$ 七,x,train\nb.wav,b,x,test\n\x1b[2Jnone.wav,b,x,test\n"
+    path = tmp_path / "words.csv"
+    path.write_text("path,label,speaker,split\n" + lines)
+    assert _run("--dataset", f"manifest:{path}", "--out", tmp_path / "out") == 0
+    text = capsys.readouterr()
+    assert not any(c in text.out + text.err for c in "\x1b\x07")
+    assert "\\x1b[31mred\\x07 $^$ 七" in text.out
 
 
 def test_strict_stops_with_an_error(manifest, tmp_path, capsys):

@@ -198,7 +198,7 @@ def test_folder_by_name(made: Path, tmp_path: Path):
 
 
 def test_features(made: Path, tmp_path: Path):
-    corpus = secuvoice_corpus(made)
+    corpus = open_speech("secuvoice", made)
     assert pickle.loads(pickle.dumps(corpus)).name == corpus.name
     features = corpus_features(corpus, LogMel(16000), tmp_path)
     assert len(features) == 40

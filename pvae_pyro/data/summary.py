@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus
+from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed
 from pvae_pyro.data.table import SPLITS
 
@@ -90,7 +90,9 @@ def _warnings(splits: dict[str, dict[str, Any]], overlap: list[str]) -> list[str
         ("test", "training", test - train),
     ):
         if classes:
-            found.append(f"in the {here} split but not in {there}: {', '.join(sorted(classes))}")
+            found.append(
+                f"in the {here} split but not in {there}: {', '.join(map(shown, sorted(classes)))}"
+            )
     for split, classes in zip(SPLITS, (train, test), strict=True):
         if not classes:
             found.append(f"the {split} split is empty")
