@@ -54,17 +54,6 @@ def test_observation_normalises_and_pads():
     ]
 
 
-def test_subset_keeps_what_belongs_together():
-    examples = tiny_examples()["speech"]
-    index = np.array([4, 2, 9])
-    subset = examples.subset(index)
-    a, b = examples.observation(index), subset.observation(np.arange(3))
-    assert torch.equal(a.value, b.value)
-    assert torch.equal(a.lengths, b.lengths)
-    assert subset.names == ["speech4", "speech2", "speech9"]
-    assert subset.labels.tolist() == examples.labels[index].tolist()
-
-
 def test_disagreeing_counts_are_refused():
     with pytest.raises(ValueError, match="3 examples but 2 labels"):
         Examples(np.zeros((3, 1)), np.zeros(2, int), Normalisation(np.zeros(1), np.ones(1)))

@@ -51,23 +51,6 @@ class Examples:
         """Frames of each example, ``[N]``, for sequences."""
         return None if self.offsets is None else np.diff(self.offsets)
 
-    def subset(self, index: np.ndarray) -> "Examples":
-        """The examples at `index`, in that order."""
-        if self.offsets is None:
-            values, offsets = self.values[index], None
-        else:
-            spans = zip(self.offsets[index], self.offsets[index + 1], strict=True)
-            values = np.concatenate([self.values[a:b] for a, b in spans])
-            offsets = np.concatenate([[0], np.diff(self.offsets)[index].cumsum()])
-        return Examples(
-            values,
-            self.labels[index],
-            self.normalisation,
-            offsets,
-            [self.names[n] for n in index] if self.names else (),
-            [self.groups[n] for n in index] if self.groups else (),
-        )
-
     def observation(self, index: np.ndarray) -> Observation:
         """The examples at `index`, normalised; sequences padded with zeros to the longest."""
         if self.offsets is None:
