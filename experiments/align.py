@@ -75,6 +75,11 @@ def align(arguments: argparse.Namespace) -> tuple[list[Token], dict[str, Any]]:
     _check(problems, arguments.strict)
     label = str if arguments.words == "all" else digit_class(arguments.oh)
     wanted = [u for u in utterances if any(label(word) is not None for word in u.words)]
+    problems += [
+        Problem(u.name, "unknown word", f"{u.name}: figures must be words: {' '.join(u.words)!r}")
+        for u in utterances
+        if u not in wanted and any(c.isdigit() for word in u.words for c in word)
+    ]
     found, not_aligned = align_utterances(wanted, label, workers=arguments.workers)
     problems += not_aligned
     tokens, too_low = _scoring(found, arguments.min_score)
@@ -82,7 +87,11 @@ def align(arguments: argparse.Namespace) -> tuple[list[Token], dict[str, Any]]:
     _check(problems, arguments.strict)
     if not tokens:
         reason = f"; the first problem: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{shown(arguments.transcripts)}: nothing to list{reason}")
+        raise CorpusError(
+            f"{shown(arguments.transcripts)}: nothing to list; {len(wanted)} of {len(utterances)} "
+            "transcripts have a digit word (zero to nine, oh; --words all lists every word)"
+            f"{reason}"
+        )
     scores = np.array([token.aligned.score for token in tokens])
     low, middle = np.percentile(scores, (1, 50)).round(2).tolist()
     report = {
@@ -214,6 +223,11 @@ def main(argv: list[str] | None = None) -> int:
     if len(set(files)) < len(files):
         parser.error("the transcripts, --out and --report must be different files")
     try:
+        for path in (arguments.out, arguments.report):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    parser.error(f"{path} is a folder")
         tokens, report = align(arguments)
         write_manifest(arguments.out, manifest_root(arguments, tokens), tokens)
         if arguments.report is not None:

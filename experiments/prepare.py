@@ -6,7 +6,7 @@
 Prints what there is and what was left out, and why; writes the same, with every file that was
 left out, to report.json, and the durations to durations.png, in --out. Features go to the cache
 ($PVAE_CACHE), on all cores, shard by shard: after Ctrl-C the same command goes on. Exit codes:
-0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+0, 1 for an error or a corpus that cannot be trained on, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import argparse
@@ -72,6 +72,11 @@ def prepare(
     refuse_problems(computed.skipped, config["strict"])
     corpus = replace(corpus, problems=(*corpus.problems, *computed.skipped))
     report = {"dataset": config["dataset"], **summarise_speech(corpus, computed)}
+    report["errors"] = [
+        f"no {split} recordings"
+        for split, found in report["splits"].items()
+        if not found["classes"]
+    ]
     if config["image_dataset"] is not None:
         arguments = image_arguments(config)
         images = image_corpus(arguments["image_dataset"], root, arguments["image_options"])
@@ -80,9 +85,8 @@ def prepare(
         for split, found in report["splits"].items():
             there = report["images"]["splits"][split]["classes"]
             if missing := sorted(set(found["classes"]) - set(there)):
-                report["warnings"].append(
-                    f"no {split} image of class {', '.join(map(shown, missing))}"
-                )
+                named = ", ".join(map(shown, missing))
+                report["errors"].append(f"no {split} image of class {named}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
     return {**report, "config": config, **environment()}, corpus, computed
 
@@ -107,12 +111,14 @@ def table(report: dict[str, Any]) -> str:
     lines += ["", *_classes(report["splits"])]
     rates = ", ".join(f"{n:,} at {rate} Hz" for rate, n in report["recorded_rates"].items())
     lines += ["", f"recorded: {rates}", *_left_out(report)]
+    lines += [f"WARNING: {warning}" for warning in report["warnings"]]
     if "images" in report:
         images = report["images"]
         lines += ["", f"{'STAND-IN: ' * images['stand_in']}{images['corpus']}", ""]
         lines += [*_classes(images["splits"]), *_left_out(images)]
-        lines += [f"WARNING: {warning}" for warning in images["warnings"]]
-    return "\n".join([*lines, *(f"WARNING: {warning}" for warning in report["warnings"])])
+        lines += [f"WARNING: images: {warning}" for warning in images["warnings"]]
+    lines += [f"ERROR: {error}: run_svi.py will refuse this" for error in report["errors"]]
+    return "\n".join(lines)
 
 
 def _classes(splits: dict[str, Any]) -> list[str]:
@@ -192,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     print(table(report))
     print(f"\n{report['seconds_preparing']} s; report in {folder}")
-    return 0
+    return 1 if report["errors"] else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ and results.json. Ctrl-C saves and exits with code 130; errors exit with 1, wron
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -132,8 +133,8 @@ def check_data(config: dict[str, Any], data: PairedData, folder: Path) -> None:
     for name, value in found.items():
         if config.setdefault(name, value) != value:
             raise RunError(
-                f"{folder} was begun on other data: {name} {config[name]}, now {value}; "
-                "is $PVAE_DATA (or --data) what it was?"
+                f"{folder} was begun on other data: {name} {config[name]}, now {value}; have "
+                "files, a manifest, or $PVAE_DATA (--data) changed?"
             )
 
 
@@ -193,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
+    folder = None
     try:
         folder, config, resume = open_folder(parser, arguments, argv)
         start_log(folder)
@@ -216,6 +218,10 @@ def main(argv: list[str] | None = None) -> int:
         OSError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
+        if folder is not None and not (folder / CONFIG).exists():
+            (folder / LOG).unlink(missing_ok=True)  # nothing was begun: leave no trace
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         return 1
     except KeyboardInterrupt:  # outside training, or a second one inside it
         print("stopped", file=sys.stderr)

@@ -120,6 +120,13 @@ def test_reader_that_checks_nothing(corpus: SpeechCorpus, tmp_path: Path, sample
         corpus_features(_with(corpus, 3, read=lambda: (array, 8000)), SETTINGS, tmp_path)
 
 
+def test_one_value_throughout_is_silence(corpus: SpeechCorpus, tmp_path: Path):
+    array = np.full(800, 0.5, dtype=np.float32)
+    with pytest.raises(AudioError, match="r3: every sample is 0.5") as error:
+        corpus_features(_with(corpus, 3, read=lambda: (array, 8000)), SETTINGS, tmp_path)
+    assert error.value.kind == "silent"
+
+
 def test_no_usable_recording(corpus: SpeechCorpus, tmp_path: Path):
     useless = _with(replace(corpus, recordings=corpus.recordings[:1]), 0, read=lambda: _broken("x"))
     with pytest.raises(CorpusError, match="noise: no recording can be used; the first: x: is"):
@@ -195,7 +202,7 @@ from pvae_pyro.data.features import LogMel, corpus_features
 with open(sys.argv[1] + "/runs", "a") as runs:
     runs.write("main ran\\n")
 def read():
-    return np.full(800, 0.1, dtype=np.float32), 8000
+    return np.linspace(-0.1, 0.1, 800, dtype=np.float32), 8000
 corpus = SpeechCorpus("c", False, 8000, tuple(
     Recording(f"{i}", "0", "s", "train", "f", lambda: read()) for i in range(4)))
 print(corpus_features(corpus, LogMel(8000), sys.argv[1], workers=2).offsets.tolist())

@@ -79,6 +79,9 @@ def test_one_file_of_a_lower_rate_is_told(tmp_path):
     assert corpus.notes == (
         "features are at the lowest rate of the files (1 at 8000 Hz, 60 at 16000 Hz)",
     )
+    corpus = manifest_corpus(tmp_path / "words.csv", sample_rate=16000)
+    assert corpus.notes[0].startswith("features at 16000 Hz have nothing above half the rate")
+    assert manifest_corpus(tmp_path / "words.csv", sample_rate=8000).notes == ()
 
 
 @pytest.mark.parametrize("times", ["-0.1,0.2", "0.2,0.1", "0.2,0.2", "x,0.2", "nan,", ",inf", ",0"])

@@ -94,20 +94,29 @@ def test_images_are_checked_too(manifest, tmp_path, capsys):
     images.write_text("\n".join([*lines, "none.png,no,test\n"]))
     out = tmp_path / "out"
     arguments = ["--dataset", f"manifest:{manifest}", "--image-dataset", f"manifest:{images}"]
-    assert _run(*arguments, "--out", out) == 0
+    assert _run(*arguments, "--out", out) == 1
     report = json.loads((out / "report.json").read_text())
     assert report["images"]["splits"]["train"]["classes"] == {"<yes>": 1, "no": 1}
     assert report["images"]["left_out"] == {"missing": 1}
-    assert "no test image of class maybe" in report["warnings"]
-    assert "no test image of class maybe" in capsys.readouterr().out
+    assert report["errors"] == ["no test image of class maybe"]
+    text = capsys.readouterr().out
+    assert "ERROR: no test image of class maybe: run_svi.py will refuse this" in text
+
+
+def test_a_corpus_that_cannot_be_trained_on(manifest, tmp_path, capsys):
+    manifest.write_text(manifest.read_text().replace(",test", ",train"))
+    assert _run("--dataset", f"manifest:{manifest}", "--out", tmp_path / "out") == 1
+    text = capsys.readouterr().out
+    assert "ERROR: no test recordings: run_svi.py will refuse this" in text
+    assert "WARNING: the test split is empty" in text
 
 
 @pytest.mark.parametrize(
     ("options", "left"),
     [
         ([], 8),
-        (["--min-seconds", "1.25"], 2),
-        (["--max-seconds", "1.05"], 2),
+        (["--min-seconds", "1.05"], 6),
+        (["--max-seconds", "1.35"], 8),
         (["--limit", "1"], 4),  # one of five is the bad file
         (["--vad-hangover", "0.1"], 8),  # who says how, wants it trimmed
         (["--trim"], 8),

@@ -213,7 +213,8 @@ def test_manifests_of_speech_and_images(cache, tmp_path):
                 pixels = rng.integers(0, 256, (40, 30 + n), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / f"{name}.png")
                 drawings.append(f"{name}.png,{label},{split}")
-    drawings.append("train 0 0.png,a class of no speech,train")
+    Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / "more.png")
+    drawings.append("more.png,a class of no speech,train")
     words += ["none.wav,<c>,x,train", "train 0 0.wav,<c>,x,dev"]
     for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
         (tmp_path / name).write_text("\n".join(lines), "utf-8")

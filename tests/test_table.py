@@ -18,8 +18,8 @@ def _table(folder: Path, text: str, name: str = "words.csv") -> Path:
 
 
 def test_rows(tmp_path):
-    text = "\ufefflabel, path ,split,note\r\n"
-    text += 'a,"with, comma/ß ñ.wav",train,\r\nb, two words.wav ,test,x\r\n'
+    text = "\ufeffLabel, path ,split,note\r\n"
+    text += 'a,"with, comma/ß ñ.wav",train,\r\nb, two words.wav ,TEST,x\r\n'
     rows, problems = read_table(_table(tmp_path, text), COLUMNS)
     assert problems == []
     assert [row.path for row in rows] == [
@@ -47,7 +47,8 @@ def test_tabs_and_a_root(tmp_path):
         ("a.wav,,train", "row", "label is empty"),
         ("a.wav,  ,train", "row", "label is empty"),
         ("a.wav,x,dev", "unknown split", "unknown split 'dev'; it must be train or test"),
-        ("a.wav,x,Train", "unknown split", "'Train'"),
+        ("a.wav,x,training", "unknown split", "'training'"),
+        ("b\\c.wav,x,train", "missing", "write / between folders"),
         ("../a.wav,x,train", "escapes its root", "'../a.wav' is outside"),
         ("b/../../a.wav,x,train", "escapes its root", "is outside"),
         ("/etc/passwd,x,train", "escapes its root", "'/etc/passwd' is outside"),
@@ -85,6 +86,8 @@ def test_inside_the_root_by_another_way(tmp_path):
     [
         ("path,split\na,train\n", "has no column label; it needs path,label,split, and has path,s"),
         ("", "has no column path, label, split"),
+        ("path;label;split\na;b;train\n", "has path;label;split; save it with commas"),
+        ("path\tlabel\tsplit\na\tb\ttrain\n", "tabs are for names in .tsv"),
         ("path,label,split,label\na,b,train,c\n", "two columns of one name"),
         ("path,label,split\n", "lists nothing"),
         ('path,label,split\n"a,b,train\n', "is not a CSV file"),

@@ -115,6 +115,23 @@ def test_speakers(speakers, groups, utterances, tmp_path):
     assert corpus.problems == ()
 
 
+def test_alignments_of_something_else(utterances, tmp_path):
+    write(tmp_path, "tidigits", utterances)
+    other = tmp_path / "words.ctm"
+    for text, told in (("zz_1a 1 0.1 0.1 1\n", "here$"), ("path,label\n", "here: words.ctm:1: ")):
+        other.write_text(text)
+        with pytest.raises(CorpusError, match=f"words.ctm aligns no utterance that is {told}"):
+            tidigits_corpus(tmp_path, alignments=other)
+
+
+@pytest.mark.parametrize("beside", ["tidigits_ctm", "tidigits/tidigits_ctm"])
+def test_alignments_in_or_beside_the_folder(beside, utterances, tmp_path):
+    write(tmp_path, "tidigits", utterances)
+    write_ctm(tmp_path / beside, utterances)
+    corpus = tidigits_corpus(tmp_path / "none", folder=tmp_path / "tidigits", speakers="all")
+    _assert_as_expected(corpus, _expected(utterances))
+
+
 def test_oh(utterances, tmp_path):
     write(tmp_path, "tidigits", utterances)
     write_ctm(tmp_path / "tidigits_ctm", utterances)
@@ -326,7 +343,9 @@ def test_children_without_alignments_are_aligned_here(tmp_path, monkeypatch):
     ]
     assert [p.kind for p in corpus.problems] == ["unreadable"]
     assert "1a.wav: " in corpus.problems[0].reason
-    assert corpus.notes[0] == f"3 of {len(adults) + 3} utterances had no alignment: made here"
+    assert corpus.notes[0] == (
+        f"3 of {len(adults) + 3} utterances had no alignment in {tmp_path}/tidigits_ctm: made here"
+    )
     seven, zero, nine = (len(r.read()[0]) / RATE for r in children)
     for found, string, place in ((seven, "7b", 0), (zero, "z9a", 0), (nine, "z9a", 1)):
         start, end = strings[string].heard[place]

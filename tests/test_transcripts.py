@@ -1,5 +1,6 @@
 """Transcribed recordings to digits, as a library and as a command."""
 
+import contextlib
 import csv
 import json
 import os
@@ -267,7 +268,9 @@ def test_words_of_low_score(folder, capsys):
     assert sorted(float(row["score"]) for row in _rows(out)) == scores[3:]
     assert "left out: 3 (3 low score)" in capsys.readouterr().out
     assert _run(table, "--out", out, "--min-score", "0.5") == 1
-    assert "nothing to list; the first problem: a.wav#1: 'three' scores" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "nothing to list; 4 of 4 transcripts have a digit word" in error
+    assert "; the first problem: a.wav#1: 'three' scores" in error
     assert len(_rows(out)) == 7  # the manifest that was there
 
 
@@ -297,9 +300,16 @@ def test_errors(folder, capsys, monkeypatch):
     assert "nothing.csv: cannot be read" in capsys.readouterr().err
     table = _write(folder, "path,speaker,split,transcript\na.wav,ann,train,hello\n")
     assert _run(table, "--out", folder / "a.csv") == 1
-    assert "nothing to list" in capsys.readouterr().err
-    assert _run(_write(folder), "--out", folder / "no" / "folder" / "a.csv") == 1
-    assert capsys.readouterr().err.startswith("error: ")
+    assert "nothing to list; 0 of 1 transcripts have a digit word" in capsys.readouterr().err
+    table = _write(folder, "path,speaker,split,transcript\na.wav,ann,train,6 2 4\n")
+    assert _run(table, "--out", folder / "a.csv") == 1
+    assert "a.wav: figures must be words: '6 2 4'" in capsys.readouterr().err
+    for out, told in ((folder / "a.wav" / "b.csv", "error: "), (folder, "is a folder")):
+        with contextlib.suppress(SystemExit):
+            assert _run(_write(folder), "--out", out) == 1
+        assert told in capsys.readouterr().err
+    assert _run(_write(folder), "--out", folder / "new" / "folder" / "a.csv") == 0
+    assert (folder / "new" / "folder" / "a.csv").is_file()
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     assert _run(_write(folder), "--out", folder / "a.csv") == 1
     assert "pip install pocketsphinx" in capsys.readouterr().err

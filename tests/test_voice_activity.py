@@ -326,8 +326,8 @@ def test_recording_without_speech(tmp_path: Path):
         corpus.recordings[1].read()
     assert caught.value.kind == "no speech"
     features = corpus_features(corpus, LogMel(RATE), tmp_path, on_error="skip")
-    assert features.names == ["fine"]
-    assert [(s.name, s.kind) for s in features.skipped] == [("humming", "no speech")]
+    assert [corpus.recordings[n].name for n in features.of.index] == ["fine"]
+    assert [(s.name, s.kind) for s in features.of.skipped] == [("humming", "no speech")]
 
 
 # FSDD's digits with 0.3 to 0.8 s before and after. The parameters of `VoiceActivity` were chosen

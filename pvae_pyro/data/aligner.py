@@ -158,6 +158,6 @@ def _pocketsphinx() -> Any:
     except ImportError as error:
         raise CorpusError(
             "aligning words with their sound needs the package pocketsphinx: "
-            'pip install pocketsphinx, or pip install "pvae-pyro[align]"'
+            "pip install pocketsphinx"
         ) from error
     return pocketsphinx

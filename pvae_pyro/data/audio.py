@@ -144,6 +144,8 @@ def _read_libsndfile(file: BinaryIO, start: bytes, name: str) -> tuple[np.ndarra
     except soundfile.LibsndfileError as error:
         # libsndfile's own words, where it has any.
         reason = str(error.error_string).strip() or "not a known format, or damaged"
+        if "recognised" in reason:
+            reason += " Convert it to WAV or FLAC."
         kind = "header" if start.startswith(_UNCOMPRESSED) else "unreadable"
         raise AudioError(f"{name}: cannot be read ({reason})", kind) from error
     with sound:

@@ -48,7 +48,8 @@ def fetch(
         return path
     if os.environ.get("PVAE_OFFLINE"):
         raise CorpusError(
-            f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset it"
+            f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset "
+            "PVAE_OFFLINE"
         )
     part = path.with_name(path.name + ".part")
     try:

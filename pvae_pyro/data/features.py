@@ -219,4 +219,6 @@ def _read(recording: Recording) -> tuple[np.ndarray, int]:
     samples, rate = recording.read()
     if len(samples) == 0 or not np.isfinite(samples).all():
         raise AudioError(f"{recording.name}: no samples, or some that are not finite", "not finite")
+    if samples.min() == samples.max():
+        raise AudioError(f"{recording.name}: every sample is {samples[0]:g}", "silent")
     return samples, rate

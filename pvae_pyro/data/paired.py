@@ -170,7 +170,7 @@ def tell_problems(name: str, problems: Sequence[Problem]) -> None:
 def refuse_problems(problems: Sequence[Problem], strict: bool) -> None:
     """With `strict`, raise CorpusError for the first problem, if there is one."""
     if strict and problems:
-        raise CorpusError(f"--strict: {problems[0].reason} (1 of {len(problems)})")
+        raise CorpusError(f"--strict: {problems[0].reason}")
 
 
 def _speech_examples(
@@ -220,7 +220,8 @@ def _image_examples(corpus: ImageCorpus, classes: Sequence[str]) -> dict[Split, 
         if missing := sorted(set(classes) - set(labels.tolist())):
             raise CorpusError(
                 f"{corpus.name}: no {split} image of class {', '.join(missing)}, which the speech "
-                f"has; it has {', '.join(sorted(set(labels.tolist()))) or 'none'}"
+                f"has; it has {', '.join(sorted(set(labels.tolist()))) or 'none'}. Give images of "
+                "these classes with --image-dataset manifest:FILE.csv"
             )
         of_class = np.isin(labels, classes)
         examples[split] = Examples(

@@ -89,10 +89,12 @@ def _warnings(splits: dict[str, dict[str, Any]], overlap: list[str]) -> list[str
         ("training", "test", train - test),
         ("test", "training", test - train),
     ):
-        if classes:
+        if classes and train and test:
             found.append(
                 f"in the {here} split but not in {there}: {', '.join(map(shown, sorted(classes)))}"
             )
+    if len(train | test) == 1:
+        found.append("there is only one class: every score will be perfect, and mean nothing")
     for split, classes in zip(SPLITS, (train, test), strict=True):
         if not classes:
             found.append(f"the {split} split is empty")

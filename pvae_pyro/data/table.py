@@ -26,6 +26,8 @@ def read_table(
 ) -> tuple[list[Row], list[Problem]]:
     """Rows of a CSV file (UTF-8, a header line; ``.tsv``: tabs), and the rows left out.
 
+    Case does not matter in names of columns and splits.
+
     columns: that must be there and filled, with ``path`` and ``split`` among them. Others are
         kept as they are.
     root: paths are relative to it, and may not leave it, not by ``..`` nor by a link; None is
@@ -45,12 +47,14 @@ def read_table(
         with path.open(encoding="utf-8-sig", newline="") as file:
             tab = path.suffix.lower() == ".tsv"
             reader = csv.DictReader(file, delimiter="\t" if tab else ",", strict=True)
-            header = [] if reader.fieldnames is None else [n.strip() for n in reader.fieldnames]
+            header = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = header
             if missing := [c for c in columns if c not in header]:
+                hint = "; save it with commas" if header and ";" in header[0] else ""
+                hint += "; tabs are for names in .tsv" if header and "\t" in header[0] else ""
                 raise CorpusError(
-                    f"{shown(path)}: has no column {', '.join(missing)}; "
-                    f"it needs {','.join(columns)}, and has {','.join(header) or 'none'}"
+                    f"{shown(path)}: has no column {', '.join(missing)}; it needs "
+                    f"{','.join(columns)}, and has {shown(','.join(header)) or 'none'}{hint}"
                 )
             if len(set(header)) < len(header):
                 raise CorpusError(f"{shown(path)}: has two columns of one name: {','.join(header)}")
@@ -61,7 +65,9 @@ def read_table(
     except OSError as error:
         raise CorpusError(f"{shown(path)}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{shown(path)}: is not UTF-8 text ({error.reason})") from error
+        raise CorpusError(
+            f"{shown(path)}: is not UTF-8 text ({error.reason}): save it as CSV UTF-8"
+        ) from error
     except csv.Error as error:
         raise CorpusError(f"{shown(path)}: is not a CSV file ({error})") from error
     if not rows and not problems:
@@ -77,7 +83,7 @@ def _row(
     filled = {column: (value or "").strip() for column, value in fields.items()}
     if empty := [column for column in columns if not filled[column]]:
         return Problem(name, "row", f"{name}: {', '.join(empty)} is empty")
-    split = next((s for s in SPLITS if s == filled["split"]), None)
+    split = next((s for s in SPLITS if s == filled["split"].lower()), None)
     if split is None:
         reason = f"{name}: unknown split {filled['split']!r}; it must be {' or '.join(SPLITS)}"
         return Problem(name, "unknown split", reason)
@@ -91,4 +97,7 @@ def _row(
             "as root"
         )
         return Problem(name, "escapes its root", reason)
+    if "\\" in filled["path"] and os.sep == "/" and not target.exists():
+        reason = f"{name}: there is no {filled['path']!r}: write / between folders"
+        return Problem(name, "missing", reason)
     return Row(name, target, split, filled)

@@ -57,7 +57,8 @@ def manifest_corpus(
         if any(t is not None and not 0 <= t < math.inf for t in times) or (
             end is not None and end <= (start or 0.0)
         ):
-            reason = f"{row.name}: start and end must be seconds, 0 <= start < end: {row.fields}"
+            told = ", ".join(repr(row.fields.get(column, "")) for column in ("start", "end"))
+            reason = f"{row.name}: start and end must be seconds, 0 <= start < end, not {told}"
             problems.append(Problem(row.name, "times", reason))
             continue
         fields = row.fields
@@ -68,12 +69,16 @@ def manifest_corpus(
             Entry(row.path, name, fields["label"], fields["speaker"], row.split, start, end)
         )
     notes = []
+    rates = _rates(dict.fromkeys(entry.path for entry in entries))
+    of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(rates.items()))
     if sample_rate is None:
-        rates = _rates(dict.fromkeys(entry.path for entry in entries))
         sample_rate = min([_USUAL_RATE, *rates])
         if len(rates) > 1 and sample_rate < _USUAL_RATE:
-            of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(rates.items()))
             notes.append(f"features are at the lowest rate of the files ({of})")
+    elif rates and min(rates) < sample_rate:
+        notes.append(
+            f"features at {sample_rate} Hz have nothing above half the rate of some files ({of})"
+        )
     return list_corpus(_name(manifest), sample_rate, entries, problems, notes=notes)
 
 

@@ -60,8 +60,8 @@ def secuvoice_corpus(
     if at is None or not at.is_dir():
         where = Path(root) / "secuvoice" if at is None else at
         raise CorpusMissing(
-            f"SecuVoice is not at {shown(where)}: put it there, or give its folder, and a pattern "
-            f"of its file names unless they are {PATTERN}"
+            f"SecuVoice is not at {shown(where)}: put it there, or say --folder, and --pattern "
+            f"unless its files are {PATTERN}"
         )
     found, problems = matches(at, pattern, words=WORDS)
     notes = []

@@ -79,8 +79,8 @@ def tidigits_corpus(
         of its discs. Under it, an utterance is any file whose path ends like
         ``train/man/ae/z9z6531a.wav`` (any case): digits 1-9, z (zero), o (oh), then the take.
     alignments: CTM file with the word boundaries, or a folder of them; None is
-        ``<root>/tidigits_ctm``. Utterances that are in none are aligned here, which takes
-        pocketsphinx and some minutes, once.
+        ``tidigits_ctm`` in `root`, or in or beside `folder`. Utterances that are in none are
+        aligned here, which takes pocketsphinx and some minutes, once.
     speakers: ``adults`` (as the paper), ``children`` or ``all``.
     oh: the word "oh" is ``zero`` (class 0), left out (``drop``), or class "o" (``separate``).
 
@@ -90,7 +90,7 @@ def tidigits_corpus(
     be made.
 
     Raises `CorpusMissing` when there is no utterance, `CorpusError` for alignments that cannot
-    be read.
+    be read, or that were given and are of nothing here.
     """
     if speakers not in SPEAKERS or oh not in OH:
         raise ValueError(f"speakers must be one of {', '.join(SPEAKERS)}, oh of {', '.join(OH)}")
@@ -99,11 +99,16 @@ def tidigits_corpus(
     everyone, problems = _find(folders)
     utterances = [u for u in everyone if u.group in SPEAKERS[speakers]]
     if not utterances:
-        looked = ", ".join(map(shown, folders)) or f"{shown(root)}/tidigits"
+        looked = ", ".join(map(shown, folders)) or f"{shown(root)} (tidigits*, LDC93S10*, discs)"
         raise CorpusMissing(
-            f"no TIDIGITS utterance of {speakers} (…/train/man/ae/z9z6531a.wav) under {looked}"
+            f"no TIDIGITS utterance of {speakers} (…/train/man/ae/z9z6531a.wav) under {looked}; "
+            "--folder says where"
         )
-    spans, in_ctm = read_ctm(_ctm_files(root, alignments))
+    files = _ctm_files(root, folder, alignments)
+    spans, in_ctm = read_ctm(files)
+    if alignments is not None and not {u.id for u in everyone} & spans.keys():
+        reason = f": {in_ctm[0].reason}" if in_ctm else ""
+        raise CorpusError(f"{shown(alignments)} aligns no utterance that is here{reason}")
     # An alignment says speaker and digits only: it is of no use where two utterances have both.
     number = Counter(utterance.id for utterance in everyone)
     spans = {id: words for id, words in spans.items() if number[id] == 1}
@@ -122,7 +127,10 @@ def tidigits_corpus(
         aligned_here, not_aligned = _align(to_align)
         aligned |= aligned_here
         problems += not_aligned
-        notes.append(f"{len(to_align)} of {len(utterances)} utterances had no alignment: made here")
+        notes.append(
+            f"{len(to_align)} of {len(utterances)} utterances had no alignment in "
+            f"{shown(files[0].parent) if files else 'tidigits_ctm (--alignments)'}: made here"
+        )
     entries = [
         Entry(
             utterance.path,
@@ -216,10 +224,18 @@ def _files(folder: Path, problems: list[Problem]) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files)
 
 
-def _ctm_files(root: Path, alignments: str | os.PathLike[str] | None) -> list[Path]:
-    place = root / "tidigits_ctm" if alignments is None else Path(alignments)
+def _ctm_files(
+    root: Path,
+    folder: str | os.PathLike[str] | None,
+    alignments: str | os.PathLike[str] | None,
+) -> list[Path]:
+    if alignments is None:
+        beside = [] if folder is None else [Path(folder), Path(folder).parent]
+        places = [place / "tidigits_ctm" for place in (root, *beside)]
+        return next((files for place in places if (files := sorted(place.glob("*.ctm")))), [])
+    place = Path(alignments)
     files = sorted(place.glob("*.ctm")) if place.is_dir() else [place] if place.is_file() else []
-    if not files and alignments is not None:
+    if not files:
         raise CorpusError(f"{shown(place)}: no alignment file (*.ctm) is there")
     return files
 
