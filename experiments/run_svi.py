@@ -180,12 +180,25 @@ def open_folder(
 
 def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
-    log.handlers.clear()
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.addHandler(logging.FileHandler(folder / LOG, encoding="utf-8"))
 
 
+def end_log() -> None:
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
 def main(argv: list[str] | None = None) -> int:
+    try:
+        return command(argv)
+    finally:
+        end_log()
+
+
+def command(argv: list[str] | None) -> int:
+    """What `main` does; returns the exit code."""
     parser = make_parser(__doc__)
     arguments = parser.parse_args(argv)
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
