@@ -33,6 +33,7 @@ import numpy as np
 from pvae_pyro.data.alignment import aligner
 from pvae_pyro.data.corpus import CorpusError, Problem, shown
 from pvae_pyro.data.digit_words import OH
+from pvae_pyro.data.summary import problem_lines
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.data.transcripts import (
     Token,
@@ -169,15 +170,8 @@ def summary(report: dict[str, Any]) -> str:
         )
     if both := report["speakers_in_both"]:
         lines.append(f"WARNING: {len(both)} speakers in both splits: {', '.join(both[:_TOLD])}")
-    problems = report["problems"]
-    if not problems:
-        return "\n".join([*lines, "left out: nothing"])
-    counts = ", ".join(f"{count} {kind}" for kind, count in report["left_out"].items())
-    lines.append(f"left out: {len(problems)} ({counts})")
-    lines += [f"  {problem['reason']}" for problem in problems[:_TOLD]]
-    if len(problems) > _TOLD:
-        lines.append(f"  … and {len(problems) - _TOLD} more: give --report to have them all")
-    return "\n".join(lines)
+    told = [(problem["kind"], problem["reason"]) for problem in report["problems"]]
+    return "\n".join([*lines, *problem_lines(told, "the --report")])
 
 
 def _scoring(tokens: Sequence[Token], least: float | None) -> tuple[list[Token], list[Problem]]:

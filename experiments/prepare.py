@@ -35,11 +35,10 @@ from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import open_speech, refuse_problems
-from pvae_pyro.data.summary import summarise_images, summarise_speech
+from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
 
 INTERRUPTED = 130
-_TOLD = 10
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -137,13 +136,8 @@ def _classes(splits: dict[str, Any]) -> list[str]:
 
 
 def _left_out(report: dict[str, Any]) -> list[str]:
-    if not report["problems"]:
-        return ["left out: nothing"]
-    counts = ", ".join(f"{number} {kind}" for kind, number in report["left_out"].items())
-    told = [f"  {problem['reason']}" for problem in report["problems"][:_TOLD]]
-    more = len(report["problems"]) - len(told)
-    rest = [f"  … and {more} more, in report.json"] if more > 0 else []
-    return [f"left out: {len(report['problems'])} ({counts})", *told, *rest]
+    told = [(problem["kind"], problem["reason"]) for problem in report["problems"]]
+    return problem_lines(told, "report.json")
 
 
 def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path: Path) -> None:

@@ -243,7 +243,7 @@ def test_manifests_of_speech_and_images(here, tmp_path):
     out = tmp_path / "run"
     done = here([*data, "--num-cells", 8, "--epochs", 1, "--out", out])
     assert done.returncode == 0, done.stderr
-    assert "2 left out (1 unknown split, 1 missing)" in done.stdout
+    assert "left out: 2 (1 unknown split, 1 missing)" in done.stdout
     results = json.loads((out / "results.json").read_text())
     assert results["corpus"] == "manifest words.csv + manifest drawings.csv"
     assert results["stand_in"] is False

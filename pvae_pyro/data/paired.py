@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +16,13 @@ from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, Recording, 
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.summary import summarise_speech
+from pvae_pyro.data.summary import problem_lines, summarise_speech
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.data.voice_activity import VoiceActivity, trimmed
 
 log = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = 0.03, 3.0  # seconds of a word
-_TOLD = 10  # problems spelled out in the log
 _CHUNK = 100_000  # frames, 32 MB
 
 
@@ -126,7 +124,10 @@ def load_paired(
             raise CorpusError(
                 f"--require-corpus was given, and there is only a stand-in: {found.name}"
             )
-        tell_problems(found.name, found.problems)
+        if found.problems:
+            told = [(problem.kind, problem.reason) for problem in found.problems]
+            more_in = "the report of experiments/prepare.py"
+            log.warning("\n".join([f"{found.name}:", *problem_lines(told, more_in)]))
     summary = summarise_speech(corpus, features.of)
     remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
     for remark in remarks:
@@ -154,17 +155,6 @@ def load_features(corpus: SpeechCorpus, strict: bool) -> tuple[SpeechCorpus, Rag
     features = corpus_features(corpus, LogMel(corpus.sample_rate), on_error="skip")
     refuse_problems(features.of.skipped, strict)
     return replace(corpus, problems=(*corpus.problems, *features.of.skipped)), features
-
-
-def tell_problems(name: str, problems: Sequence[Problem]) -> None:
-    """Say in the log what of a corpus was left out: how many of each kind, and the first few."""
-    if not problems:
-        return
-    kinds = Counter(problem.kind for problem in problems).most_common()
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds)
-    log.warning(f"{name}: {len(problems)} left out ({counts}); the first:")
-    for problem in problems[:_TOLD]:
-        log.warning(f"  {problem.reason}")
 
 
 def refuse_problems(problems: Sequence[Problem], strict: bool) -> None:

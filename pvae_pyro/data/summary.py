@@ -1,6 +1,7 @@
 """What a prepared corpus holds, counted."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed
 from pvae_pyro.data.table import SPLITS
+
+_TOLD = 10
 
 
 def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]:
@@ -60,6 +63,23 @@ def summarise_images(corpus: ImageCorpus) -> dict[str, Any]:
         "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
         "problems": [vars(problem) for problem in corpus.problems],
     }
+
+
+def problem_lines(problems: Sequence[tuple[str, str]], more_in: str) -> list[str]:
+    """What was left out, for people: how many of each kind, and the first few reasons.
+
+    problems: kind and reason of each. more_in: where the others are to be found.
+    """
+    if not problems:
+        return ["left out: nothing"]
+    kinds = Counter(kind for kind, _ in problems).most_common()
+    counts = ", ".join(f"{number} {kind}" for kind, number in kinds)
+    rest = len(problems) - _TOLD
+    return [
+        f"left out: {len(problems)} ({counts})",
+        *(f"  {reason}" for _, reason in problems[:_TOLD]),
+        *([f"  … and {rest} more, in {more_in}"] if rest > 0 else []),
+    ]
 
 
 def _counted(values: Any) -> dict[Any, int]:
