@@ -88,8 +88,9 @@ def open_speech(
         corpus = trimmed(corpus, vad or VoiceActivity())
     corpus = _limited(bounded(corpus, shortest, longest), limit)
     if not corpus.recordings:
-        first = f"; the first of {len(corpus.problems)} problems: {corpus.problems[0].reason}"
-        raise CorpusError(f"{corpus.name}: nothing can be used{first if corpus.problems else ''}")
+        problems = corpus.problems
+        first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
+        raise CorpusError(f"{corpus.name}: nothing can be used{first}")
     # So that each partition is one piece of memory.
     ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
     return replace(corpus, recordings=tuple(ordered))
