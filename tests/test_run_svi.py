@@ -199,6 +199,7 @@ def test_mistakes_of_place_are_told_in_a_line(here, tmp_path):
         (["--out", tmp_path / "file"], "file"),
         (["--out", tmp_path], "is not empty: it holds file"),
         (["--out", tmp_path / "r", "--device", "nonsense"], "cannot use --device nonsense"),
+        (["--dataset", "timit", "--out", tmp_path / "r"], "unknown dataset 'timit'"),
         (["--data", tmp_path / "nothing"], "is no folder"),
         (["--seed", "-1"], "is less than 0"),
     ):
