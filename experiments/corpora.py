@@ -50,6 +50,12 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         help="stop at the first file that cannot be used, instead of leaving it out and saying so",
     )
     data(
+        "--classes",
+        type=_list,
+        metavar="A,B",
+        help="use these labels alone",
+    )
+    data(
         "--limit",
         type=number(int, above=0),
         metavar="N",
@@ -82,7 +88,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     of("--language", metavar="CODE", help=f"mswc: {', '.join(DIGITS)}, … (es)")
     of(
         "--words",
-        type=lambda text: [word.strip() for word in text.split(",") if word.strip()],
+        type=_list,
         metavar="A,B",
         help="mswc: words that are the classes; else the digits",
     )
@@ -133,6 +139,7 @@ def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         "vad": VoiceActivity(**{name: config[f"vad_{name}"] for name in OF_VAD}),
         "shortest": config["min_seconds"],
         "longest": config["max_seconds"],
+        "classes": config["classes"],
         "limit": config["limit"],
         "require_corpus": config["require_corpus"],
         "strict": config["strict"],
@@ -162,6 +169,10 @@ def file_name(dataset: str) -> str:
 def _absolute(text: str) -> str:
     """As text, for config.json; absolute, because a run may be resumed from elsewhere."""
     return str(Path(text).expanduser().absolute())
+
+
+def _list(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _dataset(text: str) -> str:

@@ -22,15 +22,9 @@ from typing import Any
 
 import torch
 
-from experiments.corpora import (
-    check_corpus_options,
-    file_name,
-    image_arguments,
-    speech_arguments,
-)
+from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
     DeviceError,
-    config_of,
     contradictions,
     fill_epochs,
     make_parser,
@@ -38,12 +32,12 @@ from experiments.options import (
     resolve_device,
 )
 from experiments.paper import table
-from experiments.runs import CONFIG, RunError, build, read_config
+from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.paired import PairedData, load_paired
+from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
@@ -63,9 +57,10 @@ def run(
     """
     made_by = environment()  # now: a commit made while it runs is not what runs
     svi = build(config)
-    if (modelled := set(svi.guide.unimodal)) != set(data.train):
+    modelled = tuple(svi.guide.unimodal)
+    if missing := set(modelled) - data.train.keys():
         raise RunError(
-            f"the model has the modalities {sorted(modelled)}, the data {sorted(data.train)}: "
+            f"the model has the modalities {sorted(modelled)}, the data lack {sorted(missing)}: "
             "see models/modalities.py and pvae_pyro/data/paired.py"
         )
     write_json(folder / CONFIG, config)
@@ -74,6 +69,7 @@ def run(
         batch_size=config["batch_size"],
         seed=config["seed"],
         device=config["device"],
+        names=modelled,
     )
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
     train, test = loader(data.train), loader(data.test)
@@ -110,6 +106,7 @@ def run(
         "corpus": data.corpus,
         "stand_in": data.stand_in,
         "dataset": config["dataset"],
+        "model": config["model"],
         "classes": data.classes,
         "remarks": data.remarks,
         "left_out": Counter(problem.kind for problem in data.problems),
@@ -127,17 +124,6 @@ def run(
     return results
 
 
-def check_data(config: dict[str, Any], data: PairedData, folder: Path) -> None:
-    """Note in the configuration what a run was begun on; refuse to go on with anything else."""
-    found = {"corpus": data.corpus, "stand_in": data.stand_in, "data_digest": data.digest()}
-    for name, value in found.items():
-        if config.setdefault(name, value) != value:
-            raise RunError(
-                f"{folder} was begun on other data: {name} {config[name]}, now {value}; have "
-                "files, a manifest, or $PVAE_DATA (--data) changed?"
-            )
-
-
 def longest(data: PairedData) -> int:
     """Frames of the longest training example: nothing longer is ever generated."""
     lengths = data.train["speech"].lengths
@@ -152,7 +138,9 @@ def open_folder(
     if arguments.resume is None:
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{file_name(config['dataset'])}-{config['preset']}-seed{config['seed']}-{stamp}"
+        model = "" if config["model"] == "pvae" else f"-{config['model']}"
+        run_of = f"{file_name(config['dataset'])}{model}-{config['preset']}"
+        name = f"{run_of}-seed{config['seed']}-{stamp}"
         folder = arguments.out or Path("runs", name)
         if (folder / CONFIG).exists():
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
@@ -162,8 +150,7 @@ def open_folder(
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
-        # A run of an earlier version lacks the options that came since: it had their defaults.
-        config = {**config_of(parser.parse_args([])), **read_config(folder)}
+        config = read_config(folder)
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         metrics = folder / METRICS
@@ -215,10 +202,8 @@ def command(argv: list[str] | None) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        data = load_paired(
-            config["dataset"], root, **speech_arguments(config), **image_arguments(config)
-        )
-        check_data(config, data, folder)
+        data = load_data(config, root)
+        config |= check_data(config, data, folder)
         fill_epochs(config, len(data.train["speech"]))
         config.setdefault("max_frames", longest(data))
         results = run(config, data, folder, resume)

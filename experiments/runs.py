@@ -1,4 +1,4 @@
-"""A run folder, and the model, guide and optimiser its configuration stands for."""
+"""A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,16 @@ import pyro
 import torch
 from torch import nn
 
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
+from experiments.corpora import image_arguments, speech_arguments
+from experiments.options import OBJECTIVES, config_of, make_parser
+from guides import JMVAEGuide, PartitionedGuide, VAEGuide
+from models import JMVAE, PVAE, digit_modalities
 from pvae_pyro.checkpoint import load_weights
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.hold_out import hold_out
+from pvae_pyro.data.paired import PairedData, load_paired
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.modality import Modality
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT
 
@@ -34,18 +40,69 @@ def build(config: Mapping[str, Any]) -> SVI:
         image_scale=config["image_scale"],
         duration_scale=config["duration_scale"] or None,
     )
-    dims = {"semantic_dim": config["semantic_dim"], "style_dim": config["style_dim"]}
-    model = PVAE(modalities, **dims).to(config["device"])
-    guide = PartitionedGuide(modalities, **dims).to(config["device"])
-    elbo = PartitionedELBO(
-        alpha=config["alpha"],
-        beta=config["beta"],
-        margin=config["margin"],
-        length_scale=config["length_scale"],
-    )
+    model, guide, elbo = _assemble(config, modalities)
     # β1 = 0.95 is that of the author's other papers' code.
     adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999))
-    return SVI(model, guide, adam, elbo)
+    return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo)
+
+
+def _assemble(
+    config: Mapping[str, Any], modalities: tuple[Modality, ...]
+) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
+    """The PVAE, or a baseline of as many latent dimensions, with the same networks."""
+    semantic, style = config["semantic_dim"], config["style_dim"]
+    if config["model"] == "pvae":
+        elbo = PartitionedELBO(
+            alpha=config["alpha"],
+            beta=config["beta"],
+            margin=config["margin"],
+            length_scale=config["length_scale"],
+            gamma=config["gamma"],
+        )
+        dims = (semantic, style)
+        return PVAE(modalities, *dims), PartitionedGuide(modalities, *dims), elbo
+    if config["model"] == "jmvae":
+        # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
+        elbo = PartitionedELBO(alpha=config["alpha"], beta=0.0, shared="z")
+        dim = semantic + style * len(modalities)
+        return JMVAE(modalities, dim), JMVAEGuide(modalities, dim), elbo
+    (modality,) = (m for m in modalities if config["model"] == f"vae-{m.name}")
+    dim = semantic + style
+    return JMVAE([modality], dim), VAEGuide(modality, dim), PartitionedELBO(alpha=0.0, beta=0.0)
+
+
+def load_data(config: Mapping[str, Any], root: Path) -> PairedData:
+    """The data of a configuration. Raises CorpusError as `load_paired` does."""
+    data = load_paired(
+        config["dataset"], root, **speech_arguments(config), **image_arguments(config)
+    )
+    return hold_out(data, config["hold_out"]) if config["hold_out"] else data
+
+
+def check_data(config: Mapping[str, Any], data: PairedData, folder: str | Path) -> dict[str, Any]:
+    """What a configuration says of the data of its run; where it says so already, the same.
+
+    Raises RunError when a run was begun on anything else.
+    """
+    found = {"corpus": data.corpus, "stand_in": data.stand_in, "data_digest": data.digest()}
+    for name, value in found.items():
+        if config.get(name, value) != value:
+            raise RunError(
+                f"{folder} was begun on other data: {name} {config[name]}, now {value}; have "
+                "files, a manifest, or $PVAE_DATA (--data) changed?"
+            )
+    return found
+
+
+def load_run_data(folder: str | Path, root: Path | None = None) -> PairedData:
+    """The data that a run was trained and scored on; root is as of --data.
+
+    Raises RunError when it is no longer the same, CorpusError when it is not there.
+    """
+    config = read_config(folder)
+    data = load_data(config, root or data_root())
+    check_data(config, data, folder)
+    return data
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
@@ -59,11 +116,16 @@ def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Mod
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """A run's resolved configuration. Raises RunError, saying why it cannot be read."""
+    """A run's resolved configuration. Raises RunError, saying why it cannot be read.
+
+    A run of an earlier version lacks the options that came since: it had their defaults, and the
+    paper's objective.
+    """
     try:
         config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is no run that can be read: {error}") from error
     if not isinstance(config, dict) or "num_cells" not in config:
         raise RunError(f"{folder} is no run that can be read: {CONFIG} is not a configuration")
-    return config
+    earlier = {"objective": "paper", **OBJECTIVES["paper"]}
+    return {**config_of(make_parser(None).parse_args([])), **earlier, **config}

@@ -1,7 +1,8 @@
 """The Pyro guides: q of all modalities, and one q_m for each."""
 
-from guides.multimodal import MultimodalGuide
-from guides.partitioned import PartitionedGuide
-from guides.unimodal import UnimodalGuide
+from guides.gaussian import GaussianGuide
+from guides.jmvae import JMVAEGuide
+from guides.pvae import PartitionedGuide
+from guides.vae import VAEGuide
 
-__all__ = ["MultimodalGuide", "PartitionedGuide", "UnimodalGuide"]
+__all__ = ["GaussianGuide", "JMVAEGuide", "PartitionedGuide", "VAEGuide"]

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.priors import standard_normal
-from pvae_pyro.modality import Batch, Modality, batch_size
+from models.request import resolve
+from pvae_pyro.modality import Batch, Modality
 
 
 class PVAE(nn.Module):
@@ -41,36 +42,19 @@ class PVAE(nn.Module):
         observed: Collection[str] | None = None,
         num_examples: int | None = None,
     ) -> dict[str, Tensor]:
-        """Run the generative process; returns each modality's value.
-
-        Args:
-            batch: modality -> observation.
-            names: modalities to model; all by default. Others have no site at all.
-            observed: modalities of the batch to condition on; all of the batch by default.
-                What is modelled and not observed is generated.
-            num_examples: size of the plate; the batch's by default.
-        """
+        """Generate or score; arguments: `models.request`. Returns each modality's value."""
         pyro.module("model", self)
-        batch = batch or {}
-        size = num_examples or batch_size(batch)
-        for unknown in {*(names or ()), *(observed or ())} - self.likelihoods.keys():
-            raise ValueError(f"no modality {unknown!r}: there are {list(self.likelihoods)}")
-        if missing := set(observed or ()) - (batch or {}).keys():
-            raise ValueError(f"to be observed, but not in the batch: {sorted(missing)}")
-        names = [name for name in self.likelihoods if names is None or name in names]
-        observed = batch.keys() if observed is None else observed
+        asked = resolve(self.likelihoods, batch, names, observed, num_examples)
         z_style = {}
-        with pyro.plate("examples", size, dim=-1):
+        with pyro.plate("examples", asked.num_examples, dim=-1):
             z_sem = pyro.sample("z_sem", standard_normal(self.semantic_dim, self.zero))
-            for name in names:
+            for name in asked.modalities:
                 z_style[name] = pyro.sample(
                     f"z_style_{name}", standard_normal(self.style_dim, self.zero)
                 )
             return {
                 name: self.likelihoods[name](
-                    name,
-                    torch.cat([z_sem, z_style[name]], -1),
-                    batch[name] if name in observed else None,
+                    name, torch.cat([z_sem, z_style[name]], -1), observation
                 )
-                for name in names
+                for name, observation in asked.modalities.items()
             }

@@ -13,22 +13,26 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pvae_pyro.contrastive import contrastive_hinge, derangement
+from pvae_pyro.independence import normalised_hsic
 
 
 class PartitionedELBO(TraceMeanField_ELBO):
-    """L_elbo - α L_coh - β L_con, to be maximised (paper, Eqs. 7, 8, 9 and 15).
+    """L_elbo - α L_coh - β L_con - γ L_ind, to be maximised (paper, Eqs. 7, 8, 9 and 15).
 
         L_elbo = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
         L_coh  = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
         L_con  = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
+        L_ind  = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
 
+    L_ind is not the paper's: the dependence of a style on the shared latent (`normalised_hsic`),
+    to which only the style gives way. It is in no unit, 0 to 1 for each modality.
     A KL divergence is analytic where torch knows it and otherwise estimated by the sample at
     hand, so a prior of any family can stand in the model. Gradients flow through both arguments.
 
     The guide is the multimodal one, q, and holds the unimodal ones, q_m, in a mapping
     `guide.unimodal` from modality to guide; modality `m` takes part where the model has a site
-    of that name. Every site must stand in one plate, the batch. With alpha = beta = 0 this is
-    `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
+    of that name. Every site must stand in one plate, the batch. With alpha = beta = gamma = 0
+    this is `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
     ``elbo(model, guide)(batch)`` are *sums* over the batch and of the sign to be minimised;
@@ -39,6 +43,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         beta: weight of L_con.
         margin: η.
         length_scale: of the kernel K, see `rbf_kernel`.
+        gamma: weight of L_ind, which the paper does not have.
         shared: the site of the shared latent.
         **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, …
     """
@@ -49,6 +54,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         beta: float = 100.0,
         margin: float = 0.5,
         length_scale: float = 1.0,
+        gamma: float = 0.0,
         shared: str = "z_sem",
         **kwargs: Any,
     ):
@@ -57,15 +63,17 @@ class PartitionedELBO(TraceMeanField_ELBO):
         self.beta = beta
         self.margin = margin
         self.length_scale = length_scale
+        self.gamma = gamma
         self.shared = shared
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Every term of the objective in nats per example, ``[B]``, differentiable.
 
-        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` (unweighted, so
-        objective = elbo - α coherence - β contrastive), and what they are made of:
+        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ, ``independence``
+        (unweighted, so objective = elbo - α coherence - β contrastive - γ independence; the last
+        two are not nats), and what they are made of:
         ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
-        ``contrastive/<modality>/<modality>``. Averaged over particles.
+        ``contrastive/<modality>/<modality>``, ``independence/<modality>``. Averaged over particles.
         """
         particles = [
             self._particle_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)
@@ -89,7 +97,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         """
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
             unimodal: dict[str, Any] = {}
-            if self.alpha or self.beta:
+            if self.alpha or self.beta or self.gamma:
                 unimodal = {
                     name: prune_subsample_sites(
                         poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
@@ -122,6 +130,11 @@ class PartitionedELBO(TraceMeanField_ELBO):
             total["contrastive"] = torch.stack(list(contrastive.values())).sum(0)
             total["objective"] = total["objective"] - self.beta * total["contrastive"]
             parts |= contrastive
+        if self.gamma:
+            independence = self._independence_terms(guide_trace)
+            total["independence"] = torch.stack(list(independence.values())).sum(0)
+            total["objective"] = total["objective"] - self.gamma * total["independence"]
+            parts |= independence
         return total | parts
 
     def _elbo_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
@@ -163,6 +176,18 @@ class PartitionedELBO(TraceMeanField_ELBO):
         else:  # a batch of one has no negative
             hinge = contrastive_hinge(locs, torch.zeros(1, dtype=torch.long, device=device), 0.0)
         return {f"contrastive/{i}/{j}": scale * value for (i, j), value in hinge.items()}
+
+    def _independence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
+        """Of each modality's own latents, by its own guide's mean of the shared one, as it is:
+        only the style gives way."""
+        return {
+            f"independence/{modality}": normalised_hsic(
+                trace.nodes[self.shared]["fn"].mean.detach(), guide_trace.nodes[name]["value"]
+            )
+            for modality, trace in guide_trace.unimodal.items()
+            for name, site in trace.nodes.items()
+            if site["type"] == "sample" and name != self.shared
+        }
 
 
 def _kl(q: dict[str, Any], p: dict[str, Any]) -> Tensor:

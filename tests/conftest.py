@@ -7,10 +7,10 @@ import pyro
 import pytest
 import torch
 
+from tests.tiny_run import REPOSITORY, TINY, command, small_corpus
+
 # Test tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,59 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def environment(cache):
+    """In this process, that of `finished` and `small_runs`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cache.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
 def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """No real data, and one feature cache for all of the tiny runs: environment variables."""
+    return {
+        "PVAE_DATA": str(tmp_path_factory.mktemp("nothing")),
+        "PVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "PVAE_OFFLINE": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(cache, tmp_path_factory):
+    """A tiny run on the stand-in: its folder, not to be written to, and its finished process."""
+    pytest.importorskip("espeakng_loader")
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = command([*TINY, "--epochs", 2, "--out", folder], cache)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Options of a run on a small corpus of three classes."""
+    return small_corpus(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def small_runs(small, cache, tmp_path_factory):
+    """model -> the folder of its run on the small corpus, not to be written to."""
+    from experiments import run_svi  # not for every test
+
+    folder = tmp_path_factory.mktemp("small_runs")
+    models = ("pvae", "jmvae", "vae-speech", "vae-image")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cache.items():
+            patch.setenv(name, value)
+        for model in models:
+            options = [*small, "--epochs", "2", "--model", model, "--out", str(folder / model)]
+            assert run_svi.main(options) == 0
+    return {model: folder / model for model in models}

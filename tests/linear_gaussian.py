@@ -72,14 +72,14 @@ def set_exact_posterior(model: PVAE, guide: PartitionedGuide) -> None:
     """Make the multimodal and the unimodal guides p(z | x) and p(z | x^m)."""
     weights = {name: model.likelihoods[name].weight.detach() for name in SIZES}
     shared = torch.cat([weights[name][:, :DIM] for name in SIZES])
-    _set_head(guide.multimodal.z_sem, shared)
+    _set_head(guide.multimodal.heads["z_sem"], shared)
     for name in SIZES:
         own = torch.cat(
             [weights[n][:, DIM:] if n == name else torch.zeros(SIZES[n], DIM) for n in SIZES]
         )
-        _set_head(guide.multimodal.z_style[name], own)
-        _set_head(guide.unimodal[name].z_sem, weights[name][:, :DIM])
-        _set_head(guide.unimodal[name].z_style, weights[name][:, DIM:])
+        _set_head(guide.multimodal.heads[f"z_style_{name}"], own)
+        _set_head(guide.unimodal[name].heads["z_sem"], weights[name][:, :DIM])
+        _set_head(guide.unimodal[name].heads[f"z_style_{name}"], weights[name][:, DIM:])
 
 
 @torch.no_grad()

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate.clustering import active_units, clustering_scores, purity
+from pvae_pyro.evaluate.clustering import (
+    active_units,
+    clustering_scores,
+    hungarian_accuracy,
+    purity,
+)
 
 
 def test_purity_by_hand():
@@ -19,6 +24,27 @@ def test_purity_extremes():
         purity(np.array([]), np.array([]))
 
 
+def test_hungarian_by_hand():
+    labels = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    clusters = np.array([4, 4, 4, 5, 4, 4, 5, 5, 4])
+    # Two clusters for three classes: 4 is 0 (three), 5 is 2 (two); class 1 is lost.
+    assert hungarian_accuracy(labels, clusters) == pytest.approx(5 / 9)
+    # Both clusters are mostly of class 0; only one may be named so, where purity names both.
+    labels, clusters = np.array([0, 0, 0, 0, 0, 1]), np.array([0, 0, 0, 1, 1, 1])
+    assert purity(labels, clusters) == pytest.approx(5 / 6)
+    assert hungarian_accuracy(labels, clusters) == pytest.approx(4 / 6)
+    with pytest.raises(ValueError, match="no example"):
+        hungarian_accuracy(np.array([]), np.array([]))
+
+
+def test_hungarian_of_more_clusters_than_classes():
+    labels = np.arange(2).repeat(6)
+    clusters = np.arange(4).repeat(3)
+    assert hungarian_accuracy(labels, clusters) == 0.5
+    assert hungarian_accuracy(clusters, labels) == 0.5
+    assert hungarian_accuracy(labels, 9 - labels) == 1.0
+
+
 def test_scores_of_separated_and_of_meaningless_latents():
     rng = np.random.default_rng(0)
     labels = np.arange(4).repeat(50)
@@ -28,9 +54,11 @@ def test_scores_of_separated_and_of_meaningless_latents():
         "purity": 1.0,
         "nmi": pytest.approx(1.0),
         "ari": pytest.approx(1.0),
+        "hungarian": 1.0,
     }
     noise = clustering_scores(rng.normal(size=(200, 4)), labels, 4)
     assert noise["purity"] < 0.45
+    assert noise["hungarian"] < 0.45
     assert noise["nmi"] < 0.1
     assert abs(noise["ari"]) < 0.1
 
@@ -54,6 +82,8 @@ def test_nmi_and_ari_by_hand(monkeypatch):
     # Pairs in both: 1; in labels: 2; in clusters: 3; of 6: (1 - 1) / (2.5 - 1) = 0.
     assert scores["ari"] == pytest.approx(0.0)
     assert scores["purity"] == 0.75
+    # Cluster 0 is named after class 0, cluster 1 after class 1.
+    assert scores["hungarian"] == 0.75
 
 
 def test_active_units():

@@ -1,5 +1,7 @@
 """Pairing, examples, batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,39 @@ def test_observation_normalises_and_pads():
     ]
 
 
+def test_taken_examples_are_those_at_the_index_in_its_order():
+    examples = tiny_examples()
+    speech = replace(examples["speech"], groups=[f"s{n}" for n in range(23)])
+    index = np.array([7, 2, 2, 19])
+    taken = speech.take(index)
+    assert taken.labels.tolist() == [1, 2, 2, 1]
+    assert taken.lengths.tolist() == speech.lengths[index].tolist()
+    assert taken.names == ["speech7", "speech2", "speech2", "speech19"]
+    assert taken.groups == ["s7", "s2", "s2", "s19"]
+    own, whole = taken.observation(np.arange(4)), speech.observation(index)
+    assert torch.equal(own.value, whole.value)
+    images = examples["image"]
+    taken = images.take(index)
+    assert (taken.values == images.values[index]).all()
+    assert taken.labels.tolist() == [1, 2, 2, 1]
+    assert (taken.names, taken.groups, taken.offsets) == ((), (), None)
+    assert taken.normalisation is images.normalisation
+
+
+def test_what_is_taken_is_a_copy_and_nothing_can_be_taken():
+    for examples in tiny_examples().values():
+        before = examples.values.copy()
+        taken = examples.take(np.array([1, 3]))
+        taken.values[:] = 0
+        taken.labels[:] = 0
+        assert (examples.values == before).all()
+        assert examples.labels[1] == 1
+        none = examples.take(np.array([], int))
+        assert (len(none), len(none.values)) == (0, 0)
+        assert none.values.shape[1:] == examples.values.shape[1:]
+        assert none.values.dtype == examples.values.dtype
+
+
 def test_disagreeing_counts_are_refused():
     with pytest.raises(ValueError, match="3 examples but 2 labels"):
         Examples(np.zeros((3, 1)), np.zeros(2, int), Normalisation(np.zeros(1), np.ones(1)))
@@ -79,6 +114,18 @@ def test_epoch_can_be_taken_up_in_the_middle():
     assert other["speech"].value.shape != whole[0]["speech"].value.shape or not torch.equal(
         other["speech"].value, whole[0]["speech"].value
     )
+
+
+@pytest.mark.parametrize("name", ["speech", "image"])
+def test_models_of_different_modalities_see_the_same_examples_in_the_same_order(name):
+    whole = list(tiny_loader(batch_size=5).epoch(2))
+    loader = tiny_loader(batch_size=5, names=[name])
+    assert loader.num_examples == 23  # the speech leads, even where it is left out
+    for both, alone in zip(whole, loader.epoch(2), strict=True):
+        assert list(alone) == [name]
+        assert torch.equal(alone[name].value, both[name].value)
+    in_their_order = tiny_loader(names=["image", "speech"])
+    assert list(next(iter(in_their_order.epoch(0)))) == ["speech", "image"]
 
 
 def test_batch_size_must_be_positive():

@@ -78,7 +78,7 @@ def test_worse_guide_has_a_lower_bound():
     set_exact_posterior(model, guide)
     batch = make_batch()
     with torch.no_grad():
-        guide.multimodal.z_sem.loc.bias.add_(1.0)
+        guide.multimodal.heads["z_sem"].loc.bias.add_(1.0)
     elbo = PartitionedELBO(num_particles=500, vectorize_particles=True, max_plate_nesting=1)
     assert (elbo.terms(model, guide, batch)["elbo"] < log_evidence(model, batch)).all()
 
@@ -102,16 +102,18 @@ def test_coherence_and_contrastive_against_formulas(monkeypatch):
     terms = elbo.terms(model, guide, batch)
 
     features = torch.cat([batch["a"].value, batch["b"].value], 1)
-    q = {"z_sem": guide.multimodal.z_sem(features)}
-    q |= {name: guide.multimodal.z_style[name](features) for name in SIZES}
+    q = {"z_sem": guide.multimodal.heads["z_sem"](features)}
+    q |= {name: guide.multimodal.heads[f"z_style_{name}"](features) for name in SIZES}
     coherence = 0.0
     for name in SIZES:
         own = guide.unimodal[name]
-        coherence = coherence + diagonal_kl(q["z_sem"], own.z_sem(batch[name].value))
-        coherence = coherence + diagonal_kl(q[name], own.z_style(batch[name].value))
+        coherence = coherence + diagonal_kl(q["z_sem"], own.heads["z_sem"](batch[name].value))
+        coherence = coherence + diagonal_kl(
+            q[name], own.heads[f"z_style_{name}"](batch[name].value)
+        )
     torch.testing.assert_close(terms["coherence"], coherence)
 
-    locs = {name: guide.unimodal[name].z_sem(batch[name].value).mean for name in SIZES}
+    locs = {name: guide.unimodal[name].heads["z_sem"](batch[name].value).mean for name in SIZES}
     for n in range(4):
         expected = 0.0
         for i, j in (("a", "b"), ("b", "a")):
@@ -159,8 +161,8 @@ def test_gradients_by_finite_differences():
 def test_gradient_flows_through_both_arguments_of_the_coherence():
     model, guide = make_pair()
     PartitionedELBO().terms(model, guide, make_batch())["coherence"].sum().backward()
-    assert guide.multimodal.z_sem.loc.weight.grad.abs().sum() > 0
-    assert guide.unimodal["a"].z_sem.loc.weight.grad.abs().sum() > 0
+    assert guide.multimodal.heads["z_sem"].loc.weight.grad.abs().sum() > 0
+    assert guide.unimodal["a"].heads["z_sem"].loc.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("particles", [{}, {"num_particles": 3, "vectorize_particles": True}])

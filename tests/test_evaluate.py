@@ -14,12 +14,12 @@ def test_posterior_locs_are_the_unimodal_guides_in_order(name):
     guide = tiny_svi().guide
     examples = tiny_examples()[name]
     unimodal = guide.unimodal[name]
-    features = unimodal.encoder(examples.observation(np.arange(len(examples))))
+    features = unimodal.encoders[name](examples.observation(np.arange(len(examples))))
     locs = posterior_locs(unimodal, name, examples, "cpu", chunk=4)
     assert locs.keys() == {"z_sem", f"z_style_{name}"}
-    expected = unimodal.z_sem(features).mean.detach().numpy()
+    expected = unimodal.heads["z_sem"](features).mean.detach().numpy()
     np.testing.assert_allclose(locs["z_sem"], expected, atol=1e-5)
-    expected = unimodal.z_style(features).mean.detach().numpy()
+    expected = unimodal.heads[f"z_style_{name}"](features).mean.detach().numpy()
     np.testing.assert_allclose(locs[f"z_style_{name}"], expected, atol=1e-5)
 
 

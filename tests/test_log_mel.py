@@ -87,6 +87,23 @@ def test_tone_is_loudest_in_its_filter():
     assert (settings(tone, 8000)[2:-2].argmax(1) == nearest).all()
 
 
+@pytest.mark.parametrize("settings", [LogMel(8000), LogMel(16000, 40, low_frequency=100.0)])
+def test_centre_frequencies(settings: LogMel):
+    # torchaudio's filters are 1 there and fall linearly to 0 at their neighbours' centres.
+    num_bins = 20_001
+    weights = torchaudio.functional.melscale_fbanks(
+        num_bins,
+        settings.low_frequency,
+        settings.top_frequency,
+        settings.num_mels,
+        settings.sample_rate,
+    ).numpy()
+    spacing = settings.sample_rate / 2 / (num_bins - 1)
+    centres = settings.centre_frequencies
+    assert centres.shape == (settings.num_mels,)
+    np.testing.assert_allclose(centres, weights.argmax(0) * spacing, atol=2 * spacing)
+
+
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
 def test_other_rates_are_resampled(rate: int):
     settings = LogMel(8000)

@@ -107,14 +107,18 @@ def test_parallel_prediction_equals_sequential(source):
 def test_conditional_prediction_follows_its_input():
     model, guide = tiny_pair()
     with torch.no_grad():
-        guide.unimodal["image"].z_sem.loc.weight.mul_(30)
+        guide.unimodal["image"].heads["z_sem"].loc.weight.mul_(30)
     image = Observation(tiny_batch(2)["image"].value)
     draws = Predictive(model, guide=guide.unimodal["image"], num_samples=50)(
         {"image": image}, observed=()
     )
     expected = guide.unimodal["image"]({"image": image})
     assert draws["z_sem"].shape == (50, 2, 3)
-    locs = guide.unimodal["image"].z_sem(guide.unimodal["image"].encoder(image)).mean
+    locs = (
+        guide.unimodal["image"]
+        .heads["z_sem"](guide.unimodal["image"].encoders["image"](image))
+        .mean
+    )
     torch.testing.assert_close(draws["z_sem"].mean(0), locs, atol=0.6, rtol=0)
     assert expected["z_sem"].shape == (2, 3)
 

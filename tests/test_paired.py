@@ -119,6 +119,33 @@ def test_every_row_keeps_its_label_its_speaker_and_its_split(mixed, tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
+def test_classes_alone(mixed, tmp_path):
+    """The others are left out of speech and images; the rest keeps its speakers and splits."""
+    words, drawings, said = mixed
+    data = load_paired(words, tmp_path, image_dataset=drawings, classes=["c", "a"])
+    assert data.classes == ("a", "c")
+    found = {}
+    for split, partition in (("train", data.train), ("test", data.test)):
+        assert set(partition["image"].labels.tolist()) == {0, 1}
+        speech = partition["speech"]
+        for frames, label, speaker in zip(
+            speech.lengths, speech.labels, speech.groups, strict=True
+        ):
+            found[int(frames)] = (speaker, data.classes[label], split)
+    assert found == {frames: row for frames, row in said.items() if row[1] != "b"}
+    assert (len(data.train["image"]), len(data.test["image"])) == (10, 6)
+    assert "only the classes a, c" in data.remarks
+    # Normalised on what is left.
+    train = data.train["speech"]
+    frames = train.normalisation.apply(train.values)
+    np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
+    whole = load_paired(words, tmp_path, image_dataset=drawings)
+    assert whole.digest() != data.digest()
+    with pytest.raises(CorpusError, match=r"no recording of class d, e; there are a, b, c"):
+        load_paired(words, tmp_path, image_dataset=drawings, classes=["e", "a", "d"])
+
+
+@pytest.mark.usefixtures("cache")
 def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
     words, drawings, _ = mixed
     assert load_paired(words, tmp_path, image_dataset=drawings).remarks == ()

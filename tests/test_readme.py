@@ -5,17 +5,35 @@ import shlex
 
 import pytest
 
-from experiments import prepare
+from experiments import evaluate, figures, prepare, run_svi, table1
 from experiments.options import PRESETS, make_parser
 from pvae_pyro.data.corpora.registry import DATASETS
 from tests.conftest import REPOSITORY
-from tests.test_run_svi import cache, finished  # noqa: F401
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 DATA = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+COMMANDS = {
+    "run_svi": run_svi,
+    "prepare": prepare,
+    "evaluate": evaluate,
+    "figures": figures,
+    "table1": table1,
+}
+# In the text, and in the commands' own help.
+LINES = re.findall(
+    rf"^ *(?:\w+=\S+ )?python experiments/({'|'.join(COMMANDS)})\.py\b *(.*)$",
+    "\n".join(
+        [
+            README,
+            *(path.read_text("utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md"))),
+            *(str(command.__doc__) for command in COMMANDS.values()),
+        ]
+    ),
+    re.M,
+)
 
 
-def test_prediction_snippet(finished):  # noqa: F811
+def test_prediction_snippet(finished):
     folder, _ = finished
     (snippet,) = (
         block
@@ -37,19 +55,31 @@ def test_prediction_snippet(finished):  # noqa: F811
     assert abs(spoken["speech_loc"].mean()) < 2
 
 
-@pytest.mark.parametrize(
-    ("command", "line"),
-    re.findall(r"^python experiments/(run_svi|prepare).py (.*)$", README + DATA, re.M),
-)
-def test_command_lines_parse(command, line):
+@pytest.mark.parametrize(("command", "line"), sorted(set(LINES)))
+def test_command_lines_parse(command, line, monkeypatch):
     arguments = shlex.split(line, comments=True)
-    parser = make_parser("") if command == "run_svi" else prepare.make_parser()
-    if "--help" not in arguments:
+    if "--help" in arguments:
+        return
+    if command == "table1":  # whose parser is two
+        monkeypatch.setattr(table1, "train_all", lambda *_: 77)
+        assert table1.main(arguments) == 77
+    else:
+        parser = make_parser("") if command == "run_svi" else COMMANDS[command].make_parser()
         parser.parse_args(arguments)
 
 
-def test_options_and_presets_in_the_text_exist():
+def test_the_readme_shows_every_command():
+    for command in COMMANDS:
+        assert re.search(rf"^python experiments/{command}\.py ", README, re.M), command
+    assert len(set(LINES)) > len(COMMANDS)
+
+
+def test_options_and_presets_in_the_text_exist(capsys):
     known = make_parser("").format_help()
+    for command in (evaluate, figures, table1):
+        with pytest.raises(SystemExit):
+            command.main(["--help"])
+    known += capsys.readouterr().out
     for option in re.findall(r"`(--[a-z-]+)", README + DATA):
         assert option in known, option
     for dataset in DATASETS:

@@ -16,33 +16,11 @@ from PIL import Image
 from experiments import run_svi
 from experiments.options import fill_epochs, make_parser, resolve
 from experiments.paper import table
+from experiments.runs import load_run
 from tests.conftest import REPOSITORY
+from tests.tiny_run import TINY, command
 
 pytest.importorskip("espeakng_loader")
-
-TINY = ["--dataset", "tidigit", "--limit", "2", "--num-cells", "8"]
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """No real data, and one feature cache for all of these runs."""
-    return {
-        "PVAE_DATA": str(tmp_path_factory.mktemp("nothing")),
-        "PVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
-        "PVAE_OFFLINE": "1",
-    }
-
-
-def command(arguments, cache, **kwargs):
-    return subprocess.run(
-        [sys.executable, "experiments/run_svi.py", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**os.environ, **cache},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **kwargs,
-    )
 
 
 @pytest.fixture
@@ -61,14 +39,6 @@ def here(cache, monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def finished(cache, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    done = command([*TINY, "--epochs", 2, "--out", folder], cache)
-    assert done.returncode == 0, done.stderr
-    return folder, done
 
 
 def test_results_say_what_they_are(finished):
@@ -186,10 +156,11 @@ def test_presets(monkeypatch):
     assert config("--preset", "paper", "--epochs", "7")["epochs"] == 7
     quick = config("--preset", "quick")
     assert quick["epochs"] is None
-    fill_epochs(quick, 2700)  # FSDD's: 11 steps an epoch
-    assert quick["epochs"] == 88  # 968 steps, the fewest whole epochs that make 960
+    assert quick["batch_size"] == 64
+    fill_epochs(quick, 2700)  # FSDD's: 43 steps an epoch
+    assert quick["epochs"] == 75  # 3,225 steps, the fewest whole epochs that make 3,200
     fill_epochs(quick, 2700 * 5)
-    assert quick["epochs"] == 88
+    assert quick["epochs"] == 75  # filled in once
     assert config("--preset", "paper", "--dataset", "tidigit")["epochs"] == 400
 
 
@@ -209,6 +180,39 @@ def test_mistakes_of_place_are_told_in_a_line(here, tmp_path):
         assert "Traceback" not in done.stderr
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "modalities", "latents", "kinds"),
+    [
+        ("jmvae", ["speech", "image"], 96, {"objective", "elbo", "coherence", "contrastive"}),
+        ("vae-speech", ["speech"], 64, {"objective", "elbo"}),
+        ("vae-image", ["image"], 64, {"objective", "elbo"}),
+    ],
+)
+def test_baselines(small_runs, model, modalities, latents, kinds):
+    folder = small_runs[model]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["model"] == model
+    for score in ("purity", "nmi", "ari", "hungarian", "active_units"):
+        assert list(results[score]) == ["z"]
+        assert list(results[score]["z"]) == modalities
+    terms = results["test_terms"]
+    assert {name for name in terms if "/" not in name} == kinds
+    assert {name for name in terms if name.startswith("kl/")} == {"kl/z"}
+    observed = {"speech": {"speech", "speech_log_frames"}, "image": {"image"}}
+    assert {name for name in terms if name.startswith("log_prob/")} == {
+        f"log_prob/{site}" for name in modalities for site in observed[name]
+    }
+    # JMVAE-kl has no contrast, whatever β is; a VAE is its ELBO alone.
+    coherence = results["config"]["alpha"] * terms.get("coherence", 0.0)
+    assert terms["objective"] == pytest.approx(terms["elbo"] - coherence, rel=1e-5)
+    trained, guide = load_run(folder)
+    assert trained.latent_dim == latents
+    assert list(guide.unimodal) == list(trained.likelihoods) == modalities
+    # As many examples as of a PVAE: the speech leads, whether it is modelled or not.
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(metrics) == results["epochs"] == results["steps"] == 2
 
 
 def test_table_of_a_modality_the_paper_does_not_have(finished):

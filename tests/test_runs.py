@@ -6,7 +6,7 @@ import torch
 
 from experiments import run_svi
 from experiments.options import make_parser, resolve
-from experiments.runs import RunError, build
+from experiments.runs import RunError, build, check_data
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.train import Progress
@@ -51,13 +51,13 @@ def test_options_reach_the_networks(data):
     def terms(*arguments):
         return build(config(*arguments)).terms(batch)
 
-    plain, scaled = terms(), terms("--image-scale", "0.5", "--speech-scale", "2")
+    plain, scaled = terms(), terms("--image-scale", "0.25", "--speech-scale", "2")
     for name in ("image", "speech"):
         assert not torch.allclose(plain[f"log_prob/{name}"], scaled[f"log_prob/{name}"], rtol=0.05)
     assert "log_prob/speech_log_frames" not in terms("--duration-scale", "0")
     svi = build(config("--semantic-dim", "7", "--style-dim", "3"))
-    assert svi.guide.multimodal.z_sem.loc.out_features == 7
-    assert svi.guide.unimodal["image"].z_style.loc.out_features == 3
+    assert svi.guide.multimodal.heads["z_sem"].loc.out_features == 7
+    assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
 
 
 def test_observed_duration_is_its_logarithm(data):
@@ -101,13 +101,12 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
 
 
 def test_going_on_with_other_data_is_refused(data, tmp_path):
-    begun = {}
-    run_svi.check_data(begun, data, tmp_path)
+    begun = check_data({}, data, tmp_path)
     assert begun["stand_in"] is True
-    run_svi.check_data(begun, data, tmp_path)
+    assert check_data(begun, data, tmp_path) == begun
     other = PairedData("made up", True, ("a", "b"), examples(26, 5), data.test)
     with pytest.raises(RunError, match="begun on other data"):
-        run_svi.check_data(begun, other, tmp_path)
+        check_data(begun, other, tmp_path)
 
 
 def test_data_and_model_must_have_the_same_modalities(data, tmp_path):

@@ -228,7 +228,7 @@ def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
 
 def test_shared_networks_can_be_saved(tmp_path):
     svi = tiny_svi()
-    svi.guide.unimodal["image"].encoder = svi.guide.multimodal.encoders["image"]
+    svi.guide.unimodal["image"].encoders["image"] = svi.guide.multimodal.encoders["image"]
     assert len(list(svi.parameters())) == len({id(p) for p in svi.parameters()})
     fit(svi, tiny_loader(), num_epochs=1, folder=tmp_path, show_progress=False)
     load_weights(tmp_path / CHECKPOINT, svi.model, svi.guide)

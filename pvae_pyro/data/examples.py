@@ -51,6 +51,24 @@ class Examples:
         """Frames of each example, ``[N]``, for sequences."""
         return None if self.offsets is None else np.diff(self.offsets)
 
+    def take(self, index: np.ndarray) -> "Examples":
+        """The examples at `index`, in that order, copied."""
+        values, offsets = self.values, self.offsets
+        if offsets is None:
+            values = values[index]
+        else:
+            parts = [values[offsets[n] : offsets[n + 1]] for n in index]
+            values = np.concatenate([values[:0], *parts])
+            offsets = np.cumsum([0, *map(len, parts)])
+        return Examples(
+            values,
+            self.labels[index],
+            self.normalisation,
+            offsets,
+            [self.names[n] for n in index] if self.names else (),
+            [self.groups[n] for n in index] if self.groups else (),
+        )
+
     def observation(self, index: np.ndarray) -> Observation:
         """The examples at `index`, normalised; sequences padded with zeros to the longest."""
         if self.offsets is None:

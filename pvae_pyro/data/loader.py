@@ -1,6 +1,6 @@
 """Batches of paired examples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ class PairedLoader:
         examples: modality -> its examples; the first leads.
         device: where the batches go.
         shuffle: False keeps the first modality's order, for evaluation.
+        names: the modalities that batches hold; all by default. The first leads all the same, so
+            models of different modalities see the same examples in the same order.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class PairedLoader:
         seed: int = 0,
         device: torch.device | str = "cpu",
         shuffle: bool = True,
+        names: Collection[str] | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive; got {batch_size}")
@@ -38,6 +41,7 @@ class PairedLoader:
         self.seed = seed
         self.device = torch.device(device)
         self.shuffle = shuffle
+        self.names = [name for name in self.examples if names is None or name in names]
         self.num_examples = len(next(iter(self.examples.values())))
 
     def __len__(self) -> int:
@@ -54,6 +58,6 @@ class PairedLoader:
         for batch in range(start, len(self)):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield {
-                name: examples.observation(pairs[name][rows]).to(self.device)
-                for name, examples in self.examples.items()
+                name: self.examples[name].observation(pairs[name][rows]).to(self.device)
+                for name in self.names
             }

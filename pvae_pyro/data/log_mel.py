@@ -77,6 +77,13 @@ class LogMel:
         at_least = max(self.window_length, self.sample_rate / narrowest)
         return int(2 ** math.ceil(math.log2(at_least)))
 
+    @property
+    def centre_frequencies(self) -> np.ndarray:
+        """``[F]`` in Hz: where each Mel filter is 1, evenly spaced on the Mel scale."""
+        ends = _mel(self.low_frequency), _mel(self.top_frequency)
+        corners = np.linspace(*ends, self.num_mels + 2)
+        return np.array([_hertz(mel) for mel in corners[1:-1]])
+
     def num_frames(self, num_samples: int) -> int:
         """T of n samples at `sample_rate`: 1 + n // hop_length."""
         return 1 + num_samples // self.hop_length

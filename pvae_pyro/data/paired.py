@@ -35,6 +35,7 @@ class PairedData:
     problems: what was left out, and why.
     remarks: what else is to be known of the speech and the images (`summarise_speech`), a
         sentence each.
+    log_mel: how the speech's features were computed, for what shows them.
     """
 
     corpus: str
@@ -44,6 +45,7 @@ class PairedData:
     test: dict[str, Examples]
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
+    log_mel: LogMel | None = None
 
     def digest(self) -> str:
         """SHA-256 of all values, labels and normalisations."""
@@ -69,6 +71,7 @@ def open_speech(
     longest: float = LONGEST,
     require_corpus: bool = False,
     strict: bool = False,
+    classes: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> SpeechCorpus:
     """The corpus of that name, as it is to be used; the training partition comes first.
@@ -78,12 +81,15 @@ def open_speech(
     vad: how that is done; None is `VoiceActivity`'s own parameters.
     shortest, longest: in seconds; others are problems.
     strict: raise CorpusError at the first problem instead of leaving it out.
+    classes: these labels alone; CorpusError if there is no such label.
     limit: at most so many recordings of each class and partition, for trials.
 
     Raises CorpusError when it is missing or damaged, or nothing of it can be used.
     """
     corpus = speech_corpus(dataset, root, options or {}, require_corpus=require_corpus)
     refuse_problems(corpus.problems, strict)
+    if classes is not None:
+        corpus = _of_classes(corpus, classes)
     if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
         corpus = trimmed(corpus, vad or VoiceActivity())
     corpus = _limited(bounded(corpus, shortest, longest), limit)
@@ -148,6 +154,7 @@ def load_paired(
         test,
         (*corpus.problems, *images.problems),
         remarks,
+        LogMel(corpus.sample_rate),
     )
 
 
@@ -221,6 +228,21 @@ def _image_examples(corpus: ImageCorpus, classes: Sequence[str]) -> dict[Split, 
             pixels,
         )
     return examples
+
+
+def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
+    there = {recording.label for recording in corpus.recordings}
+    if unknown := sorted(set(classes) - there):
+        raise CorpusError(
+            f"{corpus.name}: no recording of class {', '.join(unknown)}; there are "
+            f"{', '.join(sorted(there))}"
+        )
+    kept = tuple(recording for recording in corpus.recordings if recording.label in classes)
+    return replace(
+        corpus,
+        recordings=kept,
+        notes=(*corpus.notes, f"only the classes {', '.join(sorted(set(classes)))}"),
+    )
 
 
 def _limited(corpus: SpeechCorpus, limit: int | None) -> SpeechCorpus:

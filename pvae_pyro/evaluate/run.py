@@ -12,7 +12,10 @@ from pvae_pyro.evaluate.clustering import active_units, clustering_scores
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.svi import SVI
 
-LATENTS = ("z_sem", "z_style")
+
+def latent_of(site: str, modality: str) -> str:
+    """What the latent of a site is called when modalities are compared: z_style_m is z_style."""
+    return site.removesuffix(f"_{modality}")
 
 
 def evaluate_latents(
@@ -23,17 +26,16 @@ def evaluate_latents(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Cluster each unimodal guide's posterior means and score them against the labels.
 
-    Returns score -> latent (`LATENTS`) -> modality -> value, for the scores purity, nmi, ari
+    Returns score -> latent (`latent_of`) -> modality -> value, for the scores purity, nmi, ari
     and active_units.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, examples in test.items():
-        locs = posterior_locs(unimodal[name], name, examples, device)
-        for latent, site in zip(LATENTS, ("z_sem", f"z_style_{name}"), strict=True):
-            values = clustering_scores(locs[site], examples.labels, num_clusters)
-            values["active_units"] = active_units(locs[site])
+    for name, guide in unimodal.items():
+        for site, locs in posterior_locs(guide, name, test[name], device).items():
+            values = clustering_scores(locs, test[name].labels, num_clusters)
+            values["active_units"] = active_units(locs)
             for score, value in values.items():
-                scores.setdefault(score, {}).setdefault(latent, {})[name] = value
+                scores.setdefault(score, {}).setdefault(latent_of(site, name), {})[name] = value
     return scores
 
 

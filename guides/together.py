@@ -1,29 +1,24 @@
 """The multimodal and the unimodal guides together, as training needs them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from guides.multimodal import MultimodalGuide
-from guides.unimodal import UnimodalGuide
-from pvae_pyro.modality import Batch, Modality
+from pvae_pyro.modality import Batch
 
 
-class PartitionedGuide(nn.Module):
-    """Calls the guide that fits what is in the batch; no parameters are shared between them.
+class GuidesTogether(nn.Module):
+    """Calls the guide that fits what is in the batch.
 
     multimodal: the guide of all modalities.
     unimodal: modality -> its guide.
     """
 
-    def __init__(self, modalities: Iterable[Modality], semantic_dim: int = 32, style_dim: int = 32):
+    def __init__(self, multimodal: nn.Module, unimodal: Mapping[str, nn.Module]):
         super().__init__()
-        modalities = tuple(modalities)
-        self.multimodal = MultimodalGuide(modalities, semantic_dim, style_dim)
-        self.unimodal = nn.ModuleDict(
-            {m.name: UnimodalGuide(m, semantic_dim, style_dim) for m in modalities}
-        )
+        self.multimodal = multimodal
+        self.unimodal = nn.ModuleDict(unimodal)
 
     def forward(self, batch: Batch, **kwargs: Any) -> dict[str, Tensor]:
         """The multimodal guide on all modalities, a unimodal one on a single modality.

@@ -1,0 +1,269 @@
+"""Score a finished run, beyond the paper's purities, into its evaluation.json.
+
+    python experiments/evaluate.py runs/my-run
+    python experiments/evaluate.py runs/my-run --only coherence style_swap
+
+Every measure is of the test partition, and most are by latent and modality:
+
+purity nmi ari hungarian   k-means clusters of the posterior means, against the classes
+active_units               dimensions in use; a latent with none has scores that mean nothing
+num_classes                the number of clusters, found without labels, of latents that are shared
+probes                     class and speaker, read off each latent by a linear classifier
+retrieval                  nearest neighbours of the other modality, in latents that are shared
+coherence style_swap       what is generated, judged by classifiers trained on real data
+log_likelihood             joint, marginal, conditional, by importance weighting, nats per example
+
+Labels score here; nothing of the model is trained on them. What was measured before, of the same
+weights with the same options, is kept; the file is written after each measure. Exit codes: 0, 1 for
+an error, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from experiments.arguments import number
+from experiments.options import DeviceError
+from experiments.runs import RunError
+from experiments.trained import STYLE, Trained, open_run
+from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.data.cache import cache_dir
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.evaluate.coherence import coherence, style_swap
+from pvae_pyro.evaluate.judges import cached_judge
+from pvae_pyro.evaluate.likelihood import evaluate_likelihood
+from pvae_pyro.evaluate.num_classes import find_num_classes
+from pvae_pyro.evaluate.probes import group_probe, linear_probe
+from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
+from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.results import environment, write_json
+from pvae_pyro.train import CHECKPOINT
+
+EVALUATION = "evaluation.json"
+CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
+OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
+INTERRUPTED = 130
+
+
+def clustering(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    num_clusters = run.config["num_clusters"] or len(run.data.classes)
+    return evaluate_latents(run.guide.unimodal, run.test, num_clusters, run.device)
+
+
+def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """None of a latent that is hardly in use, and why."""
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items() if latent != STYLE else ():
+            try:
+                found.setdefault(latent, {})[name] = find_num_classes(locs)
+            except ValueError as error:
+                found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
+    return found
+
+
+def probes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of each latent and modality: the class, and the speaker (None where it is not known)."""
+    train, test = run.examples("train"), run.test
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items():
+            known = run.latents("train")[latent][name]
+            found.setdefault(latent, {})[name] = {
+                "class": linear_probe(known, train[name].labels, locs, test[name].labels),
+                "speaker": group_probe(known, train[name].groups, locs, test[name].groups),
+            }
+    return found
+
+
+def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    labels = {name: examples.labels for name, examples in run.test.items()}
+    return {
+        latent: cross_modal_retrieval(of_modality, labels)
+        for latent, of_modality in run.latents().items()
+        if latent != STYLE
+    }
+
+
+def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Coherence and style swaps, by the same judges."""
+    judges = {
+        name: cached_judge(
+            run.data.train[name],
+            len(run.data.classes),
+            cache_dir() / "judges",
+            device=run.device,
+            steps=options.judge_steps,
+        )
+        for name in run.names
+    }
+    arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
+    return {
+        "coherence": coherence(*arguments, limit=options.limit),
+        "style_swap": style_swap(*arguments, limit=options.limit),
+    }
+
+
+def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of the first pairs of the test partition."""
+    loader = PairedLoader(run.data.test, 32, device=run.device, names=run.names)
+    batches = []
+    for batch in loader.epoch(0):
+        if len(batches) * 32 >= options.likelihood_examples:
+            break
+        batches.append(batch)
+    return evaluate_likelihood(run.model, run.guide, batches, num_samples=options.num_samples)
+
+
+# What is measured together -> how. The keys of evaluation.json are those of `KEYS`.
+MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
+    "clustering": clustering,
+    "num_classes": num_classes,
+    "probes": probes,
+    "retrieval": retrieval,
+    "generation": generation,
+    "log_likelihood": log_likelihood,
+}
+KEYS = {
+    "clustering": CLUSTERING,
+    "generation": ("coherence", "style_swap"),
+    **{name: (name,) for name in ("num_classes", "probes", "retrieval", "log_likelihood")},
+}
+
+
+def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked for and not there yet; returns what evaluation.json holds."""
+    path = run.folder / EVALUATION
+    measured_on = {
+        "checkpoint": of_weights(run),
+        "options": {name: getattr(options, name) for name in OPTIONS},
+    }
+    content: dict[str, Any] = {}
+    if path.exists() and not options.again:
+        try:
+            earlier = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}); --again makes it anew") from error
+        if all(earlier.get(name) == value for name, value in measured_on.items()):
+            content = earlier
+    content |= {
+        "corpus": run.data.corpus,
+        "stand_in": run.data.stand_in,
+        "classes": run.data.classes,
+        "model": run.config["model"],
+        "seed": run.config["seed"],
+        "device": run.device,
+        "config": run.config,
+        **measured_on,
+        **environment(),
+    }
+    wanted = [name for name, keys in KEYS.items() if set(keys) & set(options.only)]
+    missing = [name for name in wanted if not content.keys() >= set(KEYS[name])]
+    with tqdm(missing, unit="measure") as bar:
+        for name in bar:
+            bar.set_description(name)
+            found = MEASURES[name](run, options)
+            content |= found if len(KEYS[name]) > 1 else {name: found}
+            write_json(path, content)
+    return content
+
+
+def of_weights(run: Trained) -> str:
+    """SHA-256 of a run's checkpoint, by which one knows what was measured of earlier ones."""
+    return hashlib.sha256((run.folder / CHECKPOINT).read_bytes()).hexdigest()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    every = [key for keys in KEYS.values() for key in keys]
+    natural = number(int, above=0)
+    add = parser.add_argument
+    add("run", type=Path, help="folder of a finished run")
+    add("--only", nargs="+", choices=every, default=every, metavar="KEY", help="these keys (all)")
+    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
+    add("--again", action="store_true", help="measure anew what is there already")
+    add("--limit", type=natural, default=1000, metavar="N", help="examples to generate (1000)")
+    add("--judge-steps", type=natural, default=1000, metavar="N", help="training of a judge (1000)")
+    add("--num-samples", type=natural, default=50, metavar="K", help="importance weights (50)")
+    add(
+        "--likelihood-examples",
+        type=natural,
+        default=320,
+        metavar="N",
+        help="test pairs whose likelihood is estimated, in batches of 32 (320)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    try:
+        run = open_run(options.run, options.data, options.device)
+        with torch.no_grad():
+            content = evaluate(run, options)
+    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stopped; what was measured is in {options.run / EVALUATION}", file=sys.stderr)
+        return INTERRUPTED
+    print(summary(content))
+    print(f"all of it: {options.run / EVALUATION}")
+    return 0
+
+
+def summary(content: dict[str, Any]) -> str:
+    """The main figures, a line each."""
+    lines = [f"{'STAND-IN: ' if content['stand_in'] else ''}{content['corpus']}", ""]
+    for latent, of_modality in content.get("purity", {}).items():
+        for name in of_modality:
+            line = f"{latent:8}{name:8}" + "".join(
+                f" {score} {content[score][latent][name]:.3f}" for score in CLUSTERING[:4]
+            )
+            line += f" active {content['active_units'][latent][name]}"
+            if found := content.get("num_classes", {}).get(latent, {}).get(name):
+                line += f" | classes found {found['agreed']} {found.get('criteria', '')}"
+            lines.append(line)
+    for latent, of_modality in content.get("probes", {}).items():
+        for name, probe in of_modality.items():
+            for what, score in probe.items():
+                if score["accuracy"] is not None:
+                    lines.append(
+                        f"{latent:8}{name:8} linear probe of {what} {score['accuracy']:.3f} "
+                        f"(chance {score['chance']:.3f})"
+                    )
+    for latent, pairs in content.get("retrieval", {}).items():
+        for pair, score in pairs.items():
+            lines.append(f"{latent:8}{pair} R@1 {score['recall_at_1']:.3f} MRR {score['mrr']:.3f}")
+    for what, value in content.get("coherence", {}).items():
+        if "->" in what or what in ("judge_accuracy", "reconstruction", "real_style", "prior"):
+            lines.append(f"coherence {what}: {_short(value)}")
+    for name, value in content.get("style_swap", {}).items():
+        lines.append(f"style swap {name}: {_short(value)}")
+    for what in ("joint", "marginal", "conditional"):
+        if value := content.get("log_likelihood", {}).get(what):
+            lines.append(f"log-likelihood, {what}: {_short(value)}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

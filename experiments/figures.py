@@ -1,0 +1,208 @@
+"""Draw the paper's figures of a finished run, as PNG and PDF, into its folder figures/.
+
+    python experiments/figures.py runs/my-run
+    python experiments/figures.py runs/my-run --only restyle translate --formats png
+
+model          the graphical models, read off the Pyro programs themselves (Fig. 1)
+curves         every term of the objective, by step
+inertia        k-means inertia and the number of clusters found (Fig. 3)
+restyle        one example's content in another's style (Figs. 4, 16-18)
+translate      content of one modality in the other, in the style of a reference (Figs. 5, 19-22)
+joint          both modalities from what was inferred of one (Fig. 2)
+tsne           maps of every latent (Figs. 11-15)
+
+Of models without style latents there is neither restyle nor translate. Labels choose what to show,
+and colour it. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from experiments.arguments import number
+from experiments.evaluate import EVALUATION, of_weights
+from experiments.evaluate import num_classes as find_all
+from experiments.options import DeviceError
+from experiments.runs import RunError
+from experiments.trained import STYLE, Trained, open_run
+from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.figures.curves import curves_figure, read_metrics
+from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
+from pvae_pyro.figures.graph import guide_graph, model_graph
+from pvae_pyro.figures.grids import joint_latent_grid, restyle_grid, translation_grid
+from pvae_pyro.figures.inertia import inertia_figure
+from pvae_pyro.figures.observations import SequenceAxes
+from pvae_pyro.figures.plate_diagram import graph_figure
+from pvae_pyro.figures.style import save_figure
+from pvae_pyro.train import METRICS
+
+INTERRUPTED = 130
+Drawn = Iterator[tuple[str, Figure]]
+
+
+def model(run: Trained, seed: int) -> Drawn:
+    """Generation, and inference from everything and from each modality (paper, Fig. 1)."""
+    batch = {name: examples.observation(np.arange(2)) for name, examples in run.test.items()}
+    graphs = {"generation": model_graph(run.model, batch)}
+    if len(run.names) > 1:
+        graphs["inference from all"] = guide_graph(run.guide, batch)
+    for name, guide in run.guide.unimodal.items():
+        graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
+    labels = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$"}
+    labels |= {f"{STYLE}_{name}": rf"$z_\mathrm{{{name}}}$" for name in run.names}
+    labels |= {f"{name}_log_frames": "log T" for name in run.names}
+    yield "model", graph_figure(graphs, labels=labels)
+
+
+def curves(run: Trained, seed: int) -> Drawn:
+    yield "curves", curves_figure(read_metrics(run.folder / METRICS))
+
+
+def inertia(run: Trained, seed: int) -> Drawn:
+    """Of what evaluate.py found, where it was run on these weights."""
+    path = run.folder / EVALUATION
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if known.get("checkpoint") != of_weights(run):
+        known = {}
+    found = known.get("num_classes") or find_all(run, argparse.Namespace())
+    for latent, of_modality in found.items():
+        if curves := {name: one for name, one in of_modality.items() if one["agreed"]}:
+            yield f"inertia-{latent}", inertia_figure(curves)
+
+
+def restyle(run: Trained, seed: int) -> Drawn:
+    for name in run.names if STYLE in run.latents() else ():
+        yield (
+            f"restyle-{name}",
+            restyle_grid(run.model, run.guide.unimodal, run.test[name], name, **_shown(run, seed)),
+        )
+
+
+def translate(run: Trained, seed: int) -> Drawn:
+    pairs = [(a, b) for a in run.names for b in run.names if a != b]
+    for source, target in pairs if STYLE in run.latents() else ():
+        yield (
+            f"translate-{source}-to-{target}",
+            translation_grid(
+                run.model, run.guide.unimodal, run.test, source, target, **_shown(run, seed)
+            ),
+        )
+
+
+def joint(run: Trained, seed: int) -> Drawn:
+    for source in run.names:
+        yield (
+            f"joint-from-{source}",
+            joint_latent_grid(run.model, run.guide.unimodal, run.test, source, **_shown(run, seed)),
+        )
+
+
+def tsne(run: Trained, seed: int) -> Drawn:
+    """Of each modality; pooled, with as many of each, so that none covers the others."""
+    classes = run.data.classes
+    chosen = {name: choose(len(run.test[name]), seed=seed) for name in run.names}
+    labels = {name: run.test[name].labels[index] for name, index in chosen.items()}
+    equal = min(map(len, chosen.values()))
+    for latent, of_modality in run.latents().items():
+        some = {name: locs[chosen[name]] for name, locs in of_modality.items()}
+        # A latent that is not in use may be a single point, of which there is no map.
+        some = {name: locs for name, locs in some.items() if len(np.unique(locs, axis=0)) > 3}
+        maps = {name: embed(locs, seed) for name, locs in some.items()}
+        if maps:
+            yield f"tsne-{latent}", scatter_figure(maps, labels, classes, "class")
+        if latent == STYLE:
+            yield from _by_speaker(run, maps, chosen)
+        elif len(maps) > 1:
+            yield (
+                f"tsne-{latent}-pooled",
+                pooled_figure(
+                    embed(np.concatenate([locs[:equal] for locs in some.values()]), seed),
+                    np.concatenate([labels[name][:equal] for name in some]),
+                    np.repeat(np.arange(len(some)), equal),
+                    classes,
+                    list(some),
+                    "class",
+                ),
+            )
+
+
+def _by_speaker(run: Trained, maps: dict[str, np.ndarray], chosen: dict[str, np.ndarray]) -> Drawn:
+    for name, points in maps.items():
+        groups = run.test[name].groups
+        of_group, index = np.unique(
+            [groups[n] for n in chosen[name] if groups], return_inverse=True
+        )
+        if 1 < len(of_group) <= 20:  # more colours cannot be told apart
+            yield (
+                f"tsne-{STYLE}-{name}-by-speaker",
+                scatter_figure({name: points}, {name: index}, of_group.tolist(), "speaker"),
+            )
+
+
+FIGURES: dict[str, Callable[[Trained, int], Drawn]] = {
+    function.__name__: function
+    for function in (model, curves, inertia, restyle, translate, joint, tsne)
+}
+
+
+def draw(run: Trained, only: list[str], out: Path, formats: list[str], seed: int) -> list[Path]:
+    """Draw and save; returns the files."""
+    files = []
+    with tqdm(only, unit="figure") as bar:
+        for name in bar:
+            bar.set_description(name)
+            for title, figure in FIGURES[name](run, seed):
+                files += save_figure(figure, out / title, formats)
+    return files
+
+
+def _shown(run: Trained, seed: int) -> dict:
+    log_mel = run.data.log_mel
+    axes = (
+        {} if log_mel is None else {"speech": SequenceAxes(log_mel.hop, log_mel.centre_frequencies)}
+    )
+    return {"classes": run.data.classes, "axes": axes, "seed": seed, "device": run.device}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", type=Path, help="folder of a finished run")
+    add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="(all)")
+    add("--formats", nargs="+", choices=("png", "pdf", "svg"), default=["png", "pdf"])
+    add("--out", type=Path, metavar="DIR", help="else RUN/figures")
+    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
+    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of the examples shown")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    try:
+        run = open_run(options.run, options.data, options.device)
+        out = options.out or options.run / "figures"
+        files = draw(run, options.only, out, options.formats, options.seed)
+    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was drawn is kept", file=sys.stderr)
+        return INTERRUPTED
+    print("\n".join(map(str, files)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The paper's Table 1: every model, several seeds, beside the paper's own figures.
+
+    python experiments/table1.py --dataset fsdd --seeds 3 --preset quick
+    python experiments/table1.py --dataset tidigit --seeds 3 --preset paper --rows pvae jmvae
+
+Trains what is missing, goes on with what was interrupted, and takes finished runs as they are;
+other options are those of run_svi.py, for all runs alike. Each run has a folder in --out; there
+also are table1.md and table1.json, written anew after every run. Exit codes are run_svi.py's.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments import run_svi
+from experiments.arguments import number
+from experiments.corpora import file_name
+from experiments.options import DeviceError, contradictions, make_parser, resolve
+from experiments.paper import TABLE_1
+from experiments.runs import CONFIG, RunError, read_config
+from experiments.table_rows import aggregate, markdown
+from pvae_pyro.results import environment, write_json
+
+# What of a run's options makes it the row of that name.
+ROWS = {
+    "vae-speech": ["--model", "vae-speech", "--objective", "paper"],
+    "vae-image": ["--model", "vae-image", "--objective", "paper"],
+    "jmvae": ["--model", "jmvae", "--objective", "paper"],
+    "pvae-b0": ["--model", "pvae", "--beta", "0", "--objective", "paper"],
+    "pvae": ["--model", "pvae", "--objective", "paper"],
+    "pvae-ours": ["--model", "pvae", "--objective", "ours"],
+}
+OF_ROWS = ("--model", "--objective", "--beta", "--seed", "--resume", "--out")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", default="tidigit", metavar="NAME", help="as of run_svi.py")
+    parser.add_argument("--preset", default="auto", help="as of run_svi.py")
+    parser.add_argument(
+        "--seeds", type=number(int, above=0), default=3, metavar="N", help="0 to N - 1 (3)"
+    )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="(all)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="else runs/table1-DATASET-PRESET")
+    arguments, others = parser.parse_known_args(argv)
+    common = ["--dataset", arguments.dataset, "--preset", arguments.preset, *others]
+    for option in OF_ROWS:
+        if any(word == option or word.startswith(f"{option}=") for word in others):
+            parser.error(f"{option} is what the rows and seeds differ in")
+    # Wrong usage shows before anything is trained; and what auto is now, it is for every run.
+    try:
+        preset = resolve(make_parser(None).parse_args(common))["preset"]
+        return train_all(arguments, [*common, "--preset", preset], preset)
+    except (RunError, DeviceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> int:
+    """Train what is missing, with the options `common`, and write the table; the exit code."""
+    out = arguments.out or Path("runs", f"table1-{file_name(arguments.dataset)}-{preset}")
+    runs = [(row, seed) for seed in range(arguments.seeds) for row in arguments.rows]
+    finished: list[tuple[str, dict[str, Any]]] = []
+    made_by = environment()
+    with tqdm(runs, unit="run", desc="Table 1") as bar:
+        for row, seed in bar:
+            bar.set_description(f"Table 1: {row}, seed {seed}")
+            folder = out / f"{row}-seed{seed}"
+            options = [*common, *ROWS[row], "--seed", str(seed)]
+            code = run_one(folder, options)
+            if code:
+                print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
+                return code
+            finished.append((row, json.loads((folder / "results.json").read_text("utf-8"))))
+            try:
+                content = {**aggregate(finished), **made_by}
+            except ValueError as error:
+                raise RunError(f"{out}: {error}") from error
+            write_json(out / "table1.json", content)
+            paper = TABLE_1.get(arguments.dataset, {})
+            (out / "table1.md").write_text(markdown(content, paper), "utf-8")
+    print((out / "table1.md").read_text("utf-8"))
+    return 0
+
+
+def run_one(folder: Path, options: list[str]) -> int:
+    """Train, go on or take as it is; returns the exit code, 0 when there are results.
+
+    Raises RunError where the folder's run is of other options.
+    """
+    if not (folder / CONFIG).exists():
+        return run_svi.main([*options, "--out", str(folder)])
+    config = read_config(folder)
+    different = contradictions(make_parser(None), options, config)
+    epochs = make_parser(None).parse_args(options).epochs
+    if epochs not in (None, config["epochs"]):  # a run may be prolonged, a row of a table not
+        different.append(f"--epochs {epochs} (the run: {config['epochs']})")
+    if different:
+        raise RunError(f"{folder} is of other options: {', '.join(different)}")
+    if (folder / "results.json").exists():
+        return 0
+    return run_svi.main(["--resume", str(folder), *_place(options)])
+
+
+def _place(options: list[str]) -> list[str]:
+    """Of the options, those that say where: they may change when a run is taken up again."""
+    given = vars(make_parser(None).parse_args(options))
+    data = [] if given["data"] is None else ["--data", str(given["data"])]
+    return data + ([] if given["device"] == "auto" else ["--device", given["device"]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

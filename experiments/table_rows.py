@@ -1,0 +1,105 @@
+"""Results of several seeds as one table, and that as Markdown beside the paper's."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+TITLES = {
+    "vae-speech": "VAE-sp",
+    "vae-image": "VAE-im",
+    "jmvae": "JMVAE-kl",
+    "pvae-b0": "PVAE (no contrastive)",
+    "pvae": "PVAE",
+    "pvae-ours": "PVAE, our objective",
+}
+
+
+NOT_MODALITY = ("model", "latent", "num_runs")
+
+
+def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Mean and standard deviation of each purity over the seeds.
+
+    finished: (row, its results.json) of every run.
+
+    Returns what table1.json holds; purities are in [0, 1], and the standard deviation of a single
+    seed is None. Raises ValueError where runs are not of one corpus and preset.
+    """
+    results = [result for _, result in finished]
+    of_all: dict[str, Any] = {}
+    for name in ("corpus", "stand_in", "dataset", "preset"):
+        values = {result[name] for result in results}
+        if len(values) > 1:
+            raise ValueError(f"a table of runs with different {name}: {sorted(map(str, values))}")
+        of_all[name] = values.pop()
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row, result in finished:
+        for latent in result["purity"]:
+            groups.setdefault((row, latent), []).append(result)
+    rows = []
+    # As the paper has it: latents that should hold the class, then those that should not.
+    for row, latent in sorted(
+        groups, key=lambda key: (key[1] == "z_style", list(TITLES).index(key[0]))
+    ):
+        runs = groups[row, latent]
+        entry: dict[str, Any] = {"model": row, "latent": latent, "num_runs": len(runs)}
+        for modality in runs[0]["purity"][latent]:
+            entry[modality] = {
+                **_spread([run["purity"][latent][modality] for run in runs]),
+                "active_units": [run["active_units"][latent][modality] for run in runs],
+            }
+        rows.append(entry)
+    return {
+        **of_all,
+        "seeds": sorted({result["seed"] for result in results}),
+        "steps": sorted({result["steps"] for result in results}),
+        "batch_size": sorted({result["config"]["batch_size"] for result in results}),
+        "commits": sorted({str(result["git_commit"]) for result in results}),
+        "rows": rows,
+    }
+
+
+def markdown(table: Mapping[str, Any], paper: Mapping[tuple[str, str], Mapping[str, float]]) -> str:
+    """The table beside the paper's purities of the dataset, if it has any."""
+    modalities = list(
+        dict.fromkeys(m for row in table["rows"] for m in row if m not in NOT_MODALITY)
+    )
+    budget = (
+        f"{_list(table['steps'])} steps of {_list(table['batch_size'])}, "
+        f"seeds {_list(table['seeds'])}, preset {table['preset']}"
+    )
+    lines = [
+        f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{table['corpus']}",
+        "",
+        "Purity in % of k-means clusters, as many as classes, of the unimodal guides' posterior "
+        f"means on the test partition; mean ± standard deviation over seeds. {budget}.",
+        "",
+    ]
+    if table["stand_in"]:
+        lines += ["A stand-in's figures are not comparable with the paper's.", ""]
+    titles = [f"{m}, ours" for m in modalities] + [f"{m}, paper" for m in modalities if paper]
+    lines += [f"| model | latent | {' | '.join(titles)} |", "|---" * (2 + len(titles)) + "|"]
+    for row in table["rows"]:
+        cells = [_cell(row.get(modality)) for modality in modalities]
+        if paper:
+            known = paper.get((row["model"], row["latent"]), {})
+            cells += [f"{known[m]:.2f}" if m in known else "–" for m in modalities]
+        lines.append(f"| {TITLES[row['model']]} | {row['latent']} | {' | '.join(cells)} |")
+    if any("*" in line for line in lines):
+        lines += ["", "\\* not in use (no active units) in some run: its purity means nothing."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "–"
+    spread = "" if entry["sd"] is None else f" ± {100 * entry['sd']:.2f}"
+    return f"{100 * entry['mean']:.2f}{spread}" + "*" * (min(entry["active_units"]) == 0)
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}

@@ -1,0 +1,76 @@
+"""A finished run, opened to be looked at: its model and guide, its data, its latents."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from experiments.options import resolve_device
+from experiments.runs import RunError, load_run, load_run_data, read_config
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.data.paired import PairedData
+from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.run import latent_of
+
+RESULTS = "results.json"
+STYLE = "z_style"
+
+
+@dataclass
+class Trained:
+    """names: the modalities of the model. locs: see `latents`."""
+
+    folder: Path
+    config: dict[str, Any]
+    model: nn.Module
+    guide: nn.Module
+    data: PairedData
+    device: str
+    _locs: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.guide.unimodal)
+
+    @property
+    def test(self) -> dict[str, Examples]:
+        return {name: self.data.test[name] for name in self.names}
+
+    def latents(self, partition: str = "test") -> dict[str, dict[str, np.ndarray]]:
+        """Posterior means of the unimodal guides: latent -> modality -> ``[N, D]``; made once.
+
+        partition: "test", or "train", of which there are at most 20,000, the same ones each time.
+        """
+        if partition not in self._locs:
+            found: dict[str, dict[str, np.ndarray]] = {}
+            for name in self.names:
+                locs = posterior_locs(
+                    self.guide.unimodal[name], name, self.examples(partition)[name], self.device
+                )
+                for site, values in locs.items():
+                    found.setdefault(latent_of(site, name), {})[name] = values
+            self._locs[partition] = found
+        return self._locs[partition]
+
+    def examples(self, partition: str) -> dict[str, Examples]:
+        """What `latents` are of."""
+        if partition == "test":
+            return self.test
+        rng = np.random.default_rng(0)
+        chosen = {}
+        for name in self.names:
+            examples = self.data.train[name]
+            chosen[name] = examples.take(np.sort(rng.permutation(len(examples))[:20_000]))
+        return chosen
+
+
+def open_run(folder: Path, root: Path | None, device: str = "auto") -> Trained:
+    """Raises RunError, CheckpointError or CorpusError, saying what is missing or has changed."""
+    config = read_config(folder)
+    if not (folder / RESULTS).exists():
+        raise RunError(f"{folder} is not finished: python experiments/run_svi.py --resume {folder}")
+    device = resolve_device(device)
+    model, guide = load_run(folder, device)
+    return Trained(folder, config, model, guide, load_run_data(folder, root), device)

@@ -1,0 +1,53 @@
+"""The joint multimodal VAE, a baseline of the paper: one latent for everything."""
+
+from collections.abc import Collection, Iterable
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from models.priors import standard_normal
+from models.request import resolve
+from pvae_pyro.modality import Batch, Modality
+
+
+class JMVAE(nn.Module):
+    """p(x, z) = p(z) Π_m p(x^m | z).
+
+    For each example of the batch:
+
+        z    ~ N(0, I)        what and how, of all modalities
+        x^m  ~ p(x^m | z)     the likelihood of modality m
+
+    With one modality it is the ordinary VAE (VAE-sp and VAE-im of the paper).
+
+    Source: Suzuki et al. 2016 (arXiv:1611.01891), Eq. 2; Kingma & Welling 2014 for the VAE.
+
+    Args:
+        modalities: what there is to generate.
+        latent_dim: of z; the paper's is the sum of the PVAE's latents.
+    """
+
+    def __init__(self, modalities: Iterable[Modality], latent_dim: int = 96):
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.likelihoods = nn.ModuleDict({m.name: m.likelihood(latent_dim) for m in modalities})
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(
+        self,
+        batch: Batch | None = None,
+        *,
+        names: Collection[str] | None = None,
+        observed: Collection[str] | None = None,
+        num_examples: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Generate or score; arguments: `models.request`. Returns each modality's value."""
+        pyro.module("model", self)
+        asked = resolve(self.likelihoods, batch, names, observed, num_examples)
+        with pyro.plate("examples", asked.num_examples, dim=-1):
+            z = pyro.sample("z", standard_normal(self.latent_dim, self.zero))
+            return {
+                name: self.likelihoods[name](name, z, observation)
+                for name, observation in asked.modalities.items()
+            }

@@ -1,0 +1,167 @@
+"""Classifiers trained on real data, to judge what a model generates."""
+
+import hashlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import nn
+
+from pvae_pyro.data.cache import Arrays, cached_arrays, digest
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.modality import Observation
+from pvae_pyro.nn import judges as networks
+
+_LEARNING_RATE = 3e-3  # at the top of its cycle
+
+
+def train_judge(
+    train: Examples,
+    num_classes: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    *,
+    steps: int = 1000,
+    batch_size: int = 64,
+    limit: int = 20_000,
+) -> nn.Module:
+    """A classifier of one modality: observation -> logits ``[B, num_classes]``, ready to judge.
+
+    It learns from real examples and their labels alone, normalised as the model sees them and
+    varied at random (`pvae_pyro.nn.judges`), and owes nothing to any model. Cross-entropy with
+    labels smoothed by 0.1, AdamW, one cycle of the learning rate.
+
+    Args:
+        train: sequences ``[T, F]`` or pictures ``[C, H, W]``; the training partition.
+        seed: of all that is random. The caller's random state is left alone.
+        steps, batch_size: how long to train.
+        limit: use at most so many examples, drawn at random.
+
+    Raises ValueError for examples that are neither, for none at all, and for labels that are no
+    class.
+    """
+    if len(train) == 0 or not 0 <= train.labels.min() <= train.labels.max() < num_classes:
+        raise ValueError(f"a judge of {num_classes} classes needs examples of them, and no others")
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        judge = _fresh(train, num_classes)
+        judge.to(device).train()
+        optim = torch.optim.AdamW(judge.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
+        # OneCycleLR divides by what is left of the steps, which must be something.
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optim, max_lr=_LEARNING_RATE, total_steps=max(steps, 10)
+        )
+        kept = rng.permutation(len(train))[:limit]
+        for index in _batches(kept, batch_size, steps, rng):
+            observation = judge.varied(train.observation(index).to(device))
+            labels = torch.from_numpy(train.labels[index].astype(np.int64)).to(device)
+            loss = nn.functional.cross_entropy(judge(observation), labels, label_smoothing=0.1)
+            optim.zero_grad()
+            loss.backward()
+            optim.step()
+            schedule.step()
+    return judge.eval()
+
+
+def cached_judge(
+    train: Examples,
+    num_classes: int,
+    folder: str | Path,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    *,
+    steps: int = 1000,
+    batch_size: int = 64,
+    limit: int = 20_000,
+) -> nn.Module:
+    """As `train_judge`, trained once and kept in `folder` as ``<digest>.safetensors``.
+
+    The digest is of the training data, the settings and the code that trains: whatever changes,
+    no judge of something else is taken. A damaged file is mended (`cached_arrays`).
+    """
+    settings = {"steps": steps, "batch_size": batch_size, "limit": limit}
+    parts = [_fingerprint(train), f"{num_classes} {seed} {sorted(settings.items())}"]
+
+    def compute() -> Arrays:
+        judge = train_judge(train, num_classes, seed, device, **settings)
+        return {k: v.detach().cpu().numpy() for k, v in judge.state_dict().items()}, {}
+
+    weights, _ = cached_arrays(digest(*parts, _code()), compute, folder)
+    with torch.random.fork_rng():
+        judge = _fresh(train, num_classes)
+    judge.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return judge.to(device).eval()
+
+
+@torch.no_grad()
+def judged(
+    judge: nn.Module,
+    observation: Observation,
+    device: torch.device | str = "cpu",
+    chunk: int = 500,
+) -> np.ndarray:
+    """The most probable class of each example, ``[B]``; `chunk` of them at a time."""
+    classes = []
+    for start in range(0, len(observation.value), chunk):
+        lengths = observation.lengths
+        some = Observation(
+            observation.value[start : start + chunk],
+            None if lengths is None else lengths[start : start + chunk],
+        )
+        classes.append(judge(some.to(device)).argmax(-1).cpu().numpy())
+    return np.concatenate(classes)
+
+
+def judge_accuracy(
+    judge: nn.Module, examples: Examples, device: torch.device | str = "cpu", chunk: int = 500
+) -> float:
+    """Fraction of real examples that are judged as their label."""
+    right = 0
+    for start in range(0, len(examples), chunk):
+        index = np.arange(start, min(start + chunk, len(examples)))
+        found = judged(judge, examples.observation(index), device)
+        right += int((found == examples.labels[index]).sum())
+    return right / len(examples)
+
+
+def _fresh(examples: Examples, num_classes: int) -> networks.Judge:
+    """The network for examples of that kind, untrained."""
+    shape = examples.observation(np.arange(1)).value.shape[1:]
+    if examples.lengths is not None:
+        return networks.SequenceJudge(shape[-1], num_classes)
+    if len(shape) != 3:
+        raise ValueError(f"judges are for sequences and pictures [C, H, W]; got {tuple(shape)}")
+    return networks.PictureJudge(shape[0], num_classes)
+
+
+def _batches(
+    kept: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Indices of `steps` batches, passing over all that is kept before anything comes again."""
+    size = min(batch_size, len(kept))
+    passes = -(-steps * size // len(kept))
+    order = np.concatenate([rng.permutation(kept) for _ in range(passes)])
+    return [order[n * size : (n + 1) * size] for n in range(steps)]
+
+
+def _fingerprint(examples: Examples) -> str:
+    """SHA-256 of all that a judge learns from."""
+    normalisation = examples.normalisation
+    sha = hashlib.sha256()
+    for array in (
+        examples.values, examples.labels, examples.offsets, normalisation.loc, normalisation.scale
+    ):  # fmt: skip
+        if array is not None:
+            array = np.ascontiguousarray(array)
+            sha.update(f"{array.dtype} {array.shape}".encode())
+            sha.update(array.data)
+    return sha.hexdigest()
+
+
+def _code() -> str:
+    here = inspect.getmodule(_code)
+    assert isinstance(here, ModuleType)
+    return inspect.getsource(networks) + inspect.getsource(here)

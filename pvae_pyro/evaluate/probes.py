@@ -1,0 +1,104 @@
+"""Linear probes: what can be read off a latent by a linear classifier."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def linear_probe(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    most: int = 3000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Accuracy on `test` of logistic regression (scikit-learn, C = 1) fitted to `train`.
+
+    Latents are standardised by the training part; `most` of that are used, drawn at random, for
+    time. `chance` is the relative frequency of the test part's commonest label, what a
+    classifier that sees nothing may reach; an accuracy below it reads nothing either.
+
+    Args: latents ``[N, D]`` and labels ``[N]`` of each part.
+
+    Returns accuracy and chance, in [0, 1], num_train and num_test. Raises ValueError where a
+    part is empty or the training part has one label only.
+    """
+    if len(test) == 0:
+        raise ValueError("a probe of no example at all")
+    if len(train) > most:
+        index = np.random.default_rng(seed).choice(len(train), most, replace=False)
+        train, train_labels = train[index], train_labels[index]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    probe.fit(train, train_labels)
+    counts = np.unique(test_labels, return_counts=True)[1]
+    return {
+        "accuracy": float((probe.predict(test) == test_labels).mean()),
+        "chance": float(counts.max() / len(test)),
+        "num_train": len(train),
+        "num_test": len(test),
+    }
+
+
+def group_probe(
+    train: np.ndarray,
+    train_groups: Sequence[str],
+    test: np.ndarray,
+    test_groups: Sequence[str],
+    most: int = 3000,
+    most_groups: int = 100,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`linear_probe` of the examples' groups, e.g. speakers: fitted to which, `fitted_to` says.
+
+    - "train": every group of the test partition was seen in training, and is probed there.
+    - "half of test": some were not, as where partitions are by speaker. Then a random half of
+      the test partition, as much of each group in either half, takes the training part's place.
+      Groups of fewer than 4 examples are left out.
+
+    Of more than `most_groups` groups of the test partition, the commonest are probed, for time.
+
+    Args: latents ``[N, D]`` and groups ``[N]`` of each partition; groups may be empty.
+
+    Returns what `linear_probe` does, with fitted_to and num_groups; or accuracy and chance None
+    and the reason: no groups are known, or fewer than two can be probed.
+    """
+    if not len(test_groups):
+        return _unknown("no groups are known")
+    known, known_groups = np.asarray(train), np.asarray(train_groups)
+    test, groups = np.asarray(test), np.asarray(test_groups)
+    seen = len(known_groups) > 0 and bool(np.isin(groups, known_groups).all())
+    names, counts = np.unique(groups, return_counts=True)
+    if not seen:
+        names, counts = names[counts >= 4], counts[counts >= 4]
+    names = names[np.argsort(-counts, kind="stable")[:most_groups]]
+    if len(names) < 2:
+        return _unknown("fewer than two groups can be probed")
+    test, groups = _only(names, test, groups)
+    if seen:
+        known, known_groups = _only(names, known, known_groups)
+    else:
+        known, test, known_groups, groups = train_test_split(
+            test, groups, test_size=0.5, stratify=groups, random_state=seed
+        )
+    return {
+        **linear_probe(known, known_groups, test, groups, most, seed),
+        "fitted_to": "train" if seen else "half of test",
+        "num_groups": len(names),
+    }
+
+
+def _only(
+    names: np.ndarray, latents: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    chosen = np.isin(groups, names)
+    return latents[chosen], groups[chosen]
+
+
+def _unknown(reason: str) -> dict[str, Any]:
+    return {"accuracy": None, "chance": None, "reason": reason}

@@ -1,0 +1,88 @@
+"""Retrieval across modalities: are the nearest examples of another modality of one's class?"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+
+def cross_modal_retrieval(
+    latents: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """`retrieval_scores` of every ordered pair of modalities, as ``"query->gallery"``.
+
+    Args:
+        latents: modality -> ``[N, D]``, posterior means of one latent they share.
+        labels: modality -> ``[N]``.
+    """
+    return {
+        f"{query}->{gallery}": retrieval_scores(
+            latents[query], labels[query], latents[gallery], labels[gallery]
+        )
+        for query in latents
+        for gallery in latents
+        if query != gallery
+    }
+
+
+def retrieval_scores(
+    queries: np.ndarray,
+    query_labels: np.ndarray,
+    gallery: np.ndarray,
+    gallery_labels: np.ndarray,
+    chunk: int = 500,
+) -> dict[str, float]:
+    """Rank the whole gallery by its distance to each query; relevant is what has its class.
+
+    All examples take part, so classes weigh as they occur in the data: nothing is balanced or
+    left out but the queries whose class the gallery lacks.
+
+    Args:
+        queries: ``[N, D]``; gallery: ``[M, D]``; labels: ``[N]`` and ``[M]``.
+        chunk: queries at a time; ``chunk * M`` distances are in memory.
+
+    Returns:
+        recall_at_1: proportion of queries whose nearest neighbour is relevant.
+        mrr: mean over queries of 1 / rank of the nearest relevant one. Those as near as it
+            that are not relevant rank before it: a latent of one point retrieves nothing.
+        chance_recall_at_1, chance_mrr: what a random order is expected to reach.
+        num_queries.
+
+    Raises ValueError when no query's class is in the gallery.
+    """
+    known = np.isin(query_labels, gallery_labels)
+    queries, query_labels = queries[known], query_labels[known]
+    if not len(queries):
+        raise ValueError("no query has its class in the gallery")
+    ranks = np.empty(len(queries))
+    for start in range(0, len(queries), chunk):
+        stop = min(start + chunk, len(queries))
+        distances = cdist(queries[start:stop], gallery)
+        relevant = query_labels[start:stop, None] == gallery_labels
+        nearest = np.where(relevant, distances, np.inf).min(axis=1, keepdims=True)
+        ranks[start:stop] = 1 + (~relevant & (distances <= nearest)).sum(axis=1)
+    classes, of_query = np.unique(query_labels, return_inverse=True)
+    chances = {
+        c: chance(int((gallery_labels == label).sum()), len(gallery))
+        for c, label in enumerate(classes)
+    }
+    chance_recall, chance_mrr = np.mean([chances[c] for c in of_query], axis=0)
+    return {
+        "recall_at_1": float((ranks == 1).mean()),
+        "mrr": float((1 / ranks).mean()),
+        "chance_recall_at_1": float(chance_recall),
+        "chance_mrr": float(chance_mrr),
+        "num_queries": len(queries),
+    }
+
+
+def chance(num_relevant: int, num_all: int) -> tuple[float, float]:
+    """Expected R@1 and 1 / rank of the first of `num_relevant` in a random order of `num_all`.
+
+    With R relevant of M, P(rank > r) = Π_{i < r} (M - R - i) / (M - i), and
+    E[1 / rank] = Σ_r (P(rank > r - 1) - P(rank > r)) / r.
+    """
+    before = np.arange(num_all - num_relevant + 1)
+    later = np.cumprod((num_all - num_relevant - before) / (num_all - before))
+    at = np.concatenate([[1.0], later[:-1]]) - later
+    return num_relevant / num_all, float((at / (before + 1)).sum())

@@ -1,0 +1,1 @@
+"""Figures of a trained model; each function returns a matplotlib Figure."""

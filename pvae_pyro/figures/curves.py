@@ -1,0 +1,83 @@
+"""Training curves: the objective's terms against the gradient step."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pvae_pyro.figures.style import RC, new_figure
+
+# Each panel's title, y label, and what the names of its terms start with (up to a slash).
+PANELS = (
+    ("objective", "nats per example", ("objective", "elbo")),
+    ("log p(x | z), less its first value", "nats per example", ("log_prob",)),
+    ("KL(q ‖ p) of each latent", "nats per example", ("kl",)),
+    ("coherence", "nats per example", ("coherence",)),
+    ("contrastive", "hinge per example", ("contrastive",)),
+    ("independence", "per example", ("independence",)),
+)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
+
+    Raises ValueError when there is none.
+    """
+    with open(path, encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    if not records:
+        raise ValueError(f"{path}: no epoch was finished yet")
+    return records
+
+
+def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
+    """A panel of each kind of term that the run has: its mean over the epoch against the step.
+
+    Nats per example and unweighted, as `PartitionedELBO.terms` has them; the contrastive term is
+    a difference of kernels. A part is thinner than the sum it belongs to. Log likelihoods of
+    different modalities are hundreds of nats apart, and gain as differently: each is drawn less
+    its first value, on an axis that is logarithmic beyond 10 nats, and the legend tells the last
+    value.
+
+    Raises ValueError for no records.
+    """
+    if not records:
+        raise ValueError("no record to draw")
+    steps = [record["step"] for record in records]
+    panels = [
+        (title, unit, terms)
+        for title, unit, kinds in PANELS
+        if (terms := [name for name in records[0] if name.split("/")[0] in kinds])
+    ]
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = new_figure(2.5 * columns, 2.4 * rows)
+    with matplotlib.rc_context(RC):
+        for n, (title, unit, terms) in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, 1 + n)
+            axes.set(title=title, xlabel="gradient step", ylabel=unit)
+            for term in terms:
+                kind, _, of = term.partition("/")
+                values = np.array([record[term] for record in records])
+                label = of.replace("/", ", ") or ("sum" if len(terms) > 2 else kind)
+                if kind == "log_prob":
+                    label = f"{of} ({values[-1]:.1f})".replace("-", "\N{MINUS SIGN}")
+                    values = values - values[0]
+                axes.plot(
+                    steps, values, ".-" if len(steps) == 1 else "-", label=label,
+                    color="black" if term == "objective" or label == "sum" else None,
+                    linewidth=1 if of else 1.5,
+                )  # fmt: skip
+            if terms[0].startswith("log_prob"):
+                axes.set_yscale("symlog", linthresh=10)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.legend(  # below: wherever it would lie within, some curve goes through it
+                loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False, fontsize=6,
+                columnspacing=1, handlelength=1.5,
+            )  # fmt: skip
+    return figure

@@ -1,0 +1,230 @@
+"""Grids of examples and of what is generated from their latents (paper, Figs. 2, 4, 5, 16-22)."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
+from pvae_pyro.figures.sheet import Row, draw_sheet
+from pvae_pyro.generate import decode
+
+_CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
+_MOST_PICTURES, _MOST_SEQUENCES = 30, 10  # side by side on a page
+
+
+def choose_examples(
+    examples: Examples, labels: Sequence[int] | np.ndarray, seed: int
+) -> np.ndarray:
+    """Positions of one example for each of `labels`, in that order; fewer where a class has fewer.
+
+    At random, none twice, and each time of a group (a speaker) taken least so far. Labels
+    choose what to show; nothing is inferred from them. Raises ValueError where nothing is found.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples)).tolist()
+    taken: Counter[str] = Counter()
+    chosen: list[int] = []
+    for label in labels:
+        left = [n for n in order if examples.labels[n] == label and n not in chosen]
+        if left:
+            chosen.append(min(left, key=lambda n: taken[_group(examples, n)]))
+            taken[_group(examples, chosen[-1])] += 1
+    if not chosen:
+        raise ValueError(f"no example of the classes {list(labels)}")
+    return np.array(chosen)
+
+
+def translation_grid(
+    model: nn.Module,
+    unimodal: Mapping[str, nn.Module],
+    examples: Mapping[str, Examples],
+    source: str,
+    target: str,
+    contents: np.ndarray | None = None,
+    styles: np.ndarray | None = None,
+    *,
+    classes: Sequence[str],
+    axes: Mapping[str, SequenceAxes],
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Figure:
+    """Column c, row r: the target modality, from the shared latent of example ``contents[c]`` of
+    the source modality and the style latent of example ``styles[r]`` of the target modality.
+
+        E[p(x^target | z_sem = E q_source(z_sem | x_c), z_style = E q_target(z_style | x_r))]
+
+    Above the columns are the originals of the source, left of the rows those of the target. With
+    two modalities this is a controlled cross-modal generation (paper, Figs. 5 and 19-22), with
+    one and the same a restyling (Figs. 4 and 16-18).
+
+    Args:
+        unimodal: modality -> its guide.
+        contents, styles: positions in the examples of the source and of the target. By default
+            `choose_examples`: three of each class but 30 at most, with sequences 10 at most; of
+            styles with groups no more than there are groups.
+        classes: names of the labels. axes: of the modalities that are sequences.
+        seed: of the choice.
+
+    Raises ValueError when there is no shared or no style latent, or an axis is missing.
+    """
+    sequences = any(examples[name].lengths is not None for name in (source, target))
+    most = _MOST_SEQUENCES if sequences else _MOST_PICTURES
+    if contents is None:
+        contents = choose_examples(examples[source], _spread(len(classes), most), seed)
+    if styles is None:
+        groups = len(set(examples[target].groups))
+        labels = _spread(len(classes), min(groups, most) if groups else most)
+        styles = choose_examples(examples[target], labels, seed + 1)
+    content, style = examples[source].take(contents), examples[target].take(styles)
+    content_locs = _latents(unimodal, source, content, device)
+    style_locs = _latents(unimodal, target, style, device)
+    shared = {site: loc for site, loc in content_locs.items() if not _is_style(site, source)}
+    own = {site: loc for site, loc in style_locs.items() if _is_style(site, target)}
+    if not shared or not own:
+        raise ValueError(f"the model has no {'style' if shared else 'shared'} latent to combine")
+
+    columns, rows = len(contents), len(styles)
+    latents = {site: loc.repeat(rows, 1) for site, loc in shared.items()}
+    latents |= {site: loc.repeat_interleave(columns, 0) for site, loc in own.items()}
+    cells = panels(decode(model, latents, [target])[target], style.normalisation)
+    above, beside = _originals(content), _originals(style)
+    shown = beside + cells + above * (source == target)
+    drawing = _drawing(target, examples[target], axes, shown)
+    header = drawing if source == target else _drawing(source, examples[source], axes, above)
+    sheet = [Row("", header, above, frame=_CONTENT)]
+    for n, original in enumerate(beside):
+        row = cells[n * columns : (n + 1) * columns]
+        sheet.append(Row(_row_name(style, n, classes), drawing, row, None, original, _STYLE))
+    what = "restyled" if source == target else f"generated from {source}"
+    return draw_sheet(
+        sheet,
+        [classes[label] for label in content.labels],
+        f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
+        f"column, and the style latent of the {target} on the left of its row",
+        above=(f"content from: {source}", _CONTENT),
+        beside=(f"style from: {target}", _STYLE),
+    )
+
+
+def restyle_grid(
+    model: nn.Module,
+    unimodal: Mapping[str, nn.Module],
+    examples: Examples,
+    name: str,
+    contents: np.ndarray | None = None,
+    styles: np.ndarray | None = None,
+    *,
+    classes: Sequence[str],
+    axes: Mapping[str, SequenceAxes],
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Figure:
+    """`translation_grid` within one modality (paper, Figs. 4 and 16-18)."""
+    return translation_grid(
+        *(model, unimodal, {name: examples}, name, name, contents, styles),
+        classes=classes,
+        axes=axes,
+        seed=seed,
+        device=device,
+    )
+
+
+def joint_latent_grid(
+    model: nn.Module,
+    unimodal: Mapping[str, nn.Module],
+    examples: Mapping[str, Examples],
+    source: str,
+    contents: np.ndarray | None = None,
+    *,
+    classes: Sequence[str],
+    axes: Mapping[str, SequenceAxes],
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Figure:
+    """Every modality of `examples`, from latents inferred from the source modality (paper, Fig. 2).
+
+    Columns are examples of the source, the originals on top. A single latent (of the JMVAE) goes
+    to all decoders. Of a partitioned model only the shared latent does; each cell's style is
+    a draw from the prior.
+
+    Args: as of `translation_grid`; by default three examples of each of five classes. `seed` is
+    also that of the draws.
+    """
+    if contents is None:
+        labels = np.repeat(_spread(len(classes), min(len(classes), 5)), 3)
+        contents = choose_examples(examples[source], labels, seed)
+    content = examples[source].take(contents)
+    locs = _latents(unimodal, source, content, device)
+    shared = {site: loc for site, loc in locs.items() if not _is_style(site, source)}
+    if not shared:
+        raise ValueError("the model has no shared latent")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        decoded = decode(model, shared, list(examples))
+    shown = {name: panels(decoded[name], examples[name].normalisation) for name in examples}
+    above = _originals(content)
+    drawings = {
+        name: _drawing(name, examples[name], axes, above * (name == source) + shown[name])
+        for name in examples
+    }
+    sheet = [Row(f"{source},\noriginal", drawings[source], above, frame=_CONTENT)]
+    for name in examples:
+        sheet.append(Row(f"{name},\ndecoded", drawings[name], shown[name], apart=True))
+    partitioned = len(shared) < len(locs)
+    latent = "the shared latent" if partitioned else "the latent"
+    style = "; styles are drawn from the prior" if partitioned else ""
+    return draw_sheet(
+        sheet,
+        [classes[label] for label in content.labels],
+        f"Decoded from {latent} inferred from {source}{style}",
+        above=(f"latent from: {source}", _CONTENT),
+    )
+
+
+def _spread(num_classes: int, at_most: int) -> np.ndarray:
+    """Class indices in order: up to three of each, or evenly spaced ones if not all fit."""
+    count = num_classes * min(at_most // num_classes, 3) or at_most
+    return np.arange(count) * num_classes // count
+
+
+def _latents(
+    unimodal: Mapping[str, nn.Module], name: str, examples: Examples, device: torch.device | str
+) -> dict[str, Tensor]:
+    locs = posterior_locs(unimodal[name], name, examples, device)
+    return {site: torch.from_numpy(loc).to(device) for site, loc in locs.items()}
+
+
+def _is_style(site: str, name: str) -> bool:
+    """Whether a latent site belongs to one modality: z_style_m does, z_sem and z do not."""
+    return site.endswith(f"_{name}")
+
+
+def _originals(examples: Examples) -> list[np.ndarray]:
+    return panels(examples.observation(np.arange(len(examples))), examples.normalisation)
+
+
+def _drawing(
+    name: str,
+    examples: Examples,
+    axes: Mapping[str, SequenceAxes],
+    shown: Sequence[np.ndarray],
+) -> Drawing:
+    """Its colours are those of 200 originals of the partition: the same in every figure."""
+    if examples.lengths is not None and name not in axes:
+        raise ValueError(f"{name} is a sequence: say what its axes are")
+    some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
+    return Drawing.of(_originals(examples.take(some)), shown, axes.get(name))
+
+
+def _group(examples: Examples, n: int) -> str:
+    return examples.groups[n] if examples.groups else ""
+
+
+def _row_name(examples: Examples, n: int, classes: Sequence[str]) -> str:
+    label = classes[examples.labels[n]]
+    return f"{_group(examples, n)[:16]}: {label}" if examples.groups else label

@@ -1,0 +1,130 @@
+"""Draw observations of any modality: pictures in grey, sequences as spectrograms.
+
+Shapes: H by W pixels, T frames, F bins of a frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.modality import Observation
+
+TICKS_HZ = (500, 1000, 2000, 4000, 8000)
+PAST_THE_END = "0.9"  # light grey: no frame has it
+_QUANTILES = (0.005, 0.995)  # of all values; a few extremes would cost most of the colours
+_SEQUENCE_ASPECT = 0.9
+
+
+@dataclass(frozen=True)
+class SequenceAxes:
+    """What the frames and bins of a sequence stand for.
+
+    frame_seconds: from one frame to the next. bin_hz: ``[F]`` rising centre frequencies.
+    """
+
+    frame_seconds: float
+    bin_hz: np.ndarray
+
+
+def panels(observation: Observation, normalisation: Normalisation) -> list[np.ndarray]:
+    """What to draw of each example, in its own units: x = loc + scale · normalised.
+
+    ``[1, H, W]`` becomes ``[H, W]``; ``[T, F]`` becomes ``[F, length]``, without padding.
+    Raises ValueError for any other shape.
+    """
+    values = observation.value.detach().cpu().numpy()
+    values = values * normalisation.scale + normalisation.loc
+    if observation.lengths is not None and values.ndim == 3:
+        lengths = observation.lengths.tolist()
+        return [value[:length].T for value, length in zip(values, lengths, strict=True)]
+    if observation.lengths is None and values.ndim == 4 and values.shape[1] == 1:
+        return list(values[:, 0])
+    raise ValueError(f"only [1, H, W] and sequences [T, F] can be drawn, not {values.shape[1:]}")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One modality in one figure: the same colours and the same axes for all its panels.
+
+    low, high: ends of the colour scale. aspect: height of a panel by its width.
+    num_frames: that a panel is wide, and axes: for sequences; None is a picture.
+    """
+
+    low: float
+    high: float
+    aspect: float
+    num_frames: int = 0
+    axes: SequenceAxes | None = None
+
+    @classmethod
+    def of(
+        cls,
+        originals: Sequence[np.ndarray],
+        shown: Sequence[np.ndarray],
+        axes: SequenceAxes | None,
+    ) -> "Drawing":
+        """The colours are those of the originals, so that what is generated is held against them.
+
+        The scale ends at their 0.5 % and 99.5 % quantiles. Panels are as wide as the longest shown.
+        """
+        low, high = np.quantile(np.concatenate([panel.ravel() for panel in originals]), _QUANTILES)
+        height, width = originals[0].shape
+        if axes is None:
+            return cls(float(low), float(high), height / width)
+        longest = max(panel.shape[1] for panel in shown)
+        return cls(float(low), float(high), _SEQUENCE_ASPECT, longest, axes)
+
+    @property
+    def colours(self) -> matplotlib.colors.Colormap:
+        """Dark is low; magma is perceptually uniform."""
+        return matplotlib.colormaps["magma" if self.axes else "gray"]
+
+    def draw(self, axes: Axes, panel: np.ndarray) -> None:
+        """One panel without ticks. Sequences: frame t lies between t and t + 1 frame times."""
+        extent = None
+        if self.axes:
+            seconds = self.axes.frame_seconds
+            extent = (0.0, panel.shape[1] * seconds, 0.0, float(panel.shape[0]))
+        axes.imshow(
+            panel,
+            cmap=self.colours,
+            vmin=self.low,
+            vmax=self.high,
+            origin="lower" if self.axes else "upper",
+            extent=extent,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        if self.axes:
+            axes.set_xlim(0, self.num_frames * self.axes.frame_seconds)
+            axes.set_facecolor(PAST_THE_END)
+        axes.set(xticks=[], yticks=[])
+
+    def show_units(self, axes: Axes) -> None:
+        """Ticks and units on a sequence's panel, time below and frequency on the right.
+
+        Of `TICKS_HZ`, those a quarter of the panel apart; pictures have no units.
+        """
+        if not self.axes:
+            return
+        hertz = self.axes.bin_hz
+        ticks: dict[float, str] = {}
+        for tick in TICKS_HZ:
+            # Bin f is drawn from f to f + 1, its centre frequency in the middle.
+            place = float(np.interp(tick, hertz, np.arange(len(hertz)) + 0.5))
+            apart = not ticks or place - max(ticks) >= len(hertz) / 4
+            if hertz[0] <= tick <= hertz[-1] and apart:
+                ticks[place] = str(tick)
+        axes.yaxis.tick_right()
+        axes.yaxis.set_label_position("right")
+        axes.set_yticks(list(ticks), list(ticks.values()))
+        axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        axes.tick_params(length=2, pad=1)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("time (s)", labelpad=1, fontsize=7)
+        axes.set_ylabel("frequency (Hz)", labelpad=2, fontsize=7)

@@ -1,0 +1,44 @@
+"""What all figures share: sizes, colours, how they are saved."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+}
+MARKERS = "o^sDvP*X"  # of modalities, in their order
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """In inches; a page's text is about 6.5 wide. Needs no display."""
+    with matplotlib.rc_context(RC):
+        return Figure(figsize=(width, height), layout="constrained")
+
+
+def class_colours(classes: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
+    """A colour for each class, the same in every figure; ten and fewer are easily told apart."""
+    name = "tab10" if len(classes) <= 10 else "turbo"
+    colours = matplotlib.colormaps[name].resampled(max(len(classes), 10))
+    return {label: colours(n) for n, label in enumerate(classes)}
+
+
+def save_figure(figure: Figure, path: Path, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
+    """Write `path` with each format's suffix; returns the files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = []
+    with matplotlib.rc_context(RC):
+        for suffix in formats:
+            files.append(path.with_name(f"{path.name}.{suffix}"))
+            figure.savefig(files[-1])
+    return files

@@ -1,0 +1,168 @@
+"""The number of clusters, where it is known; and each criterion by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pvae_pyro.evaluate.num_classes import (
+    density_clusters,
+    find_num_classes,
+    first_maximum,
+    gap_statistic,
+    k_means,
+    pairs_kept,
+    prediction_strength,
+)
+
+ALL = {"silhouette", "gap", "prediction_strength", "density"}
+
+
+def clusters_of(sizes, dim=16, distance=10.0, seed=0):
+    """Round clusters of unit scale; any two centres are about `distance` apart."""
+    rng = np.random.default_rng(seed)
+    centres = distance / np.sqrt(2 * dim) * rng.normal(size=(len(sizes), dim))
+    return centres.repeat(sizes, axis=0) + 0.5 * rng.normal(size=(sum(sizes), dim))
+
+
+@pytest.mark.parametrize("k", [2, 5, 10])
+def test_every_criterion_finds_separated_clusters(k):
+    found = find_num_classes(clusters_of([300 // k] * k), most=12)
+    assert found["criteria"] == dict.fromkeys(ALL, k)
+    assert found["agreed"] == k
+
+
+def test_unequal_sizes():
+    found = find_num_classes(clusters_of([150, 100, 80, 60, 40, 25, 15], seed=1), most=12)
+    assert found["agreed"] == 7
+    assert found["criteria"]["silhouette"] == found["criteria"]["density"] == 7
+
+
+def test_elongated_clusters():
+    """Ten times as long as wide in one direction each, which leads the gap statistic astray."""
+    rng = np.random.default_rng(0)
+    points = clusters_of([80] * 5, distance=12, seed=3)
+    points[np.arange(400), np.arange(5).repeat(80)] += 2 * rng.normal(size=400)
+    assert find_num_classes(points, most=10)["agreed"] == 5
+
+
+@pytest.mark.parametrize("kind", ["one cluster", "uniform"])
+def test_no_structure_is_one_class(kind):
+    rng = np.random.default_rng(0)
+    points = clusters_of([300]) if kind == "one cluster" else rng.uniform(size=(300, 3))
+    found = find_num_classes(points, most=6)
+    assert found["agreed"] == 1
+    # The silhouette cannot say 1, and chance makes some regions denser than others.
+    assert found["criteria"]["gap"] == found["criteria"]["prediction_strength"] == 1
+
+
+def test_agreed_is_the_lower_median(monkeypatch):
+    module = "pvae_pyro.evaluate.num_classes"
+    points = clusters_of([20] * 3)
+    for gap, density, agreed in ((9, 9, 3), (1, 9, 3), (1, 1, 1), (5, 4, 3)):
+        monkeypatch.setattr(f"{module}.first_maximum", lambda *_, gap=gap: gap)
+        monkeypatch.setattr(f"{module}.density_clusters", lambda *_, density=density: density)
+        assert find_num_classes(points, most=4)["agreed"] == agreed
+
+
+def test_result_is_json_and_depends_on_the_seed_alone():
+    points = clusters_of([30] * 3).astype(np.float32)
+    np.random.seed(1)
+    found = find_num_classes(points, most=6)
+    assert json.loads(json.dumps(found)) == found
+    after = np.random.random()
+    np.random.seed(2)
+    assert find_num_classes(points, most=6) == found
+    assert find_num_classes(points, most=6, seed=1) != found
+    np.random.seed(1)
+    assert np.random.random() == after
+    assert [len(curve) for curve in found["curves"].values()] == [6, 6, 6]
+    assert found["curves"]["silhouette"][0] is None
+
+
+def test_inertia_is_of_all_points():
+    points = clusters_of([100] * 4)
+    found = find_num_classes(points, most=6, most_points=150)
+    assert found["num_points"] == 150
+    assert found["agreed"] == 4
+    assert found["inertia"][0] == pytest.approx(400 * points.var(axis=0).sum())
+    within = points.reshape(4, 100, -1).var(axis=1).sum() * 100
+    assert found["inertia"][3] == pytest.approx(within)
+    assert (np.diff(found["inertia"]) < 0).all()
+    assert find_num_classes(points, most=6)["num_points"] == 400
+
+
+def test_few_points():
+    points = np.concatenate([np.zeros((9, 2)), np.eye(2)[[0] * 9] + np.arange(9)[:, None] / 99])
+    assert len(find_num_classes(points)["inertia"]) == 2  # ten distinct points, a quarter
+    with pytest.raises(ValueError, match="distinct"):
+        find_num_classes(np.zeros((100, 2)))
+
+
+def test_k_means_finds_unequal_clusters():
+    sizes = [200, 100, 50, 20, 10, 10, 5, 5]
+    fit = k_means(clusters_of(sizes, distance=20), 8)[-1]
+    assert sorted(np.bincount(fit.labels_), reverse=True) == sizes
+    assert [fit.n_clusters for fit in k_means(clusters_of([10, 10]), 4)] == [1, 2, 3, 4]
+
+
+def test_gap_by_hand():
+    """On a line: W_1 of N uniform points is N range² / 12; of 0 … N-1, N (N² - 1) / 12."""
+    size = 600
+    points = np.arange(size)[:, None].astype(float)
+    gap, errors = gap_statistic(points, k_means(points, 2), np.random.default_rng(0))
+    assert gap == pytest.approx([0, 0], abs=0.05)
+    assert (errors > 0).all()
+    assert (errors < 0.1).all()
+    # Half of the points at either end: W_1 = N range² / 4, thrice what uniform points have.
+    points = np.repeat([0.0, 1.0], size // 2)[:, None] + 1e-3 * points / size
+    gap, _ = gap_statistic(points, k_means(points, 2), np.random.default_rng(0))
+    assert gap[0] == pytest.approx(-np.log(3), abs=0.1)
+
+
+def test_gap_errors_by_hand(monkeypatch):
+    class Fit:
+        def __init__(self, inertia):
+            self.inertia_ = inertia
+
+    inertias = iter(np.exp([[1.0, 2.0], [3.0, 2.0]]))
+    monkeypatch.setattr(
+        "pvae_pyro.evaluate.num_classes.k_means", lambda *_: [Fit(i) for i in next(inertias)]
+    )
+    fits = [Fit(np.exp(1.5)), Fit(np.exp(0.5))]
+    gap, errors = gap_statistic(np.eye(2), fits, np.random.default_rng(0), num_references=2)
+    np.testing.assert_allclose(gap, [0.5, 1.5])
+    np.testing.assert_allclose(errors, [np.sqrt(1.5), 0])
+
+
+def test_first_maximum_by_hand():
+    gap = np.array([0.1, 0.5, 0.9, 0.95, 2.0])
+    assert first_maximum(gap, np.zeros(5)) == 5
+    assert first_maximum(gap, np.array([0, 0, 0, 0.06, 0])) == 3  # 0.9 >= 0.95 - 0.06
+    assert first_maximum(gap, np.array([0, 0.5, 0, 0.06, 0])) == 1
+    assert first_maximum(np.array([1.0, 0.5, 2.0]), np.zeros(3)) == 1
+
+
+def test_pairs_kept_by_hand():
+    clusters = np.array([0, 0, 0, 0, 1, 1, 1])
+    assert pairs_kept(clusters, clusters) == 1
+    assert pairs_kept(clusters, np.zeros(7, int)) == 1
+    # Of cluster 0's six pairs two stay together, of cluster 1's three all.
+    assert pairs_kept(clusters, np.array([0, 0, 1, 1, 2, 2, 2])) == pytest.approx(2 / 6)
+    # Of cluster 1's three pairs one.
+    assert pairs_kept(clusters, np.array([0, 0, 0, 0, 2, 2, 3])) == pytest.approx(1 / 3)
+    assert pairs_kept(np.array([0, 0, 1]), np.zeros(3, int)) == 0
+
+
+def test_prediction_strength_of_true_and_of_too_many_clusters():
+    strength = prediction_strength(clusters_of([60] * 3), 5, np.random.default_rng(0))
+    assert strength[0] == 1
+    assert strength[2] == 1
+    assert (strength[3:] < 0.7).all()
+
+
+def test_density_sees_regions_and_not_rare_ones():
+    points = clusters_of([200, 200, 12], distance=20)
+    assert density_clusters(points) == 3
+    assert density_clusters(points, least=0.05) == 2  # twelve of 412 are fewer than 20
+    assert density_clusters(points[:200]) == 1

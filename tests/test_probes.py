@@ -1,0 +1,121 @@
+"""Linear probes: what is there is read, what is not is at chance."""
+
+import numpy as np
+import pytest
+
+from pvae_pyro.evaluate.probes import group_probe, linear_probe
+
+
+def latents_of(labels, informative=True, seed=0):
+    """Four dimensions; the label decides the first two, of which the second is tiny."""
+    latents = np.random.default_rng(seed).normal(size=(len(labels), 4))
+    if informative:
+        labels = np.asarray(labels)
+        latents[:, 0] += 10 * (labels % 2)
+        latents[:, 1] = 1e-4 * (latents[:, 1] + 10 * (labels // 2))
+    return latents
+
+
+def test_a_linear_label_is_read_at_any_scale():
+    train_labels, test_labels = np.arange(200) % 4, np.arange(40) % 4
+    scores = linear_probe(
+        latents_of(train_labels), train_labels, latents_of(test_labels, seed=1), test_labels
+    )
+    assert scores == {"accuracy": 1.0, "chance": 0.25, "num_train": 200, "num_test": 40}
+
+
+def test_noise_is_at_chance():
+    train_labels, test_labels = np.arange(2000) % 4, np.arange(1000) % 4
+    scores = linear_probe(
+        latents_of(train_labels, False),
+        train_labels,
+        latents_of(test_labels, False, seed=1),
+        test_labels,
+    )
+    assert scores["accuracy"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_chance_is_the_commonest_test_label():
+    train, labels = np.array([[0.0], [1.0]]), np.array([0, 1])
+    scores = linear_probe(train, labels, np.zeros((4, 1)), np.array([1, 1, 1, 0]))
+    assert scores["chance"] == 0.75
+    assert scores["accuracy"] == 0.25  # of the test part, whose latents all say 0
+
+
+def test_training_examples_are_capped_and_drawn_from_all():
+    labels = np.arange(2).repeat(100)  # the first 50 are of one class
+    scores = linear_probe(latents_of(labels), labels, latents_of(labels, seed=1), labels, most=50)
+    assert scores["num_train"] == 50
+    assert scores["accuracy"] == 1.0
+
+
+def test_nothing_to_score():
+    with pytest.raises(ValueError, match="no example"):
+        linear_probe(np.eye(2), np.arange(2), np.zeros((0, 2)), np.arange(0))
+
+
+def names(groups):
+    return [f"speaker{g}" for g in groups]
+
+
+def test_groups_seen_in_training():
+    train, test = np.arange(80) % 4, np.arange(20) % 2
+    scores = group_probe(latents_of(train), names(train), latents_of(test, seed=1), names(test))
+    assert scores == {
+        "accuracy": 1.0,
+        "chance": 0.5,
+        "num_train": 40,
+        "num_test": 20,
+        "fitted_to": "train",
+        "num_groups": 2,
+    }
+
+
+@pytest.mark.parametrize("train_groups", [["someone"] * 50, []])
+def test_unseen_groups_are_probed_within_the_test_partition(train_groups):
+    groups = np.array([0] * 20 + [1] * 20 + [2] * 10 + [3])
+    scores = group_probe(
+        np.zeros((len(train_groups), 4)), train_groups, latents_of(groups), names(groups)
+    )
+    assert scores == {
+        "accuracy": 1.0,
+        "chance": 0.4,
+        "num_train": 25,
+        "num_test": 25,
+        "fitted_to": "half of test",
+        "num_groups": 3,
+    }
+
+
+def test_a_probed_half_never_scores_itself():
+    """Noise in many dimensions, which a linear probe reads perfectly where it was fitted."""
+    latents = np.random.default_rng(0).normal(size=(60, 100))
+    scores = group_probe(np.zeros((0, 100)), [], latents, names(np.arange(60) % 2))
+    assert scores["accuracy"] < 0.8
+
+
+def test_small_groups_are_halved_or_left_out():
+    groups = np.append(np.arange(8).repeat(4), [8, 8, 8])
+    scores = group_probe(np.zeros((0, 4)), [], latents_of(groups), names(groups))
+    assert (scores["num_train"], scores["num_test"], scores["num_groups"]) == (16, 16, 8)
+    assert scores["chance"] == 0.125  # two of each group: the halves are stratified
+
+
+def test_commonest_groups_only():
+    groups = np.array([0] * 4 + [1] * 8 + [2] * 8)
+    scores = group_probe(
+        latents_of(groups), names(groups), latents_of(groups), names(groups), most_groups=2
+    )
+    assert scores["num_groups"] == 2
+    assert scores["num_train"] == scores["num_test"] == 16
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [([], "no groups"), (["a"] * 10, "fewer than two"), ([*"aaaabbb"], "fewer than two")],
+)
+def test_no_probe_and_why(groups, reason):
+    scores = group_probe(np.zeros((0, 4)), [], np.zeros((len(groups), 4)), groups)
+    assert scores["accuracy"] is None
+    assert scores["chance"] is None
+    assert reason in scores["reason"]
