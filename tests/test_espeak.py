@@ -4,6 +4,7 @@ import ctypes
 import dataclasses
 import hashlib
 import multiprocessing
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -222,3 +223,17 @@ def test_a_library_that_other_code_holds_is_refused():
         unload.argtypes = [ctypes.c_void_p]
         unload(held._handle)
     assert _digest(recording) == before
+
+
+def test_ctrl_c_while_it_speaks_is_not_lost(monkeypatch):
+    """ctypes prints and forgets what a callback raises: the signal comes while in one."""
+
+    def interrupted(address: int, size: int) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        return b"\0" * size
+
+    monkeypatch.setattr(ctypes, "string_at", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _some("en", 1)[0].read()
+    monkeypatch.undo()
+    assert _digest(_some("en", 1)[0])  # the library was unloaded, and is free again

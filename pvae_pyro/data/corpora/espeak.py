@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -157,7 +158,10 @@ def _plan(
 
 def _read(utterance: _Utterance) -> tuple[np.ndarray, int]:
     """The utterance's samples (float32, peak at its level) and the rate it is played at, in Hz."""
-    samples = _synthesise(utterance)
+    # eSpeak calls Python back, and Ctrl-C inside a ctypes callback is printed and forgotten. Python
+    # raises it in the main thread only, so another one speaks; leaving the block waits for it.
+    with ThreadPoolExecutor(1) as thread:
+        samples = thread.submit(_synthesise, utterance).result()
     magnitude = np.abs(samples)
     peak = magnitude.max(initial=0.0)
     if peak == 0:
