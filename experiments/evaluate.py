@@ -120,7 +120,10 @@ def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         if len(batches) * 32 >= options.likelihood_examples:
             break
         batches.append(batch)
-    return evaluate_likelihood(run.model, run.guide, batches, num_samples=options.num_samples)
+    try:
+        return evaluate_likelihood(run.model, run.guide, batches, num_samples=options.num_samples)
+    except FloatingPointError as error:
+        raise RunError(f"{run.folder}: {error}; the others are kept") from error
 
 
 # What is measured together -> how. The keys of evaluation.json are those of `KEYS`.

@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.graph import guide_graph, model_graph
-from pvae_pyro.figures.grids import joint_latent_grid, restyle_grid, translation_grid
+from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes
 from pvae_pyro.figures.plate_diagram import graph_figure
@@ -78,22 +79,20 @@ def inertia(run: Trained, seed: int) -> Drawn:
 
 
 def restyle(run: Trained, seed: int) -> Drawn:
-    for name in run.names if STYLE in run.latents() else ():
-        yield (
-            f"restyle-{name}",
-            restyle_grid(run.model, run.guide.unimodal, run.test[name], name, **_shown(run, seed)),
-        )
+    for name in run.names:
+        yield from _combined(run, seed, name, name, f"restyle-{name}")
 
 
 def translate(run: Trained, seed: int) -> Drawn:
-    pairs = [(a, b) for a in run.names for b in run.names if a != b]
-    for source, target in pairs if STYLE in run.latents() else ():
-        yield (
-            f"translate-{source}-to-{target}",
-            translation_grid(
-                run.model, run.guide.unimodal, run.test, source, target, **_shown(run, seed)
-            ),
-        )
+    for source, target in permutations(run.names, 2):
+        yield from _combined(run, seed, source, target, f"translate-{source}-to-{target}")
+
+
+def _combined(run: Trained, seed: int, source: str, target: str, title: str) -> Drawn:
+    if STYLE in run.latents():
+        unimodal = run.guide.unimodal
+        shown = _shown(run, seed)
+        yield title, translation_grid(run.model, unimodal, run.test, source, target, **shown)
 
 
 def joint(run: Trained, seed: int) -> Drawn:

@@ -233,6 +233,17 @@ def test_ctrl_c_keeps_what_is_there(run, counted, monkeypatch, capsys):
     assert "probes" not in kept
 
 
+def test_a_likelihood_that_is_not_finite_is_told_in_a_line(run, monkeypatch, capsys):
+    def not_finite(*arguments, **options):
+        raise FloatingPointError("the log-likelihood of example 7 is nan")
+
+    monkeypatch.setattr(evaluate, "evaluate_likelihood", not_finite)
+    assert evaluate.main([str(run), *QUICK, "--only", "nmi", "log_likelihood"]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"error: {run}: the log-likelihood of example 7 is nan; the others are kept"
+    assert "nmi" in read(run)
+
+
 def test_what_is_no_finished_run_is_told_in_a_line(run, counted, tmp_path, capsys):
     def refused(folder):
         capsys.readouterr()

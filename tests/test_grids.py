@@ -12,7 +12,6 @@ from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.figures.grids import (
     choose_examples,
     joint_latent_grid,
-    restyle_grid,
     translation_grid,
 )
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
@@ -175,8 +174,8 @@ def test_cells_have_the_content_of_the_column_and_the_style_of_the_row(examples,
 def test_originals_are_framed_and_set_apart(examples):
     model, guide = tiny_pair()
     one_of_each = np.array([0, 1, 5])
-    figure = restyle_grid(
-        model, guide.unimodal, examples["image"], "image", one_of_each, STYLES, **SHOWN
+    figure = translation_grid(
+        model, guide.unimodal, examples, "image", "image", one_of_each, STYLES, **SHOWN
     )
     framed = [axes.spines["left"].get_visible() for axes in figure.axes]
     assert framed == [True] * 3 + [True, False, False, False] * 2
@@ -192,8 +191,8 @@ def test_originals_are_framed_and_set_apart(examples):
 
 def test_all_panels_share_one_scale_and_one_axis_is_labelled(examples):
     model, guide = tiny_pair()
-    figure = restyle_grid(
-        model, guide.unimodal, examples["speech"], "speech", CONTENTS, STYLES, **SHOWN
+    figure = translation_grid(
+        model, guide.unimodal, examples, "speech", "speech", CONTENTS, STYLES, **SHOWN
     )
     *grid, bar = figure.axes
     assert len({axes.images[0].get_clim() for axes in grid}) == 1
@@ -229,7 +228,7 @@ def test_classes_and_groups_are_named(examples):
 
 def test_default_choice_covers_classes_and_groups(examples):
     model, guide = tiny_pair()
-    figure = restyle_grid(model, guide.unimodal, examples["image"], "image", **SHOWN)
+    figure = translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
     assert len(figure.axes) == 9 + 9 * (1 + 9)
     tops, lefts = figure.axes[:9], figure.axes[9::10]
     pairs = zip(tops, lefts, strict=True)
@@ -247,13 +246,15 @@ def test_a_single_latent_cannot_be_combined(examples):
     modalities = tiny_modalities()
     model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
     with pytest.raises(ValueError, match="no style latent"):
-        restyle_grid(model, guide.unimodal, examples["image"], "image", **SHOWN)
+        translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
 
 
 def test_a_sequence_needs_axes(examples):
     model, guide = tiny_pair()
     with pytest.raises(ValueError, match="speech is a sequence"):
-        restyle_grid(model, guide.unimodal, examples["speech"], "speech", classes=CLASSES, axes={})
+        translation_grid(
+            model, guide.unimodal, examples, "speech", "speech", classes=CLASSES, axes={}
+        )
 
 
 # One latent, every modality

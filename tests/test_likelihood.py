@@ -372,6 +372,6 @@ def test_a_likelihood_that_is_not_finite_is_refused():
     batch["a"].value[2] = math.nan
     with (
         pyro.validation_enabled(False),
-        pytest.raises(ValueError, match="log-likelihood of example 2 is nan"),
+        pytest.raises(FloatingPointError, match="log-likelihood of example 2 is nan"),
     ):
         evaluate_likelihood(model, guide, [batch], num_samples=2)

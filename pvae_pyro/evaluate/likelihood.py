@@ -183,7 +183,8 @@ def evaluate_likelihood(
     and "effective_sample_size", a mean over examples (of the conditional, the lesser one of its
     two terms); joint and marginal have "elbo" besides, the `Estimate`'s mean.
 
-    Raises ValueError without any example, where a likelihood is not finite, and as `log_weights`.
+    Raises ValueError without any example and as `log_weights`, and FloatingPointError where a
+    likelihood is not finite.
     """
     unimodal: Any = guide.unimodal
     names = tuple(unimodal)
@@ -236,7 +237,7 @@ def _mean(values: Tensor) -> dict[str, float | None]:
     """Mean over examples ``[N]``, and its standard error."""
     if not values.isfinite().all():
         index = int((~values.isfinite()).nonzero()[0])
-        raise ValueError(f"the log-likelihood of example {index} is {values[index].item()}")
+        raise FloatingPointError(f"the log-likelihood of example {index} is {values[index].item()}")
     size = len(values)
     return {
         "mean": values.mean().item(),

@@ -111,29 +111,6 @@ def translation_grid(
     )
 
 
-def restyle_grid(
-    model: nn.Module,
-    unimodal: Mapping[str, nn.Module],
-    examples: Examples,
-    name: str,
-    contents: np.ndarray | None = None,
-    styles: np.ndarray | None = None,
-    *,
-    classes: Sequence[str],
-    axes: Mapping[str, SequenceAxes],
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> Figure:
-    """`translation_grid` within one modality (paper, Figs. 4 and 16-18)."""
-    return translation_grid(
-        *(model, unimodal, {name: examples}, name, name, contents, styles),
-        classes=classes,
-        axes=axes,
-        seed=seed,
-        device=device,
-    )
-
-
 def joint_latent_grid(
     model: nn.Module,
     unimodal: Mapping[str, nn.Module],
