@@ -24,6 +24,7 @@ OBJECTIVES: dict[str, dict[str, float]] = {
         "margin": 0.5,
         "length_scale": 1.0,
         "gamma": 0.0,
+        "delta": 0.0,
         "speech_scale": 1.0,
         "image_scale": 1.0,
     },
@@ -33,6 +34,7 @@ OBJECTIVES: dict[str, dict[str, float]] = {
         "margin": 0.5,
         "length_scale": 3.0,
         "gamma": 100.0,
+        "delta": 1.0,
         "speech_scale": 1.0,
         "image_scale": 0.5,
     },
@@ -126,7 +128,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "--objective",
         choices=tuple(OBJECTIVES),
         default="ours",
-        help="defaults of the seven that follow: "
+        help="defaults of the eight that follow: "
         + "; ".join(
             f"{name}: " + ", ".join(f"{value:g}" for value in values.values())
             for name, values in OBJECTIVES.items()
@@ -138,6 +140,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         ("margin", weight, "of the hinge (η)"),
         ("length-scale", positive, "of the hinge's RBF kernel"),
         ("gamma", weight, "weight of the dependence of z_style on z_sem (HSIC)"),
+        ("delta", weight, "weight of reading z_sem again off what is generated in any style"),
         ("speech-scale", positive, "observation scale of a normalised log-Mel coefficient"),
         ("image-scale", positive, "observation scale of a pixel in [0, 1]; less is sharper"),
     ):

@@ -58,6 +58,7 @@ def _assemble(
             margin=config["margin"],
             length_scale=config["length_scale"],
             gamma=config["gamma"],
+            delta=config["delta"],
         )
         dims = (semantic, style)
         return PVAE(modalities, *dims), PartitionedGuide(modalities, *dims), elbo

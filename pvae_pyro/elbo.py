@@ -14,24 +14,28 @@ from torch.distributions import kl_divergence
 
 from pvae_pyro.contrastive import contrastive_hinge, derangement
 from pvae_pyro.independence import normalised_hsic
+from pvae_pyro.restyling import restyling
 
 
 class PartitionedELBO(TraceMeanField_ELBO):
-    """L_elbo - α L_coh - β L_con - γ L_ind, to be maximised (paper, Eqs. 7, 8, 9 and 15).
+    """L_elbo - α L_coh - β L_con - γ L_ind - δ L_re, to be maximised (paper, Eqs. 7, 8, 9, 15).
 
         L_elbo = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
         L_coh  = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
         L_con  = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
         L_ind  = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
+        L_re   = Σ_m -log q_m(z_sem | x̂^m),  x̂^m = E[x^m | z_sem, z'_m],  z_sem ~ q(z_sem|x)
 
-    L_ind is not the paper's: the dependence of a style on the shared latent (`normalised_hsic`),
-    to which only the style gives way. It is in no unit, 0 to 1 for each modality.
+    L_ind and L_re are not the paper's. L_ind is the dependence of a style on the shared latent
+    (`normalised_hsic`), to which only the style gives way. It is in no unit, 0 to 1 for each
+    modality. L_re wants the shared latent to be read again off what is generated from it in
+    another example's style or one from the prior (`restyling`).
     A KL divergence is analytic where torch knows it and otherwise estimated by the sample at
     hand, so a prior of any family can stand in the model. Gradients flow through both arguments.
 
     The guide is the multimodal one, q, and holds the unimodal ones, q_m, in a mapping
     `guide.unimodal` from modality to guide; modality `m` takes part where the model has a site
-    of that name. Every site must stand in one plate, the batch. With alpha = beta = gamma = 0
+    of that name. Every site must stand in one plate, the batch. With all four weights 0
     this is `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
@@ -43,7 +47,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         beta: weight of L_con.
         margin: η.
         length_scale: of the kernel K, see `rbf_kernel`.
-        gamma: weight of L_ind, which the paper does not have.
+        gamma, delta: weights of L_ind and L_re, which the paper does not have.
         shared: the site of the shared latent.
         **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, …
     """
@@ -55,6 +59,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         margin: float = 0.5,
         length_scale: float = 1.0,
         gamma: float = 0.0,
+        delta: float = 0.0,
         shared: str = "z_sem",
         **kwargs: Any,
     ):
@@ -64,16 +69,18 @@ class PartitionedELBO(TraceMeanField_ELBO):
         self.margin = margin
         self.length_scale = length_scale
         self.gamma = gamma
+        self.delta = delta
         self.shared = shared
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Every term of the objective in nats per example, ``[B]``, differentiable.
 
-        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ, ``independence``
-        (unweighted, so objective = elbo - α coherence - β contrastive - γ independence; the last
-        two are not nats), and what they are made of:
+        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ and δ,
+        ``independence`` and ``restyling`` (unweighted, so objective = elbo - α coherence - …;
+        contrastive and independence are not nats), and what they are made of:
         ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
-        ``contrastive/<modality>/<modality>``, ``independence/<modality>``. Averaged over particles.
+        ``contrastive/<modality>/<modality>``, ``independence/<modality>``,
+        ``restyling/<modality>``. Averaged over particles.
         """
         particles = [
             self._particle_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)
@@ -97,7 +104,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         """
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
             unimodal: dict[str, Any] = {}
-            if self.alpha or self.beta or self.gamma:
+            if self.alpha or self.beta or self.gamma or self.delta:
                 unimodal = {
                     name: prune_subsample_sites(
                         poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
@@ -106,6 +113,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
                     if name in model_trace.nodes
                 }
             guide_trace.unimodal = unimodal
+            guide_trace.restyling = self._restyling(model, guide, guide_trace) if self.delta else {}
             yield model_trace, guide_trace
 
     def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> Any:
@@ -135,7 +143,19 @@ class PartitionedELBO(TraceMeanField_ELBO):
             total["independence"] = torch.stack(list(independence.values())).sum(0)
             total["objective"] = total["objective"] - self.gamma * total["independence"]
             parts |= independence
+        if guide_trace.restyling:
+            total["restyling"] = torch.stack(list(guide_trace.restyling.values())).sum(0)
+            total["objective"] = total["objective"] - self.delta * total["restyling"]
+            parts |= guide_trace.restyling
         return total | parts
+
+    def _restyling(self, model: Any, guide: Any, guide_trace: Any) -> dict[str, Tensor]:
+        sites = {n: site for n, site in guide_trace.nodes.items() if site["type"] == "sample"}
+        latents = {name: site["value"] for name, site in sites.items()}
+        unimodal = {name: guide.unimodal[name] for name in guide_trace.unimodal}
+        found = restyling(model, unimodal, latents, self.shared)
+        scale = sites[self.shared]["scale"]
+        return {f"restyling/{name}": scale * value for name, value in found.items()}
 
     def _elbo_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = {}

@@ -63,15 +63,25 @@ def decode(
     parts: dict[str, list[Observation]] = {name: [] for name in names}
     for start in range(0, size, chunk):
         some = {site: value[start : start + chunk] for site, value in latents.items()}
-        count = min(chunk, size - start)
-        with pyro.get_param_store().scope(), poutine.condition(data=some), _AtMeans(names):
-            trace: Any = poutine.trace(model).get_trace(names=names, num_examples=count)
+        with pyro.get_param_store().scope():
+            generated = means(model, some, names)
         for name in names:
-            fn = trace.nodes[name]["fn"]
-            parts[name].append(
-                Observation(trace.nodes[name]["value"], getattr(fn, "lengths", None))
-            )
+            parts[name].append(generated[name])
     return {name: _joined(pieces) for name, pieces in parts.items()}
+
+
+def means(
+    model: nn.Module, latents: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Observation]:
+    """As `decode`, at once, and differentiable in latents and parameters (durations are not)."""
+    size = len(next(iter(latents.values())))
+    with poutine.condition(data=dict(latents)), _AtMeans(names):
+        trace: Any = poutine.trace(model).get_trace(names=names, num_examples=size)
+    sites = {name: trace.nodes[name] for name in names}
+    return {
+        name: Observation(site["value"], getattr(site["fn"], "lengths", None))
+        for name, site in sites.items()
+    }
 
 
 def _joined(parts: list[Observation]) -> Observation:
