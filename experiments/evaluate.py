@@ -3,7 +3,8 @@
     python experiments/evaluate.py runs/my-run
     python experiments/evaluate.py runs/my-run --only coherence style_swap
 
-Every measure is of the test partition, and most are by latent and modality:
+Every measure is of the test partition (of a run with --hold-out, of what was held out), and most
+are by latent and modality:
 
 purity nmi ari hungarian   k-means clusters of the posterior means, against the classes
 active_units               dimensions in use; a latent with none has scores that mean nothing
@@ -14,8 +15,8 @@ coherence style_swap       what is generated, judged by classifiers trained on r
 log_likelihood             joint, marginal, conditional, by importance weighting, nats per example
 
 Labels score here; nothing of the model is trained on them. What was measured before, of the same
-weights with the same options, is kept; the file is written after each measure. Exit codes: 0, 1 for
-an error, 2 for wrong usage, 130 for Ctrl-C.
+weights with the same options, code and device, is kept; the file is written after each measure.
+Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import argparse
@@ -148,6 +149,8 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     measured_on = {
         "checkpoint": of_weights(run),
         "options": {name: getattr(options, name) for name in OPTIONS},
+        "device": run.device,
+        **environment(),
     }
     content: dict[str, Any] = {}
     if path.exists() and not options.again:
@@ -163,10 +166,8 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         "classes": run.data.classes,
         "model": run.config["model"],
         "seed": run.config["seed"],
-        "device": run.device,
         "config": run.config,
         **measured_on,
-        **environment(),
     }
     wanted = [name for name, keys in KEYS.items() if set(keys) & set(options.only)]
     missing = [name for name in wanted if not content.keys() >= set(KEYS[name])]

@@ -26,6 +26,13 @@ TABLE_1 = {
 }
 
 
+def scored_part(config: Mapping[str, Any]) -> str:
+    """Of what data the scores of a run are."""
+    if share := config.get("hold_out"):
+        return f"held-out {100 * share:g} % of the training partition"
+    return "test partition"
+
+
 def row_of(config: Mapping[str, Any]) -> str:
     """The model of the table that a configuration stands for: the PVAE with β = 0 is another."""
     return "pvae-b0" if (config["model"], config["beta"]) == ("pvae", 0) else config["model"]
@@ -41,7 +48,8 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "",
         f"This run: {'STAND-IN: ' if results['stand_in'] else ''}{results['corpus']}",
-        "Test partition, unimodal inference, k-means; purity in %.",
+        f"Scored on the {scored_part(results['config'])}: unimodal inference, k-means,",
+        "purity in %.",
         "",
         f"{'':19}{'this run':>9}{'':28}{f'  | paper, {name}' if paper else ''}",
         f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'active':>7}{'KL':>7}"
@@ -66,7 +74,8 @@ def table(results: dict[str, Any]) -> str:
         "",
         "active: dimensions whose posterior mean varies. KL to the prior, nats: of the guide of",
         "all modalities, so one number for z_sem.",
-        f"{results['steps']} steps in {results['seconds_training']:.0f} s, seed {results['seed']}.",
+        f"{results['steps']} steps in {results['seconds_training']:.0f} s, seed {results['seed']}, "
+        f"objective: {results['config']['objective']}.",
     ]
     if results["stand_in"]:
         lines += ["This run's corpus is a STAND-IN: its figures are not comparable to the paper's."]

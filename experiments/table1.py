@@ -20,7 +20,6 @@ from experiments import run_svi
 from experiments.arguments import number
 from experiments.corpora import file_name
 from experiments.options import DeviceError, contradictions, make_parser, resolve
-from experiments.paper import TABLE_1
 from experiments.runs import CONFIG, RunError, read_config
 from experiments.table_rows import aggregate, markdown
 from pvae_pyro.results import environment, write_json
@@ -76,8 +75,9 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
             folder = out / f"{row}-seed{seed}"
             options = [*common, *ROWS[row], "--seed", str(seed)]
             code = run_one(folder, options)
-            if code:
+            if code == run_svi.INTERRUPTED:
                 print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
+            if code:
                 return code
             finished.append((row, json.loads((folder / "results.json").read_text("utf-8"))))
             try:
@@ -85,8 +85,7 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
             except ValueError as error:
                 raise RunError(f"{out}: {error}") from error
             write_json(out / "table1.json", content)
-            paper = TABLE_1.get(arguments.dataset, {})
-            (out / "table1.md").write_text(markdown(content, paper), "utf-8")
+            (out / "table1.md").write_text(markdown(content), "utf-8")
     print((out / "table1.md").read_text("utf-8"))
     return 0
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from experiments.options import OBJECTIVES
+from experiments.paper import TABLE_1, scored_part
+
 TITLES = {
     "vae-speech": "VAE-sp",
     "vae-image": "VAE-im",
@@ -14,6 +17,9 @@ TITLES = {
 }
 
 
+# Of a configuration: what rows may differ in, and what the runs of one row may.
+OF_A_RUN = {"seed", "device"}
+OF_A_ROW = {"model", *OF_A_RUN, "objective", *OBJECTIVES["ours"]}
 NOT_MODALITY = ("model", "latent", "num_runs")
 
 
@@ -23,7 +29,8 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
     finished: (row, its results.json) of every run.
 
     Returns what table1.json holds; purities are in [0, 1], and the standard deviation of a single
-    seed is None. Raises ValueError where runs are not of one corpus and preset.
+    seed is None; ``config`` holds the options that all runs share. Raises ValueError where runs
+    are not of one corpus and budget, or those of a row not of the same options.
     """
     results = [result for _, result in finished]
     of_all: dict[str, Any] = {}
@@ -32,6 +39,14 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
         if len(values) > 1:
             raise ValueError(f"a table of runs with different {name}: {sorted(map(str, values))}")
         of_all[name] = values.pop()
+    configs = [result["config"] for result in results]
+    common = {key: configs[0].get(key) for key in configs[0] if key not in OF_A_ROW}
+    of_row: dict[str, dict[str, Any]] = {}
+    for row, result in finished:
+        for shared in (common, of_row.setdefault(row, result["config"])):
+            for key in shared.keys() - OF_A_RUN:
+                if result["config"].get(key) != shared[key]:
+                    raise ValueError(f"runs of different {key} in one table, or in one row of it")
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row, result in finished:
         for latent in result["purity"]:
@@ -52,6 +67,7 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
     return {
         **of_all,
         "seeds": sorted({result["seed"] for result in results}),
+        "config": common,
         "steps": sorted({result["steps"] for result in results}),
         "batch_size": sorted({result["config"]["batch_size"] for result in results}),
         "commits": sorted({str(result["git_commit"]) for result in results}),
@@ -59,31 +75,37 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
     }
 
 
-def markdown(table: Mapping[str, Any], paper: Mapping[tuple[str, str], Mapping[str, float]]) -> str:
-    """The table beside the paper's purities of the dataset, if it has any."""
-    modalities = list(
-        dict.fromkeys(m for row in table["rows"] for m in row if m not in NOT_MODALITY)
-    )
+def markdown(table: Mapping[str, Any]) -> str:
+    """The table beside the paper's purities: of the same corpus, or else of TIDIGITS."""
+    corpus = table["dataset"] if table["dataset"] in TABLE_1 else "tidigit"
+    paper = TABLE_1[corpus]
+    rows = sorted(table["rows"], key=len, reverse=True)  # of all modalities first: their order
+    modalities = list(dict.fromkeys(m for row in rows for m in row if m not in NOT_MODALITY))
     budget = (
-        f"{_list(table['steps'])} steps of {_list(table['batch_size'])}, "
-        f"seeds {_list(table['seeds'])}, preset {table['preset']}"
+        f"{_list(table['steps'])} steps of {_list(table['batch_size'])}; preset {table['preset']}; "
+        f"seed{'s' * (len(table['seeds']) > 1)} {_list(table['seeds'])}"
     )
+    clusters = table["config"]["num_clusters"] or "as many as classes"
     lines = [
         f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{table['corpus']}",
         "",
-        "Purity in % of k-means clusters, as many as classes, of the unimodal guides' posterior "
-        f"means on the test partition; mean ± standard deviation over seeds. {budget}.",
+        f"Purity in % of k-means clusters, {clusters}, "
+        f"of the unimodal guides' posterior means on the {scored_part(table['config'])}; mean ± "
+        f"standard deviation over seeds. {budget}.",
         "",
     ]
     if table["stand_in"]:
         lines += ["A stand-in's figures are not comparable with the paper's.", ""]
-    titles = [f"{m}, ours" for m in modalities] + [f"{m}, paper" for m in modalities if paper]
+    elif corpus != table["dataset"]:
+        lines += ["The paper's figures are of another corpus.", ""]
+    titles = [f"{m}, ours" for m in modalities] + [
+        f"{m}, paper ({corpus.upper()})" for m in modalities
+    ]
     lines += [f"| model | latent | {' | '.join(titles)} |", "|---" * (2 + len(titles)) + "|"]
     for row in table["rows"]:
         cells = [_cell(row.get(modality)) for modality in modalities]
-        if paper:
-            known = paper.get((row["model"], row["latent"]), {})
-            cells += [f"{known[m]:.2f}" if m in known else "–" for m in modalities]
+        known = paper.get((row["model"], row["latent"]), {})
+        cells += [f"{known[m]:.2f}" if m in known else "–" for m in modalities]
         lines.append(f"| {TITLES[row['model']]} | {row['latent']} | {' | '.join(cells)} |")
     if any("*" in line for line in lines):
         lines += ["", "\\* not in use (no active units) in some run: its purity means nothing."]

@@ -201,7 +201,8 @@ class PartitionedELBO(TraceMeanField_ELBO):
         """Of each modality's own latents, by its own guide's mean of the shared one, as it is:
         only the style gives way."""
         return {
-            f"independence/{modality}": normalised_hsic(
+            f"independence/{modality}": guide_trace.nodes[name]["scale"]
+            * normalised_hsic(
                 trace.nodes[self.shared]["fn"].mean.detach(), guide_trace.nodes[name]["value"]
             )
             for modality, trace in guide_trace.unimodal.items()

@@ -22,12 +22,18 @@ def normalised_hsic(x: Tensor, y: Tensor) -> Tensor:
         HSIC(x, y) / sqrt(HSIC(x, x) HSIC(y, y)),  HSIC(x, y) = tr(K H L H) / B²
 
     with the `median_kernel` K of x and L of y, and H = I - 1/B (Gretton et al. 2005; normalised
-    as in Kornblith et al. 2019, arXiv:1905.00414). The biased estimator: independent samples of
-    B examples give a little more than 0.
+    as in Kornblith et al. 2019, arXiv:1905.00414). The biased estimator: samples that are
+    independent give more than 0, the more so the fewer the examples and the more the dimensions
+    of equal spread (about 0.03 for 64 examples of 1, half for 64 of 32). As a penalty it so favours
+    latents of few dimensions as well.
+
+    Raises ValueError for anything but ``[B, D]``.
 
     Args: ``[B, D]`` and ``[B, E]``. Returns each example's part, ``[B]``, whose mean is the value;
     zero for a batch of fewer than three, which shows nothing.
     """
+    if x.dim() != 2 or y.dim() != 2:
+        raise ValueError(f"want [B, D], got {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) < 3:
         return x.new_zeros(len(x))
     k, l = (_centred(median_kernel(z)) for z in (x, y))

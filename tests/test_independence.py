@@ -97,3 +97,39 @@ def test_only_the_style_gives_way():
 def test_off_by_default():
     model, guide = make_pair()
     assert not any("independence" in k for k in PartitionedELBO().terms(model, guide, make_batch()))
+
+
+def test_many_dimensions_look_dependent():
+    """What the docstring warns of: the biased estimator's floor, at the sizes of training."""
+    floor = normalised_hsic(torch.randn(64, 32), torch.randn(64, 32)).mean().item()
+    assert floor == pytest.approx(0.46, abs=0.05)
+    assert normalised_hsic(torch.randn(64, 1), torch.randn(64, 1)).mean() < 0.12
+
+
+def test_the_width_is_a_constant_to_gradients():
+    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(median_kernel(x)[0].sum(), x)
+    squared = (x.unsqueeze(1) - x).square().sum(-1)
+    width = sorted(squared[i, j].item() for i in range(6) for j in range(6) if i != j)[14]
+    (expected,) = torch.autograd.grad(torch.exp(-0.5 * squared[0] / width).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_it_is_scaled_as_the_guide_is():
+    model, guide = make_pair()
+    batch = make_batch(8)
+    found = []
+    for scale in (1.0, 0.25):
+        pyro.set_rng_seed(2)
+        programs = [poutine.scale(program, scale) for program in (model, guide)]
+        programs[1].unimodal = guide.unimodal
+        terms = PartitionedELBO(alpha=0.0, beta=0.0, gamma=1.0).terms(*programs, batch)
+        found.append(terms["independence"])
+    torch.testing.assert_close(found[1], 0.25 * found[0])
+
+
+def test_vectorised_particles_are_refused():
+    model, guide = make_pair()
+    particles = {"num_particles": 3, "vectorize_particles": True, "max_plate_nesting": 1}
+    with pytest.raises(ValueError, match=r"want \[B, D\], got .* and \(3, 6, 2\)"):
+        PartitionedELBO(gamma=5.0, **particles).terms(model, guide, make_batch())

@@ -37,10 +37,24 @@ def data():
 
 def test_options_reach_the_objective_and_the_optimiser():
     svi = build(
-        config("--alpha", "2", "--beta", "3", "--margin", "0.4", "--length-scale", "5")
+        config(
+            "--alpha",
+            "2",
+            "--beta",
+            "3",
+            "--margin",
+            "0.4",
+            "--length-scale",
+            "5",
+            "--gamma",
+            "6",
+            "--delta",
+            "7",
+        )
         | {"learning_rate": 0.02}
     )
     assert (svi.loss.alpha, svi.loss.beta, svi.loss.margin, svi.loss.length_scale) == (2, 3, 0.4, 5)
+    assert (svi.loss.gamma, svi.loss.delta) == (6, 7)
     assert svi.optim.defaults["lr"] == 0.02
     assert svi.optim.defaults["betas"] == (0.95, 0.999)
 
