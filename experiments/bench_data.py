@@ -3,8 +3,8 @@
     python experiments/bench_data.py
 
 Noise in WAV files of the rates that corpora have, 0.4 s each as spoken digits are, read and
-turned into features in one process (times real time, median of some repeats); then a corpus of
-3,000 such recordings, as FSDD is, from the cache.
+turned into features in one process (times real time, median of some repeats); what looks for the
+voice in it; then a corpus of 3,000 such recordings, as FSDD is, from the cache.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from experiments.arguments import number
 from pvae_pyro.data.features import compute_features, corpus_features
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.voice_activity import VoiceActivity
 
 # Recorded at, features at, in Hz: FSDD, Speech Commands, TIDIGITS, AudioMNIST.
 RATES = ((8000, 8000), (16000, 16000), (20000, 20000), (48000, 16000))
@@ -58,12 +59,20 @@ def main(argv: list[str] | None = None) -> int:
                 times.append(arguments.files * SECONDS / (time.perf_counter() - started))
             middle, least = statistics.median(times[1:]), min(times[1:])
             print(f"{recorded:6} Hz{at:7} Hz{middle:13.0f}{least:9.0f}")
+        samples = np.random.default_rng(0).normal(0, 0.1, round(SECONDS * 16000))
+        detector, times = VoiceActivity(), []
+        for _ in range(arguments.repeats + 1):
+            started = time.perf_counter()
+            for _ in range(arguments.files):
+                detector.span(samples, 16000)
+            times.append(arguments.files * SECONDS / (time.perf_counter() - started))
+        print(f"\nvoice activity at 16000 Hz: {statistics.median(times[1:]):.0f} x real time")
         corpus = list_corpus("noise", 8000, files(folder, 8000, NUM_CACHED))
         compute_features(corpus, LogMel(8000), folder / "cache", progress=False)
         started = time.perf_counter()
         corpus_features(corpus, LogMel(8000), folder / "cache", progress=False)
         seconds = time.perf_counter() - started
-        print(f"\n{NUM_CACHED:,} recordings from the cache in {seconds:.2f} s")
+        print(f"{NUM_CACHED:,} recordings from the cache in {seconds:.2f} s")
     return 0
 
 

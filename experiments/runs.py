@@ -42,7 +42,7 @@ def build(config: Mapping[str, Any]) -> SVI:
     )
     model, guide, elbo = _assemble(config, modalities)
     # β1 = 0.95 is that of the author's other papers' code.
-    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999))
+    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
     return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo)
 
 

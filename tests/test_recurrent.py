@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from pvae_pyro.nn import lstm_cell
 from pvae_pyro.nn.recurrent import RaggedLSTM
 
 FEATURES, HIDDEN, FRAMES = 5, 7, 9
@@ -14,6 +15,14 @@ LENGTHS = torch.tensor([3, 8, 1, 8, 4, 6])
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, params=["in C", "by torch"])
+def cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "by torch":
+        monkeypatch.setattr(lstm_cell, "_library", lambda dtype: None)
+    elif lstm_cell._library(torch.float32) is None:
+        pytest.skip("no C compiler")
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+from pvae_pyro.nn import lstm_cell
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,11 @@ class _RaggedLSTM(torch.autograd.Function):
         ctx.plan = plan
         ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh)
         batch, hidden = len(plan.order), w_hh.shape[1]
-        outputs = x.new_zeros(batch * plan.num_frames if with_outputs else 0, hidden)
+        outputs = x.new_zeros(batch * plan.num_frames, hidden) if with_outputs else None
         last, *ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, outputs)
         last = torch.empty_like(last).index_copy_(0, plan.order, last)
+        if outputs is None:
+            return x.new_empty(0), last
         return outputs.view(-1, plan.num_frames, hidden), last
 
     @staticmethod
@@ -68,14 +69,14 @@ class _RaggedLSTM(torch.autograd.Function):
         plan: _Plan = ctx.plan
         batch, hidden, features = len(plan.order), w_hh.shape[1], x.shape[-1]
         if ctx.activations is None:  # a second pass over a retained graph: the first overwrote them
-            ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, x.new_empty(0))[1:]
+            ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, None)[1:]
         (gates, cells, joined), ctx.activations = ctx.activations, None
 
         grad_h = x.new_zeros(batch, hidden)
         if grad_last is not None:
             torch.index_select(grad_last, 0, plan.order, out=grad_h)
         if grad_outputs is not None:
-            grad_outputs = grad_outputs.reshape(-1, hidden)
+            grad_outputs = grad_outputs.contiguous().view(-1, hidden)
         total = _backward(grad_h, grad_outputs, gates, cells, w_hh, plan)
 
         grad_x = grad_ih = grad_hh = grad_b = None
@@ -96,7 +97,7 @@ class _RaggedLSTM(torch.autograd.Function):
 
 
 def _forward(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, plan: _Plan, outputs: Tensor
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, plan: _Plan, outputs: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Run over time: sorted last states, and per packed frame gates, cells and product inputs.
 
@@ -104,6 +105,7 @@ def _forward(
     cache, and one for all weight gradients. A constant input is projected once and left out.
     """
     batch, hidden, features, frames = len(plan.order), w_hh.shape[1], x.shape[-1], len(plan.frame)
+    projected = None
     if plan.constant:
         projected = torch.addmm(bias, x.index_select(0, plan.order), w_ih.t())
         weight = w_hh.t().contiguous()
@@ -116,31 +118,17 @@ def _forward(
     if not plan.constant:
         joined[:, hidden:-1] = x.reshape(-1, features).index_select(0, plan.frame)
         joined[:, -1] = 1
-    h, scratch = x.new_empty(batch, hidden), x.new_empty(batch, hidden)
+    last = x.new_empty(batch, hidden)
     packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, joined, plan.frame))
+    steps = list(zip(*packed, strict=True))
     before = None
-    for gate, cell, product_input, frame in zip(*packed, strict=True):
-        alive = len(gate)
-        state, tanh = h[:alive], scratch[:alive]
-        skip = hidden if before is None else 0  # h_0 is zero
-        if before is not None:
-            product_input[:, :hidden] = state
-        if plan.constant:
-            torch.addmm(projected[:alive], product_input[:, skip:], weight[skip:], out=gate)
-        else:
-            torch.mm(product_input[:, skip:], weight[skip:], out=gate)
-        i, f, g, o = gate.chunk(4, 1)
-        gate[:, : 2 * hidden].sigmoid_()
-        g.tanh_()
-        o.sigmoid_()
-        torch.mul(i, g, out=cell)
-        if before is not None:
-            cell.addcmul_(f, before[:alive])
-        torch.mul(o, torch.tanh(cell, out=tanh), out=state)  # stays in h where a row ends
-        if len(outputs) > 0:
-            outputs.index_copy_(0, frame, state)
+    for t, (gate, cell, product_input, frame) in enumerate(steps):
+        skip = hidden if t == 0 else 0  # h_0 is zero
+        torch.mm(product_input[:, skip:], weight[skip:], out=gate)
+        after = (steps[t + 1][2] if t + 1 < len(steps) else joined[:0])[:, :hidden]
+        lstm_cell.forward(gate, projected, before, cell, after, last, outputs, frame)
         before = cell
-    return h, gates, cells, joined
+    return last, gates, cells, joined
 
 
 def _backward(
@@ -159,33 +147,16 @@ def _backward(
     """
     grad_c = torch.zeros_like(grad_h)
     total = gates.new_zeros(len(grad_h), gates.shape[1]) if plan.constant else gates
-    scratch = [torch.empty_like(grad_h) for _ in range(3)]
     packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, plan.frame))
     steps = list(zip(*packed, strict=True))
-    for t in reversed(range(len(steps))):
-        gate, cell, frame = steps[t]
-        alive = len(gate)
-        i, f, g, o = gate.chunk(4, 1)
-        dh, dc = grad_h[:alive], grad_c[:alive]
-        a, b, tanh = (buffer[:alive] for buffer in scratch)
-        if grad_outputs is not None:
-            dh += torch.index_select(grad_outputs, 0, frame, out=a)
-        torch.tanh(cell, out=tanh)
-        torch.mul(dh, o, out=a)
-        dc += _tanh_backward(a, tanh, grad_input=a)
-        _sigmoid_backward(torch.mul(dh, tanh, out=b), o, grad_input=o)
-        torch.mul(dc, i, out=b)
-        _sigmoid_backward(torch.mul(dc, g, out=a), i, grad_input=i)
-        _tanh_backward(b, g, grad_input=g)
+    for t, (gate, cell, frame) in reversed(list(enumerate(steps))):
+        before = steps[t - 1][1] if t > 0 else None  # c_0 is zero
+        lstm_cell.backward(
+            gate, before, cell, grad_h, grad_c, grad_outputs, frame,
+            total if plan.constant else None,
+        )  # fmt: skip
         if t > 0:
-            torch.mul(dc, steps[t - 1][1][:alive], out=a)
-            dc *= f
-            _sigmoid_backward(a, f, grad_input=f)  # last: dc needs f itself
-            torch.mm(gate, w_hh, out=dh)
-        else:
-            f.zero_()  # c_0 is zero
-        if plan.constant:
-            total[:alive] += gate
+            torch.mm(gate, w_hh, out=grad_h[: len(gate)])
     return total
 
 

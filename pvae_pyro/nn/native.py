@@ -1,0 +1,39 @@
+"""C code of this package, built with the machine's own compiler when it is first wanted."""
+
+import ctypes
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+# What lets a compiler vectorise rounding and selection. Not -ffast-math: a NaN must stay a NaN.
+_FLAGS = ["-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
+_SECONDS = 60
+
+
+def build(source: str, *defines: str) -> ctypes.CDLL | None:
+    """The library that `source`, a file beside this one, makes; None where that fails.
+
+    The compiler is ``$CC``, or ``cc``, given `defines` (``NAME=value``). It takes about half a
+    second, so callers keep the result. Nothing is kept on disk: what is built for this processor
+    is not found by another one that shares the folder, and nobody else's library is loaded.
+    ``PVAE_NATIVE=0`` in the environment switches it off.
+    """
+    if os.environ.get("PVAE_NATIVE") == "0":
+        return None
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    path = Path(__file__).with_name(source)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder, "library.so")
+        for processor in (["-march=native"], []):  # some compilers do not know that option
+            command = [*compiler, *_FLAGS, *processor, *(f"-D{define}" for define in defines)]
+            try:
+                subprocess.run(
+                    [*command, "-o", str(library), str(path)],
+                    check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS,
+                )  # fmt: skip
+                return ctypes.CDLL(str(library))
+            except (OSError, subprocess.SubprocessError):
+                continue
+    return None
