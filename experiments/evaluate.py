@@ -23,7 +23,6 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,116 +30,17 @@ import torch
 from tqdm import tqdm
 
 from experiments.arguments import number
+from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.options import DeviceError
 from experiments.runs import RunError
-from experiments.trained import STYLE, Trained, open_run
+from experiments.trained import Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.coherence import coherence, style_swap
-from pvae_pyro.evaluate.judges import cached_judge
-from pvae_pyro.evaluate.likelihood import evaluate_likelihood
-from pvae_pyro.evaluate.num_classes import find_num_classes
-from pvae_pyro.evaluate.probes import group_probe, linear_probe
-from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
-from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
 EVALUATION = "evaluation.json"
-CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
-OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
 INTERRUPTED = 130
-
-
-def clustering(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    num_clusters = run.config["num_clusters"] or len(run.data.classes)
-    return evaluate_latents(run.guide.unimodal, run.test, num_clusters, run.device)
-
-
-def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """None of a latent that is hardly in use, and why."""
-    found: dict[str, Any] = {}
-    for latent, of_modality in run.latents().items():
-        for name, locs in of_modality.items() if latent != STYLE else ():
-            try:
-                found.setdefault(latent, {})[name] = find_num_classes(locs)
-            except ValueError as error:
-                found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
-    return found
-
-
-def probes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Of each latent and modality: the class, and the speaker (None where it is not known)."""
-    train, test = run.examples("train"), run.test
-    found: dict[str, Any] = {}
-    for latent, of_modality in run.latents().items():
-        for name, locs in of_modality.items():
-            known = run.latents("train")[latent][name]
-            found.setdefault(latent, {})[name] = {
-                "class": linear_probe(known, train[name].labels, locs, test[name].labels),
-                "speaker": group_probe(known, train[name].groups, locs, test[name].groups),
-            }
-    return found
-
-
-def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    labels = {name: examples.labels for name, examples in run.test.items()}
-    return {
-        latent: cross_modal_retrieval(of_modality, labels)
-        for latent, of_modality in run.latents().items()
-        if latent != STYLE
-    }
-
-
-def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Coherence and style swaps, by the same judges."""
-    judges = {
-        name: cached_judge(
-            run.data.train[name],
-            len(run.data.classes),
-            cache_dir() / "judges",
-            device=run.device,
-            steps=options.judge_steps,
-        )
-        for name in run.names
-    }
-    arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
-    return {
-        "coherence": coherence(*arguments, limit=options.limit),
-        "style_swap": style_swap(*arguments, limit=options.limit),
-    }
-
-
-def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Of the first pairs of the test partition."""
-    loader = PairedLoader(run.data.test, 32, device=run.device, names=run.names)
-    batches = []
-    for batch in loader.epoch(0):
-        if len(batches) * 32 >= options.likelihood_examples:
-            break
-        batches.append(batch)
-    try:
-        return evaluate_likelihood(run.model, run.guide, batches, num_samples=options.num_samples)
-    except FloatingPointError as error:
-        raise RunError(f"{run.folder}: {error}; the others are kept") from error
-
-
-# What is measured together -> how. The keys of evaluation.json are those of `KEYS`.
-MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
-    "clustering": clustering,
-    "num_classes": num_classes,
-    "probes": probes,
-    "retrieval": retrieval,
-    "generation": generation,
-    "log_likelihood": log_likelihood,
-}
-KEYS = {
-    "clustering": CLUSTERING,
-    "generation": ("coherence", "style_swap"),
-    **{name: (name,) for name in ("num_classes", "probes", "retrieval", "log_likelihood")},
-}
 
 
 def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
@@ -239,14 +139,15 @@ def summary(content: dict[str, Any]) -> str:
             )
             line += f" active {content['active_units'][latent][name]}"
             if found := content.get("num_classes", {}).get(latent, {}).get(name):
-                line += f" | classes found {found['agreed']} {found.get('criteria', '')}"
+                line += f" | classes found {_num_classes(found)}"
             lines.append(line)
     for latent, of_modality in content.get("probes", {}).items():
         for name, probe in of_modality.items():
             for what, score in probe.items():
                 if score["accuracy"] is not None:
                     lines.append(
-                        f"{latent:8}{name:8} linear probe of {what} {score['accuracy']:.3f} "
+                        f"{latent:8}{name:8} linear probe of {what.replace('_', ' ')} "
+                        f"{score['accuracy']:.3f} "
                         f"(chance {score['chance']:.3f})"
                     )
     for latent, pairs in content.get("retrieval", {}).items():
@@ -261,6 +162,12 @@ def summary(content: dict[str, Any]) -> str:
         if value := content.get("log_likelihood", {}).get(what):
             lines.append(f"log-likelihood, {what}: {_short(value)}")
     return "\n".join(lines)
+
+
+def _num_classes(found: dict[str, Any]) -> str:
+    if found["agreed"] is None:
+        return f"none: {found['reason']}"
+    return f"{found['agreed']} (by {found['agreed_by']} of {_short(found['criteria'])})"
 
 
 def _short(value: Any) -> str:

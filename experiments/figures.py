@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from experiments.arguments import number
 from experiments.evaluate import EVALUATION, of_weights
-from experiments.evaluate import num_classes as find_all
+from experiments.measures import num_classes as find_all
 from experiments.options import DeviceError
 from experiments.runs import RunError
 from experiments.trained import STYLE, Trained, open_run
@@ -45,6 +45,7 @@ from pvae_pyro.figures.style import save_figure
 from pvae_pyro.train import METRICS
 
 INTERRUPTED = 130
+NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents
 Drawn = Iterator[tuple[str, Figure]]
 
 
@@ -56,7 +57,7 @@ def model(run: Trained, seed: int) -> Drawn:
         graphs["inference from all"] = guide_graph(run.guide, batch)
     for name, guide in run.guide.unimodal.items():
         graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
-    labels = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$"}
+    labels = dict(NAMES)
     labels |= {f"{STYLE}_{name}": rf"$z_\mathrm{{{name}}}$" for name in run.names}
     labels |= {f"{name}_log_frames": "log T" for name in run.names}
     yield "model", graph_figure(graphs, labels=labels)
@@ -74,7 +75,9 @@ def inertia(run: Trained, seed: int) -> Drawn:
         known = {}
     found = known.get("num_classes") or find_all(run, argparse.Namespace())
     for latent, of_modality in found.items():
-        if curves := {name: one for name, one in of_modality.items() if one["agreed"]}:
+        if curves := {
+            _title(latent, name): one for name, one in of_modality.items() if one["agreed"]
+        }:
             yield f"inertia-{latent}", inertia_figure(curves)
 
 
@@ -115,7 +118,16 @@ def tsne(run: Trained, seed: int) -> Drawn:
         some = {name: locs for name, locs in some.items() if len(np.unique(locs, axis=0)) > 3}
         maps = {name: embed(locs, seed) for name, locs in some.items()}
         if maps:
-            yield f"tsne-{latent}", scatter_figure(maps, labels, classes, "class")
+            titles = {name: _title(latent, name) for name in maps}
+            yield (
+                f"tsne-{latent}",
+                scatter_figure(
+                    {titles[name]: points for name, points in maps.items()},
+                    {titles[name]: labels[name] for name in maps},
+                    classes,
+                    "class",
+                ),
+            )
         if latent == STYLE:
             yield from _by_speaker(run, maps, chosen)
         elif len(maps) > 1:
@@ -128,6 +140,7 @@ def tsne(run: Trained, seed: int) -> Drawn:
                     classes,
                     list(some),
                     "class",
+                    NAMES.get(latent, latent),
                 ),
             )
 
@@ -141,8 +154,17 @@ def _by_speaker(run: Trained, maps: dict[str, np.ndarray], chosen: dict[str, np.
         if 1 < len(of_group) <= 20:  # more colours cannot be told apart
             yield (
                 f"tsne-{STYLE}-{name}-by-speaker",
-                scatter_figure({name: points}, {name: index}, of_group.tolist(), "speaker"),
+                scatter_figure(
+                    {_title(STYLE, name): points},
+                    {_title(STYLE, name): index},
+                    of_group.tolist(),
+                    "speaker",
+                ),
             )
+
+
+def _title(latent: str, modality: str) -> str:
+    return f"{NAMES.get(latent, latent)} of {modality}"
 
 
 FIGURES: dict[str, Callable[[Trained, int], Drawn]] = {
@@ -199,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was drawn is kept", file=sys.stderr)
         return INTERRUPTED
-    print("\n".join(map(str, files)))
+    print("\n".join(map(str, files)) or "nothing to draw: the model has no style latents")
     return 0
 
 

@@ -1,5 +1,6 @@
 """A finished run, opened to be looked at: its model and guide, its data, its latents."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from experiments.options import resolve_device
 from experiments.runs import RunError, load_run, load_run_data, read_config
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.paired import PairedData
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.evaluate.run import latent_of
 
 RESULTS = "results.json"
@@ -20,7 +21,7 @@ STYLE = "z_style"
 
 @dataclass
 class Trained:
-    """names: the modalities of the model. locs: see `latents`."""
+    """names: the modalities of the model."""
 
     folder: Path
     config: dict[str, Any]
@@ -28,7 +29,7 @@ class Trained:
     guide: nn.Module
     data: PairedData
     device: str
-    _locs: dict[str, dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
+    _found: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,16 +44,26 @@ class Trained:
 
         partition: "test", or "train", of which there are at most 20,000, the same ones each time.
         """
-        if partition not in self._locs:
+        return self._all(posterior_locs, partition)
+
+    def samples(self, partition: str = "test") -> dict[str, dict[str, np.ndarray]]:
+        """As `latents`, one draw from the posterior of every example instead of its mean."""
+        return self._all(posterior_samples, partition)
+
+    def _all(
+        self, find: Callable[..., dict[str, np.ndarray]], partition: str
+    ) -> dict[str, dict[str, np.ndarray]]:
+        known = find.__name__, partition
+        if known not in self._found:
             found: dict[str, dict[str, np.ndarray]] = {}
             for name in self.names:
-                locs = posterior_locs(
-                    self.guide.unimodal[name], name, self.examples(partition)[name], self.device
-                )
-                for site, values in locs.items():
+                examples = self.examples(partition)[name]
+                for site, values in find(
+                    self.guide.unimodal[name], name, examples, self.device
+                ).items():
                     found.setdefault(latent_of(site, name), {})[name] = values
-            self._locs[partition] = found
-        return self._locs[partition]
+            self._found[known] = found
+        return self._found[known]
 
     def examples(self, partition: str) -> dict[str, Examples]:
         """What `latents` are of."""

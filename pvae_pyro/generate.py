@@ -32,9 +32,20 @@ def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
     The guide draws as it goes; the means do not depend on it, and the random state is left alone.
     """
-    with torch.random.fork_rng(), pyro.get_param_store().scope():
+    with torch.random.fork_rng():
+        return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
+
+
+@torch.no_grad()
+def draw(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """One draw of a guide's latents: site -> ``[B, D]``."""
+    return {name: site["value"] for name, site in _latent_sites(guide, batch)}
+
+
+def _latent_sites(guide: nn.Module, batch: Batch) -> list[tuple[str, dict[str, Any]]]:
+    with pyro.get_param_store().scope():
         trace: Any = prune_subsample_sites(poutine.trace(guide).get_trace(batch))
-    return {name: site["fn"].mean for name, site in trace.nodes.items() if site["type"] == "sample"}
+    return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
 
 
 @torch.no_grad()

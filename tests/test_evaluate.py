@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from tests.tiny import tiny_examples, tiny_loader, tiny_svi
 
@@ -23,10 +23,27 @@ def test_posterior_locs_are_the_unimodal_guides_in_order(name):
     np.testing.assert_allclose(locs[f"z_style_{name}"], expected, atol=1e-5)
 
 
-def test_evaluation_leaves_the_random_state_alone():
+def test_posterior_samples_are_normal_around_the_means():
+    guide = tiny_svi().guide.unimodal["image"]
+    examples = tiny_examples(num_images=400)["image"]
+    features = guide.encoders["image"](examples.observation(np.arange(len(examples))))
+    samples = posterior_samples(guide, "image", examples, "cpu", seed=3)
+    for site, head in guide.heads.items():
+        normal = head(features).base_dist
+        z = ((torch.from_numpy(samples[site]) - normal.loc) / normal.scale).detach()
+        assert abs(z.mean()) < 0.1
+        assert z.std() == pytest.approx(1.0, abs=0.1)
+        again = posterior_samples(guide, "image", examples, "cpu", seed=3)[site]
+        np.testing.assert_array_equal(again, samples[site])
+        other = posterior_samples(guide, "image", examples, "cpu", seed=4)[site]
+        assert not np.array_equal(other, samples[site])
+
+
+@pytest.mark.parametrize("find", [posterior_locs, posterior_samples])
+def test_evaluation_leaves_the_random_state_alone(find):
     guide = tiny_svi().guide
     before = torch.get_rng_state()
-    posterior_locs(guide.unimodal["image"], "image", tiny_examples()["image"], "cpu")
+    find(guide.unimodal["image"], "image", tiny_examples()["image"], "cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments import evaluate, run_svi
+from experiments import evaluate, measures, run_svi
 
 # The keys that issue 4 names.
 KEYS = {
@@ -75,8 +75,10 @@ def test_everything_is_measured(measured):
     for latent in ("z_sem", "z_style"):
         assert content["probes"][latent].keys() == BOTH
         for probe in content["probes"][latent].values():
-            assert probe.keys() == {"class", "speaker"}
+            of_means, of_samples = {"class", "speaker"}, {"class_of_samples", "speaker_of_samples"}
+            assert probe.keys() == of_means | of_samples
             assert 0 <= probe["class"]["accuracy"] <= 1
+            assert 0 <= probe["class_of_samples"]["accuracy"] <= 1
         assert content["probes"][latent]["image"]["speaker"]["accuracy"] is None
     likelihood = content["log_likelihood"]
     assert likelihood["num_examples"] == 20  # a batch is whole
@@ -119,7 +121,10 @@ def test_the_summary_has_the_files_figures(measured, capsys, monkeypatch):
                 assert f"{score} {content[score][latent][modality]:.3f}" in line
     found = content["coherence"]["speech->image"]
     assert f"coherence speech->image: {found:.3f}" in text
-    assert "linear probe of class" in text
+    assert "linear probe of class " in text
+    assert "linear probe of class of samples " in text
+    votes = content["num_classes"]["z_sem"]["image"]
+    assert f"classes found {votes['agreed']} (by {votes['agreed_by']} of silhouette " in text
     assert "R@1" in text
     assert "style swap image:" in text
     assert "log-likelihood, conditional:" in text
@@ -151,7 +156,7 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     rng = np.random.default_rng(0)
     apart = np.repeat(10 * np.eye(3), 40, 0) + 0.1 * rng.normal(size=(120, 3))
     latents = {"z_sem": {"a": apart, "b": np.ones((120, 3))}, "z_style": {"a": apart}}
-    found = evaluate.num_classes(SimpleNamespace(latents=lambda: latents), None)
+    found = measures.num_classes(SimpleNamespace(latents=lambda: latents), None)
     assert found.keys() == {"z_sem"}
     assert found["z_sem"]["a"]["agreed"] == 3
     assert found["z_sem"]["b"]["agreed"] is None
@@ -169,7 +174,7 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     of_run = read(run)["num_classes"]["z"]
     assert of_run["image"]["agreed"] is None
     assert of_run["speech"]["agreed"] >= 1
-    assert "classes found None" in capsys.readouterr().out
+    assert "classes found none: fewer than 8 distinct points" in capsys.readouterr().out
 
 
 def test_what_was_measured_is_kept(run, counted):
@@ -237,7 +242,7 @@ def test_a_likelihood_that_is_not_finite_is_told_in_a_line(run, monkeypatch, cap
     def not_finite(*arguments, **options):
         raise FloatingPointError("the log-likelihood of example 7 is nan")
 
-    monkeypatch.setattr(evaluate, "evaluate_likelihood", not_finite)
+    monkeypatch.setattr(measures, "evaluate_likelihood", not_finite)
     assert evaluate.main([str(run), *QUICK, "--only", "nmi", "log_likelihood"]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == f"error: {run}: the log-likelihood of example 7 is nan; the others are kept"

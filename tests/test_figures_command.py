@@ -48,9 +48,12 @@ def test_every_figure_of_a_pvae(small_runs, environment, tmp_path, capsys):
         assert any(title.startswith(name) for title in OF_PVAE)
 
 
-def test_a_baseline_has_nothing_to_restyle_or_translate(run):
+def test_a_baseline_has_nothing_to_restyle_or_translate(run, capsys):
     assert figures.main([str(run), "--formats", "png"]) == 0
     assert names(run / "figures") == OF_JMVAE
+    capsys.readouterr()
+    assert figures.main([str(run), "--only", "restyle"]) == 0
+    assert capsys.readouterr().out == "nothing to draw: the model has no style latents\n"
 
 
 def test_a_vae_has_one_modality(small_runs, environment, tmp_path):
@@ -139,7 +142,7 @@ def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed
         assert not (run / "figures").exists()
     else:
         assert names(run / "figures") == {"tsne-z", "inertia-z"}  # and nothing pooled
-        assert drawn == {"inertia": ["speech"], "scatter": ["speech"]}
+        assert drawn == {"inertia": ["$z$ of speech"], "scatter": ["$z$ of speech"]}
 
 
 def test_what_is_no_finished_run_is_told_in_a_line(run, drawn, tmp_path, capsys):

@@ -1,9 +1,10 @@
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 
@@ -223,3 +224,17 @@ def test_layout_uncrosses():
 def test_empty_plate_is_left_out():
     graph = Graph({"z": ()}, {"z": "Normal"}, frozenset(), {"nothing": ()})
     assert plates(graph_figure({"": graph})) == []
+
+
+def test_titles_have_room():
+    """A title wider than its diagram neither touches its neighbour's nor leaves the page."""
+    graph = guide_graph(tiny_pair()[1].unimodal["image"], tiny_batch(2))
+    figure = graph_figure(
+        {f"{word} inference of a style from one modality": graph for word in "abc"}
+    )
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes]
+    assert boxes[0].x0 >= 0
+    assert boxes[-1].x1 <= figure.bbox.x1
+    for one, other in pairwise(boxes):
+        assert one.x1 < other.x0

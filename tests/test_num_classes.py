@@ -30,6 +30,12 @@ def test_every_criterion_finds_separated_clusters(k):
     found = find_num_classes(clusters_of([300 // k] * k), most=12)
     assert found["criteria"] == dict.fromkeys(ALL, k)
     assert found["agreed"] == k
+    assert found["agreed_by"] == 4
+
+
+def test_more_classes_than_twenty():
+    found = find_num_classes(clusters_of([30] * 24, dim=32, distance=14))
+    assert found["agreed"] == 24
 
 
 def test_unequal_sizes():
@@ -62,7 +68,9 @@ def test_agreed_is_the_lower_median(monkeypatch):
     for gap, density, agreed in ((9, 9, 3), (1, 9, 3), (1, 1, 1), (5, 4, 3)):
         monkeypatch.setattr(f"{module}.first_maximum", lambda *_, gap=gap: gap)
         monkeypatch.setattr(f"{module}.density_clusters", lambda *_, density=density: density)
-        assert find_num_classes(points, most=4)["agreed"] == agreed
+        found = find_num_classes(points, most=4)
+        assert found["agreed"] == agreed
+        assert found["agreed_by"] == [gap, density, 3, 3].count(agreed)
 
 
 def test_result_is_json_and_depends_on_the_seed_alone():

@@ -17,7 +17,7 @@ LEAST_STRENGTH = 0.9
 
 
 def find_num_classes(
-    latents: np.ndarray, most: int = 20, seed: int = 0, most_points: int = 2000
+    latents: np.ndarray, most: int = 30, seed: int = 0, most_points: int = 2000
 ) -> dict[str, Any]:
     """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
 
@@ -33,10 +33,12 @@ def find_num_classes(
     - density: `density_clusters`. It falls short where stray points bridge clusters, and
       exceeds where a few hundred points have no structure but chance.
 
-    Returns ``{"agreed", "criteria", "curves", "inertia", "num_points"}``, for JSON. `agreed` is
-    the second least of the four, their lower median: one may be far off on either side, or one
-    on each. `curves` has what a criterion saw at k = 1, 2, … (None where undefined). `inertia`
-    is the sum of squared distances to the closest centroid of k-means per k (paper, Fig. 3).
+    Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
+    `agreed` is the second least of the four, their lower median: one may be far off on either
+    side, or one on each. `agreed_by` is how many gave that number: look at the curves where it is
+    one or two, and ask for a greater `most` where the number is close to it. `curves` has what a
+    criterion saw at k = 1, 2, … (None where undefined). `inertia` is the sum of squared distances
+    to the closest centroid of k-means per k (paper, Fig. 3).
 
     Below 4 `most` distinct points, N/4 takes the place of `most`. Raises ValueError where there
     are fewer than 8, e.g. in a latent of one point.
@@ -65,8 +67,10 @@ def find_num_classes(
         "prediction_strength": 1 + int(np.flatnonzero(strength >= LEAST_STRENGTH)[-1]),
         "density": density_clusters(points),
     }
+    agreed = median_low(criteria.values())
     return {
-        "agreed": median_low(criteria.values()),
+        "agreed": agreed,
+        "agreed_by": list(criteria.values()).count(agreed),
         "criteria": criteria,
         "curves": {
             "silhouette": [None, *silhouette],

@@ -91,6 +91,7 @@ def pooled_figure(
     classes: Sequence[str],
     names: Sequence[str],
     legend_title: str = "",
+    title: str = "",
 ) -> Figure:
     """One map of a shared latent inferred from several modalities, drawn twice (paper, Fig. 13).
 
@@ -101,6 +102,7 @@ def pooled_figure(
     Args:
         points: ``[N, 2]``, of the modalities pooled before `embed`.
         labels, modalities: ``[N]`` indices into `classes` and into `names`.
+        title: of the latent.
 
     Raises ValueError for no points, or labels or modalities that do not fit them.
     """
@@ -111,8 +113,9 @@ def pooled_figure(
     figure = _figure(2, len(classes) + len(names) + 2)
     with matplotlib.rc_context(RC):
         by_class, by_modality = _panels(figure, 2)
-        by_class.set_title(f"coloured by {legend_title or 'class'}")
-        by_modality.set_title("coloured by modality")
+        of = f"{title} " if title else ""
+        by_class.set_title(f"{of}coloured by {legend_title or 'class'}")
+        by_modality.set_title(f"{of}coloured by modality")
         for axes, colour in (
             (by_class, _colours_of(labels, classes)),
             (by_modality, np.array(list(modality_colours.values()))[modalities]),

@@ -15,7 +15,7 @@ from pvae_pyro.figures.sheet import Row, draw_sheet
 from pvae_pyro.generate import decode
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
-_MOST_PICTURES, _MOST_SEQUENCES = 30, 10  # side by side on a page
+_MOST_PICTURES, _MOST_SEQUENCES = 20, 10  # side by side on a page
 
 
 def choose_examples(
@@ -65,7 +65,7 @@ def translation_grid(
     Args:
         unimodal: modality -> its guide.
         contents, styles: positions in the examples of the source and of the target. By default
-            `choose_examples`: three of each class but 30 at most, with sequences 10 at most; of
+            `choose_examples`: three of each class but 20 at most, with sequences 10 at most; of
             styles with groups no more than there are groups.
         classes: names of the labels. axes: of the modalities that are sequences.
         seed: of the choice.

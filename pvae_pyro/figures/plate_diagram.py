@@ -54,7 +54,10 @@ def graph_figure(
         columns = layered_layout(graph.parents, graph.plates)
         places = {s: (x * (width + GAP) / 2, row * down) for s, (x, row) in columns.items()}
         panels.append((title, graph, places, (width, height_of_node)))
-    boxes = [_bounds(places, size, graph) for _, graph, places, size in panels]
+    boxes = [
+        _widened(_bounds(places, size, graph), _text_width(title, FONT_SIZE) + 0.1)
+        for title, graph, places, size in panels
+    ]
     widths = [x1 - x0 for x0, _, x1, _ in boxes]
     # All panels at one scale: as many inches as their boxes need.
     tallest = max(y1 - y0 for _, y0, _, y1 in boxes)
@@ -159,5 +162,13 @@ def _bounds(
     return min(lefts) - 0.1, min(bottoms) - 0.1, max(rights) + 0.1, max(tops) + 0.1
 
 
+def _widened(
+    box: tuple[float, float, float, float], least: float
+) -> tuple[float, float, float, float]:
+    """As wide as `least` at least, on both sides alike."""
+    more = max(least - (box[2] - box[0]), 0.0) / 2
+    return box[0] - more, box[1], box[2] + more, box[3]
+
+
 def _text_width(text: str, size: float) -> float:
-    return TextPath((0, 0), text, size=size).get_extents().width / 72
+    return TextPath((0, 0), text, size=size).get_extents().width / 72 if text else 0.0
