@@ -229,9 +229,8 @@ def test_empty_plate_is_left_out():
 def test_titles_have_room():
     """A title wider than its diagram neither touches its neighbour's nor leaves the page."""
     graph = guide_graph(tiny_pair()[1].unimodal["image"], tiny_batch(2))
-    figure = graph_figure(
-        {f"{word} inference of a style from one modality": graph for word in "abc"}
-    )
+    title = "inference of style and content " * 3
+    figure = graph_figure({f"{n}: {title}": graph for n in range(3)})
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes]
     assert boxes[0].x0 >= 0
