@@ -55,7 +55,7 @@ def graph_figure(
         places = {s: (x * (width + GAP) / 2, row * down) for s, (x, row) in columns.items()}
         panels.append((title, graph, places, (width, height_of_node)))
     boxes = [
-        _widened(_bounds(places, size, graph), _text_width(title, FONT_SIZE) + 0.1)
+        _widened(_bounds(places, size, graph), 1.1 * _text_width(title, FONT_SIZE) + 0.1)
         for title, graph, places, size in panels
     ]
     widths = [x1 - x0 for x0, _, x1, _ in boxes]
