@@ -46,6 +46,15 @@ NOT_CONFIGURATION = ("data", "out", "resume")
 MAY_CHANGE = ("epochs", "device")
 
 
+# Options that say nothing to some models.
+OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
+WITHOUT_EFFECT = {
+    "jmvae": OF_PVAE,
+    "vae-speech": (*OF_PVAE, "alpha", "image_scale"),
+    "vae-image": (*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells"),
+}
+
+
 class DeviceError(Exception):
     """The device that was asked for cannot be used; the message says why."""
 
@@ -193,17 +202,32 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def contradictions(
-    parser: argparse.ArgumentParser, argv: list[str] | None, config: dict[str, Any]
+def without_effect(
+    parser: argparse.ArgumentParser, argv: list[str] | None, model: str
 ) -> list[str]:
-    """Options given in `argv`, at whatever value, that differ from a run's configuration."""
+    """Options given in `argv` that say nothing to the model."""
+    given = _given(parser, argv)
+    return [
+        f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
+    ]
+
+
+def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+    """Options given in `argv`, at whatever value."""
     not_given = object()
     names = vars(parser.parse_args([]))
     parser.set_defaults(**dict.fromkeys(names, not_given))
     given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not not_given}
     parser.set_defaults(**names)
+    return given
+
+
+def contradictions(
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: dict[str, Any]
+) -> list[str]:
+    """Options given in `argv`, at whatever value, that differ from a run's configuration."""
     return [
         f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
-        for name, value in given.items()
+        for name, value in _given(parser, argv).items()
         if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
     ]

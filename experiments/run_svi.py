@@ -30,6 +30,7 @@ from experiments.options import (
     make_parser,
     resolve,
     resolve_device,
+    without_effect,
 )
 from experiments.paper import table
 from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
@@ -202,6 +203,8 @@ def command(argv: list[str] | None) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
+        if ignored := without_effect(parser, argv, config["model"]):
+            log.warning(f"of no effect on {config['model']}: {', '.join(ignored)}")
         data = load_data(config, root)
         config |= check_data(config, data, folder)
         fill_epochs(config, len(data.train["speech"]))

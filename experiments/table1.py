@@ -9,6 +9,7 @@ also are table1.md and table1.json, written anew after every run. Exit codes are
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -78,6 +79,8 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
             if code == run_svi.INTERRUPTED:
                 print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
             if code:
+                with contextlib.suppress(OSError):  # nothing was begun: leave no trace
+                    out.rmdir()
                 return code
             finished.append((row, json.loads((folder / "results.json").read_text("utf-8"))))
             try:

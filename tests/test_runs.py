@@ -1,11 +1,12 @@
 """That options reach what they name, and that each partition is used for its own end."""
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
 from experiments import run_svi
-from experiments.options import make_parser, resolve
+from experiments.options import MODELS, OBJECTIVES, make_parser, resolve, without_effect
 from experiments.runs import RunError, build, check_data
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
@@ -127,3 +128,25 @@ def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
     del data.train["image"]
     with pytest.raises(RunError, match="modalities"):
         run_svi.run(config(), data, tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_options_of_no_effect_are_those_that_change_nothing(model):
+    """Whatever else they are: parameters, and terms of a batch, to the bit."""
+    told = without_effect(
+        make_parser(None),
+        [word for name in OBJECTIVES["ours"] for word in (f"--{name.replace('_', '-')}", "0.7")],
+        model,
+    )
+    several = examples(4, seed=0)
+    batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
+
+    def loss(*more):
+        svi = build(config("--model", model, "--objective", "paper", *more))
+        pyro.set_rng_seed(1)
+        return svi.evaluate_loss({name: batch[name] for name in svi.guide.unimodal})
+
+    plain = loss()
+    for name in OBJECTIVES["ours"]:
+        option = f"--{name.replace('_', '-')}"
+        assert (loss(option, "0.7") == plain) == (option in told), option

@@ -222,6 +222,12 @@ def test_a_run_that_fails_stops_with_its_code(trainer, out):
     assert not (out / "table1.json").exists()
 
 
+def test_what_cannot_be_begun_leaves_nothing(tmp_path, capsys):
+    assert table1.main(["--dataset", "nosuch", "--out", str(tmp_path / "table")]) == 1
+    assert "unknown dataset 'nosuch'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("other", "told"),
     [
