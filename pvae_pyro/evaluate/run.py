@@ -26,8 +26,8 @@ def evaluate_latents(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Cluster each unimodal guide's posterior means and score them against the labels.
 
-    Returns score -> latent (`latent_of`) -> modality -> value, for the scores purity, nmi, ari
-    and active_units.
+    Returns score -> latent (`latent_of`) -> modality -> value, for the scores purity, nmi, ari,
+    hungarian and active_units.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for name, guide in unimodal.items():
