@@ -3,13 +3,16 @@
 import os
 from pathlib import Path
 
+# Test tensors are tiny, and tests run side by side: a second thread costs more than it brings.
+# Before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pyro
 import pytest
 import torch
 
 from tests.tiny_run import REPOSITORY, TINY, command, small_corpus
 
-# Test tensors are tiny: a second thread costs more than it brings.
 torch.set_num_threads(1)
 
 
