@@ -28,10 +28,12 @@ def clustering(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """None of a latent that is hardly in use, and why."""
     found: dict[str, Any] = {}
+    samples = run.samples()
     for latent, of_modality in run.latents().items():
         for name, locs in of_modality.items() if latent != STYLE else ():
             try:
-                found.setdefault(latent, {})[name] = find_num_classes(locs)
+                of_one = find_num_classes(locs, samples[latent][name])
+                found.setdefault(latent, {})[name] = of_one
             except ValueError as error:
                 found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
     return found

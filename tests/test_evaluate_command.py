@@ -156,7 +156,9 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     rng = np.random.default_rng(0)
     apart = np.repeat(10 * np.eye(3), 40, 0) + 0.1 * rng.normal(size=(120, 3))
     latents = {"z_sem": {"a": apart, "b": np.ones((120, 3))}, "z_style": {"a": apart}}
-    found = measures.num_classes(SimpleNamespace(latents=lambda: latents), None)
+    found = measures.num_classes(
+        SimpleNamespace(latents=lambda: latents, samples=lambda: latents), None
+    )
     assert found.keys() == {"z_sem"}
     assert found["z_sem"]["a"]["agreed"] == 3
     assert found["z_sem"]["b"]["agreed"] is None

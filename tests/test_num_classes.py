@@ -8,14 +8,12 @@ import pytest
 from pvae_pyro.evaluate.num_classes import (
     density_clusters,
     find_num_classes,
-    first_maximum,
-    gap_statistic,
     k_means,
     pairs_kept,
     prediction_strength,
 )
 
-ALL = {"silhouette", "gap", "prediction_strength", "density"}
+ALL = {"silhouette", "prediction_strength", "density"}
 
 
 def clusters_of(sizes, dim=16, distance=10.0, seed=0):
@@ -30,7 +28,7 @@ def test_every_criterion_finds_separated_clusters(k):
     found = find_num_classes(clusters_of([300 // k] * k), most=12)
     assert found["criteria"] == dict.fromkeys(ALL, k)
     assert found["agreed"] == k
-    assert found["agreed_by"] == 4
+    assert found["agreed_by"] == 3
 
 
 def test_more_classes_than_twenty():
@@ -45,7 +43,7 @@ def test_unequal_sizes():
 
 
 def test_elongated_clusters():
-    """Ten times as long as wide in one direction each, which leads the gap statistic astray."""
+    """Ten times as long as wide in one direction each."""
     rng = np.random.default_rng(0)
     points = clusters_of([80] * 5, distance=12, seed=3)
     points[np.arange(400), np.arange(5).repeat(80)] += 2 * rng.normal(size=400)
@@ -59,18 +57,44 @@ def test_no_structure_is_one_class(kind):
     found = find_num_classes(points, most=6)
     assert found["agreed"] == 1
     # The silhouette cannot say 1, and chance makes some regions denser than others.
-    assert found["criteria"]["gap"] == found["criteria"]["prediction_strength"] == 1
+    assert found["criteria"]["prediction_strength"] == 1
 
 
 def test_agreed_is_the_lower_median(monkeypatch):
     module = "pvae_pyro.evaluate.num_classes"
     points = clusters_of([20] * 3)
-    for gap, density, agreed in ((9, 9, 3), (1, 9, 3), (1, 1, 1), (5, 4, 3)):
-        monkeypatch.setattr(f"{module}.first_maximum", lambda *_, gap=gap: gap)
+    for strength, density, of_three, of_four in (
+        (4, 9, 4, 3), (1, 9, 1, 1), (1, 1, 1, 1), (2, 4, 3, 3), (2, 1, 2, 2)
+    ):  # fmt: skip
+        curve = np.array([1.0] * strength + [0.0] * (4 - strength))
+        monkeypatch.setattr(f"{module}.prediction_strength", lambda *_, curve=curve: curve)
         monkeypatch.setattr(f"{module}.density_clusters", lambda *_, density=density: density)
         found = find_num_classes(points, most=4)
-        assert found["agreed"] == agreed
-        assert found["agreed_by"] == [gap, density, 3, 3].count(agreed)
+        assert found["agreed"] == of_three
+        assert found["agreed_by"] == [strength, density, 3].count(of_three)
+        found = find_num_classes(points, points, most=4)
+        assert found["agreed"] == of_four
+        assert found["agreed_by"] == [strength, density, 3, 3].count(of_four)
+
+
+def test_parts_closer_than_posteriors_are_wide_are_one_class():
+    """Three classes, each in two parts that the means tell apart and samples do not."""
+    rng = np.random.default_rng(0)
+    parts = clusters_of([40] * 6, dim=4, distance=0.0)
+    classes = 10 * np.eye(4)[np.arange(240) % 3]
+    means = classes + 0.05 * parts + 0.6 * np.eye(4)[[3]] * (np.arange(240)[:, None] % 2)
+    found = find_num_classes(means, means + rng.normal(size=means.shape), most=10)
+    assert found["criteria"]["density"] == 6
+    assert found["criteria"]["silhouette_of_samples"] == 3
+    assert found["agreed"] == 3
+
+
+def test_samples_are_of_the_same_examples():
+    with pytest.raises(ValueError, match="samples"):
+        find_num_classes(clusters_of([30] * 3), clusters_of([30] * 2))
+    points = clusters_of([100] * 4)
+    found = find_num_classes(points, points, most=6, most_points=150)  # the same ones are chosen
+    assert found["curves"]["silhouette"] == found["curves"]["silhouette_of_samples"]
 
 
 def test_result_is_json_and_depends_on_the_seed_alone():
@@ -84,7 +108,7 @@ def test_result_is_json_and_depends_on_the_seed_alone():
     assert find_num_classes(points, most=6, seed=1) != found
     np.random.seed(1)
     assert np.random.random() == after
-    assert [len(curve) for curve in found["curves"].values()] == [6, 6, 6]
+    assert [len(curve) for curve in found["curves"].values()] == [6, 6]
     assert found["curves"]["silhouette"][0] is None
 
 
@@ -112,43 +136,6 @@ def test_k_means_finds_unequal_clusters():
     fit = k_means(clusters_of(sizes, distance=20), 8)[-1]
     assert sorted(np.bincount(fit.labels_), reverse=True) == sizes
     assert [fit.n_clusters for fit in k_means(clusters_of([10, 10]), 4)] == [1, 2, 3, 4]
-
-
-def test_gap_by_hand():
-    """On a line: W_1 of N uniform points is N range² / 12; of 0 … N-1, N (N² - 1) / 12."""
-    size = 600
-    points = np.arange(size)[:, None].astype(float)
-    gap, errors = gap_statistic(points, k_means(points, 2), np.random.default_rng(0))
-    assert gap == pytest.approx([0, 0], abs=0.05)
-    assert (errors > 0).all()
-    assert (errors < 0.1).all()
-    # Half of the points at either end: W_1 = N range² / 4, thrice what uniform points have.
-    points = np.repeat([0.0, 1.0], size // 2)[:, None] + 1e-3 * points / size
-    gap, _ = gap_statistic(points, k_means(points, 2), np.random.default_rng(0))
-    assert gap[0] == pytest.approx(-np.log(3), abs=0.1)
-
-
-def test_gap_errors_by_hand(monkeypatch):
-    class Fit:
-        def __init__(self, inertia):
-            self.inertia_ = inertia
-
-    inertias = iter(np.exp([[1.0, 2.0], [3.0, 2.0]]))
-    monkeypatch.setattr(
-        "pvae_pyro.evaluate.num_classes.k_means", lambda *_: [Fit(i) for i in next(inertias)]
-    )
-    fits = [Fit(np.exp(1.5)), Fit(np.exp(0.5))]
-    gap, errors = gap_statistic(np.eye(2), fits, np.random.default_rng(0), num_references=2)
-    np.testing.assert_allclose(gap, [0.5, 1.5])
-    np.testing.assert_allclose(errors, [np.sqrt(1.5), 0])
-
-
-def test_first_maximum_by_hand():
-    gap = np.array([0.1, 0.5, 0.9, 0.95, 2.0])
-    assert first_maximum(gap, np.zeros(5)) == 5
-    assert first_maximum(gap, np.array([0, 0, 0, 0.06, 0])) == 3  # 0.9 >= 0.95 - 0.06
-    assert first_maximum(gap, np.array([0, 0.5, 0, 0.06, 0])) == 1
-    assert first_maximum(np.array([1.0, 0.5, 2.0]), np.zeros(3)) == 1
 
 
 def test_pairs_kept_by_hand():

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, ward
 from scipy.spatial.distance import cdist
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 
@@ -17,7 +16,11 @@ LEAST_STRENGTH = 0.9
 
 
 def find_num_classes(
-    latents: np.ndarray, most: int = 30, seed: int = 0, most_points: int = 2000
+    latents: np.ndarray,
+    samples: np.ndarray | None = None,
+    most: int = 30,
+    seed: int = 0,
+    most_points: int = 2000,
 ) -> dict[str, Any]:
     """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
 
@@ -26,55 +29,58 @@ def find_num_classes(
 
     - silhouette: the k >= 2 of k-means with the greatest average silhouette (Rousseeuw 1987).
       It cannot answer 1, and prefers groups of clusters where some are far closer than others.
-    - gap: `gap_statistic`, then `first_maximum`. It exceeds where clusters are no round balls,
-      and stays at 1 where clusters are so equally far apart that two groups explain little.
+    - silhouette_of_samples: the same of `samples` ``[N, D]``, a draw from each example's
+      posterior. Parts of a class that lie closer than their posteriors are wide, such as
+      speakers of one word, are one cluster to it; so are classes, where all lie so close.
     - prediction_strength: the greatest k where `prediction_strength` is at least
       `LEAST_STRENGTH`. It falls short where halves hold only a few points of a class.
     - density: `density_clusters`. It falls short where stray points bridge clusters, and
       exceeds where a few hundred points have no structure but chance.
 
+    (The gap statistic of Tibshirani et al. 2001 was one once: on latents of ten clusters that are
+    no round balls it gave 1, 10, 11, 21 and 30.)
+
     Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
-    `agreed` is the second least of the four, their lower median: one may be far off on either
-    side, or one on each. `agreed_by` is how many gave that number: look at the curves where it is
-    one or two, and ask for a greater `most` where the number is close to it. `curves` has what a
-    criterion saw at k = 1, 2, … (None where undefined). `inertia` is the sum of squared distances
-    to the closest centroid of k-means per k (paper, Fig. 3).
+    `agreed` is 1 where the prediction strength is, as nothing then is found twice. Else it is the
+    second least of the four, their lower median: one may be far off on either side, or one on
+    each; without `samples` it is the middle one of three. `agreed_by` is how
+    many gave that number: look at the curves where it is one or two, and ask for a greater `most`
+    where the number is close to it. `curves` has what a criterion saw at k = 1, 2, … (None where
+    undefined). `inertia` is the sum of squared distances to the closest centroid of k-means per
+    k (paper, Fig. 3).
 
     Below 4 `most` distinct points, N/4 takes the place of `most`. Raises ValueError where there
-    are fewer than 8, e.g. in a latent of one point.
+    are fewer than 8, e.g. in a latent of one point, or where samples and means differ in shape.
     """
+    if samples is not None and samples.shape != latents.shape:
+        raise ValueError(f"means {latents.shape}, but samples {samples.shape}")
     most = min(most, len(np.unique(latents, axis=0)) // 4)
     if most < 2:
         raise ValueError("fewer than 8 distinct points have no number of clusters")
     rng = np.random.default_rng(seed)
-    points = latents = np.asarray(latents, np.float64)
+    latents = np.asarray(latents, np.float64)
+    chosen = np.arange(len(latents))
     if len(latents) > most_points:
-        points = latents[rng.choice(len(latents), most_points, replace=False)]
-    # Moving and turning changes no distance, and lays the gap statistic's box along the data.
-    pca = PCA().fit(points)
-    points, latents = pca.transform(points), pca.transform(latents)
-
+        chosen = rng.choice(len(latents), most_points, replace=False)
+    points = latents[chosen]
     fits = k_means(points, most)
-    distances = cdist(points, points)
-    silhouette = [
-        float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
-    ]
-    gap, gap_errors = gap_statistic(points, fits, rng)
+    silhouettes = {"silhouette": silhouette_curve(points, fits)}
+    if samples is not None:
+        drawn = np.asarray(samples, np.float64)[chosen]
+        silhouettes["silhouette_of_samples"] = silhouette_curve(drawn, k_means(drawn, most))
     strength = prediction_strength(points, most, rng)
     criteria = {
-        "silhouette": 2 + int(np.argmax(silhouette)),
-        "gap": first_maximum(gap, gap_errors),
+        **{name: 2 + int(np.argmax(curve)) for name, curve in silhouettes.items()},
         "prediction_strength": 1 + int(np.flatnonzero(strength >= LEAST_STRENGTH)[-1]),
         "density": density_clusters(points),
     }
-    agreed = median_low(criteria.values())
+    agreed = median_low(criteria.values()) if criteria["prediction_strength"] > 1 else 1
     return {
         "agreed": agreed,
         "agreed_by": list(criteria.values()).count(agreed),
         "criteria": criteria,
         "curves": {
-            "silhouette": [None, *silhouette],
-            "gap": gap.tolist(),
+            **{name: [None, *curve] for name, curve in silhouettes.items()},
             "prediction_strength": strength.tolist(),
         },
         "inertia": [
@@ -83,6 +89,14 @@ def find_num_classes(
         ],
         "num_points": len(points),
     }
+
+
+def silhouette_curve(points: np.ndarray, fits: Sequence[KMeans]) -> list[float]:
+    """The average silhouette of ``[N, D]`` points, in [-1, 1], by each clustering but the first."""
+    distances = cdist(points, points)
+    return [
+        float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
+    ]
 
 
 def k_means(points: np.ndarray, most: int) -> list[KMeans]:
@@ -98,36 +112,6 @@ def k_means(points: np.ndarray, most: int) -> list[KMeans]:
         start = np.array([points[clusters == c].mean(axis=0) for c in np.unique(clusters)])
         fits.append(KMeans(len(start), init=start, n_init=1, random_state=0).fit(points))
     return fits
-
-
-def gap_statistic(
-    points: np.ndarray, fits: Sequence[KMeans], rng: np.random.Generator, num_references: int = 10
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gap(k) = E*[log W_k] - log W_k and its error s_k, at k = 1 to ``len(fits)``.
-
-    Of Tibshirani, Walther & Hastie 2001. W_k is the inertia of `fits`, k-means of `points`; E*
-    is over `num_references` sets as large as `points`, uniform on the box around them whose
-    sides are the axes (give principal components). s_k = sd*(log W_k) √(1 + 1/num_references).
-    """
-
-    def log_inertia(fits: Sequence[KMeans]) -> np.ndarray:
-        return np.log([fit.inertia_ for fit in fits])
-
-    low, high = points.min(axis=0), points.max(axis=0)
-    references = np.array(
-        [
-            log_inertia(k_means(rng.uniform(low, high, points.shape), len(fits)))
-            for _ in range(num_references)
-        ]
-    )
-    gap = references.mean(axis=0) - log_inertia(fits)
-    return gap, references.std(axis=0) * np.sqrt(1 + 1 / num_references)
-
-
-def first_maximum(gap: np.ndarray, errors: np.ndarray) -> int:
-    """The least k with Gap(k) >= Gap(k + 1) - s_(k+1), or the last k where there is none."""
-    enough = gap[:-1] >= gap[1:] - errors[1:]
-    return 1 + int(np.argmax(enough)) if enough.any() else len(gap)
 
 
 def prediction_strength(
