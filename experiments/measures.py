@@ -26,14 +26,12 @@ def clustering(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """None of a latent that is hardly in use, and why."""
+    """Of the training partition, which has more examples; none of a latent hardly in use."""
     found: dict[str, Any] = {}
-    samples = run.samples()
-    for latent, of_modality in run.latents().items():
+    for latent, of_modality in run.latents("train").items():
         for name, locs in of_modality.items() if latent != STYLE else ():
             try:
-                of_one = find_num_classes(locs, samples[latent][name])
-                found.setdefault(latent, {})[name] = of_one
+                found.setdefault(latent, {})[name] = find_num_classes(locs)
             except ValueError as error:
                 found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
     return found

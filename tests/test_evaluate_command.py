@@ -64,7 +64,7 @@ def test_everything_is_measured(measured):
         assert content[score] == results[score]
     assert content["num_classes"].keys() == content["retrieval"].keys() == {"z_sem"}
     assert content["num_classes"]["z_sem"].keys() == BOTH
-    assert content["num_classes"]["z_sem"]["image"]["num_points"] == 1000
+    assert content["num_classes"]["z_sem"]["image"]["num_points"] == 2000  # of training
     pairs = {"speech->image", "image->speech"}
     assert content["retrieval"]["z_sem"].keys() == pairs
     assert content["coherence"].keys() >= pairs
@@ -156,9 +156,7 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     rng = np.random.default_rng(0)
     apart = np.repeat(10 * np.eye(3), 40, 0) + 0.1 * rng.normal(size=(120, 3))
     latents = {"z_sem": {"a": apart, "b": np.ones((120, 3))}, "z_style": {"a": apart}}
-    found = measures.num_classes(
-        SimpleNamespace(latents=lambda: latents, samples=lambda: latents), None
-    )
+    found = measures.num_classes(SimpleNamespace(latents=lambda partition: latents), None)
     assert found.keys() == {"z_sem"}
     assert found["z_sem"]["a"]["agreed"] == 3
     assert found["z_sem"]["b"]["agreed"] is None

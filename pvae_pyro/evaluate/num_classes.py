@@ -1,7 +1,5 @@
-"""How many classes a latent holds, found without a label, by four criteria."""
+"""How many classes a latent holds, found without a label, by three criteria."""
 
-from collections.abc import Sequence
-from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,7 @@ LEAST_STRENGTH = 0.9
 
 
 def find_num_classes(
-    latents: np.ndarray,
-    samples: np.ndarray | None = None,
-    most: int = 30,
-    seed: int = 0,
-    most_points: int = 2000,
+    latents: np.ndarray, most: int = 30, seed: int = 0, most_points: int = 2000
 ) -> dict[str, Any]:
     """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
 
@@ -29,11 +23,9 @@ def find_num_classes(
 
     - silhouette: the k >= 2 of k-means with the greatest average silhouette (Rousseeuw 1987).
       It cannot answer 1, and prefers groups of clusters where some are far closer than others.
-    - silhouette_of_samples: the same of `samples` ``[N, D]``, a draw from each example's
-      posterior. Parts of a class that lie closer than their posteriors are wide, such as
-      speakers of one word, are one cluster to it; so are classes, where all lie so close.
     - prediction_strength: the greatest k where `prediction_strength` is at least
-      `LEAST_STRENGTH`. It falls short where halves hold only a few points of a class.
+      `LEAST_STRENGTH`. It falls short where halves hold only a few points of a class, so give it
+      a thousand points or more; it counts parts of classes that are apart, such as two speakers.
     - density: `density_clusters`. It falls short where stray points bridge clusters, and
       exceeds where a few hundred points have no structure but chance.
 
@@ -41,46 +33,40 @@ def find_num_classes(
     no round balls it gave 1, 10, 11, 21 and 30.)
 
     Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
-    `agreed` is 1 where the prediction strength is, as nothing then is found twice. Else it is the
-    second least of the four, their lower median: one may be far off on either side, or one on
-    each; without `samples` it is the middle one of three. `agreed_by` is how
-    many gave that number: look at the curves where it is one or two, and ask for a greater `most`
-    where the number is close to it. `curves` has what a criterion saw at k = 1, 2, … (None where
-    undefined). `inertia` is the sum of squared distances to the closest centroid of k-means per
-    k (paper, Fig. 3).
+    `agreed` is 1 where the prediction strength is, for then two halves have no cluster in common;
+    else it is the silhouette's. `agreed_by` is how many criteria gave that number: where it is one,
+    look at the curves; ask for a greater `most` where the number is close to it. `curves` has
+    what a criterion saw at k = 1, 2, … (None where undefined). `inertia` is the sum of squared
+    distances to the closest centroid of k-means per k (paper, Fig. 3).
 
     Below 4 `most` distinct points, N/4 takes the place of `most`. Raises ValueError where there
-    are fewer than 8, e.g. in a latent of one point, or where samples and means differ in shape.
+    are fewer than 8, e.g. in a latent of one point.
     """
-    if samples is not None and samples.shape != latents.shape:
-        raise ValueError(f"means {latents.shape}, but samples {samples.shape}")
     most = min(most, len(np.unique(latents, axis=0)) // 4)
     if most < 2:
         raise ValueError("fewer than 8 distinct points have no number of clusters")
     rng = np.random.default_rng(seed)
-    latents = np.asarray(latents, np.float64)
-    chosen = np.arange(len(latents))
+    points = latents = np.asarray(latents, np.float64)
     if len(latents) > most_points:
-        chosen = rng.choice(len(latents), most_points, replace=False)
-    points = latents[chosen]
+        points = latents[rng.choice(len(latents), most_points, replace=False)]
     fits = k_means(points, most)
-    silhouettes = {"silhouette": silhouette_curve(points, fits)}
-    if samples is not None:
-        drawn = np.asarray(samples, np.float64)[chosen]
-        silhouettes["silhouette_of_samples"] = silhouette_curve(drawn, k_means(drawn, most))
+    distances = cdist(points, points)
+    silhouette = [
+        float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
+    ]
     strength = prediction_strength(points, most, rng)
     criteria = {
-        **{name: 2 + int(np.argmax(curve)) for name, curve in silhouettes.items()},
+        "silhouette": 2 + int(np.argmax(silhouette)),
         "prediction_strength": 1 + int(np.flatnonzero(strength >= LEAST_STRENGTH)[-1]),
         "density": density_clusters(points),
     }
-    agreed = median_low(criteria.values()) if criteria["prediction_strength"] > 1 else 1
+    agreed = criteria["silhouette"] if criteria["prediction_strength"] > 1 else 1
     return {
         "agreed": agreed,
         "agreed_by": list(criteria.values()).count(agreed),
         "criteria": criteria,
         "curves": {
-            **{name: [None, *curve] for name, curve in silhouettes.items()},
+            "silhouette": [None, *silhouette],
             "prediction_strength": strength.tolist(),
         },
         "inertia": [
@@ -89,14 +75,6 @@ def find_num_classes(
         ],
         "num_points": len(points),
     }
-
-
-def silhouette_curve(points: np.ndarray, fits: Sequence[KMeans]) -> list[float]:
-    """The average silhouette of ``[N, D]`` points, in [-1, 1], by each clustering but the first."""
-    distances = cdist(points, points)
-    return [
-        float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
-    ]
 
 
 def k_means(points: np.ndarray, most: int) -> list[KMeans]:
