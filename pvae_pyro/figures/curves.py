@@ -20,6 +20,7 @@ PANELS = (
     ("coherence", "nats per example", ("coherence",)),
     ("contrastive", "hinge per example", ("contrastive",)),
     ("independence", "per example", ("independence",)),
+    ("restyling", "nats per example", ("restyling",)),
 )
 
 
