@@ -67,8 +67,8 @@ def test_nmi_and_ari_by_hand(monkeypatch):
     """Labels 0 0 1 1 in clusters 0 0 0 1: NMI and ARI worked out on paper."""
 
     class Fixed:
-        def __init__(self, *args, **kwargs):
-            pass
+        def __init__(self, num_clusters, n_init, random_state):
+            assert (num_clusters, n_init, random_state) == (2, 10, 0)
 
         def fit_predict(self, latents):
             return np.array([0, 0, 0, 1])
@@ -87,7 +87,9 @@ def test_nmi_and_ari_by_hand(monkeypatch):
 
 
 def test_active_units():
-    locs = np.zeros((100, 3))
-    locs[:, 0] = np.linspace(-1, 1, 100)
+    locs = np.zeros((100, 4))
+    locs[:, 0] = np.linspace(-1, 1, 100)  # its variance is 0.34
     locs[:, 1] = 0.01 * locs[:, 0]
-    assert active_units(locs) == 1
+    locs[:, 2] = 0.1 * locs[:, 0]  # 0.0034: below 0.01, though its standard deviation is 0.058
+    locs[:, 3] = 0.2 * locs[:, 0]  # 0.014
+    assert active_units(locs) == 2
