@@ -3,8 +3,8 @@
     python experiments/evaluate.py runs/my-run
     python experiments/evaluate.py runs/my-run --only coherence style_swap
 
-Every measure is of the test partition (of a run with --hold-out, of what was held out), and most
-are by latent and modality:
+Measures are of the test partition (of a run with --hold-out, of what was held out), num_classes
+is of the training partition, which has more examples; most are by latent and modality:
 
 purity nmi ari hungarian   k-means clusters of the posterior means, against the classes
 active_units               dimensions in use; a latent with none has scores that mean nothing
@@ -40,6 +40,7 @@ from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
 EVALUATION = "evaluation.json"
+FORMAT = 2  # of what it holds: one more than before where a measure has changed
 INTERRUPTED = 130
 
 
@@ -47,17 +48,13 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """Measure what is asked for and not there yet; returns what evaluation.json holds."""
     path = run.folder / EVALUATION
     measured_on = {
-        "checkpoint": of_weights(run),
         "options": {name: getattr(options, name) for name in OPTIONS},
         "device": run.device,
         **environment(),
     }
     content: dict[str, Any] = {}
-    if path.exists() and not options.again:
-        try:
-            earlier = json.loads(path.read_text("utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is damaged ({error}); --again makes it anew") from error
+    if not options.again:
+        earlier = measured_before(run)
         if all(earlier.get(name) == value for name, value in measured_on.items()):
             content = earlier
     content |= {
@@ -67,6 +64,8 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         "model": run.config["model"],
         "seed": run.config["seed"],
         "config": run.config,
+        "format": FORMAT,
+        "checkpoint": _of_weights(run),
         **measured_on,
     }
     wanted = [name for name, keys in KEYS.items() if set(keys) & set(options.only)]
@@ -80,8 +79,24 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def of_weights(run: Trained) -> str:
-    """SHA-256 of a run's checkpoint, by which one knows what was measured of earlier ones."""
+def measured_before(run: Trained) -> dict[str, Any]:
+    """What evaluation.json holds if it is of these weights, and measured as today; else nothing.
+
+    Raises RunError where it is damaged.
+    """
+    path = run.folder / EVALUATION
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); evaluate.py --again makes it anew") from error
+    same = (content.get("format"), content.get("checkpoint")) == (FORMAT, _of_weights(run))
+    return content if same else {}
+
+
+def _of_weights(run: Trained) -> str:
+    """SHA-256 of a run's checkpoint."""
     return hashlib.sha256((run.folder / CHECKPOINT).read_bytes()).hexdigest()
 
 

@@ -16,7 +16,6 @@ and colour it. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -27,7 +26,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.arguments import number
-from experiments.evaluate import EVALUATION, of_weights
+from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
 from experiments.options import DeviceError
 from experiments.runs import RunError
@@ -69,11 +68,7 @@ def curves(run: Trained, seed: int) -> Drawn:
 
 def inertia(run: Trained, seed: int) -> Drawn:
     """Of what evaluate.py found, where it was run on these weights."""
-    path = run.folder / EVALUATION
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    if known.get("checkpoint") != of_weights(run):
-        known = {}
-    found = known.get("num_classes") or find_all(run, argparse.Namespace())
+    found = measured_before(run).get("num_classes") or find_all(run, argparse.Namespace())
     for latent, of_modality in found.items():
         if curves := {
             _title(latent, name): one for name, one in of_modality.items() if one["agreed"]
@@ -221,7 +216,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was drawn is kept", file=sys.stderr)
         return INTERRUPTED
-    print("\n".join(map(str, files)) or "nothing to draw: the model has no style latents")
+    print(
+        "\n".join(map(str, files))
+        or "nothing to draw: no such latents in this model, or none that is in use"
+    )
     return 0
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from torch import nn
@@ -44,31 +46,42 @@ class Trained:
 
         partition: "test", or "train", of which there are at most 20,000, the same ones each time.
         """
-        return self._all(posterior_locs, partition)
+
+        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
+            return posterior_locs(self.guide.unimodal[name], name, examples, self.device)
+
+        return self._all("means", find, partition)
 
     def samples(self, partition: str = "test") -> dict[str, dict[str, np.ndarray]]:
-        """As `latents`, one draw from the posterior of every example instead of its mean."""
-        return self._all(posterior_samples, partition)
+        """As `latents`, one draw from the posterior of every example instead of its mean.
+
+        Every partition and modality has a seed of its own: noise that two of them had in common
+        would tell them alike.
+        """
+
+        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
+            guide, seed = self.guide.unimodal[name], crc32(f"{partition} {name}".encode())
+            return posterior_samples(guide, name, examples, self.device, seed=seed)
+
+        return self._all("samples", find, partition)
 
     def _all(
-        self, find: Callable[..., dict[str, np.ndarray]], partition: str
+        self, what: str, find: Callable[[str, Examples], dict[str, np.ndarray]], partition: str
     ) -> dict[str, dict[str, np.ndarray]]:
-        known = find.__name__, partition
-        if known not in self._found:
+        if (what, partition) not in self._found:
             found: dict[str, dict[str, np.ndarray]] = {}
-            for name in self.names:
-                examples = self.examples(partition)[name]
-                for site, values in find(
-                    self.guide.unimodal[name], name, examples, self.device
-                ).items():
+            for name, examples in self.examples(partition).items():
+                for site, values in find(name, examples).items():
                     found.setdefault(latent_of(site, name), {})[name] = values
-            self._found[known] = found
-        return self._found[known]
+            self._found[what, partition] = found
+        return self._found[what, partition]
 
     def examples(self, partition: str) -> dict[str, Examples]:
         """What `latents` are of."""
-        if partition == "test":
-            return self.test
+        return self.test if partition == "test" else self._of_train
+
+    @cached_property
+    def _of_train(self) -> dict[str, Examples]:
         rng = np.random.default_rng(0)
         chosen = {}
         for name in self.names:

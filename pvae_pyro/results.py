@@ -9,18 +9,28 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pvae_pyro.nn import lstm_cell
+
 PACKAGES = ("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision", "scikit-learn", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """Versions and the git commit (None outside a checkout; ``dirty`` if files differ from it)."""
+    """Versions, what the LSTM runs in on CPU, and the git commit.
+
+    The commit is None outside a checkout; ``dirty`` is added if files differ from it.
+    """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return {"versions": versions, "platform": platform.platform(), "git_commit": _git_commit()}
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "lstm_cell": lstm_cell.language(),
+        "git_commit": _git_commit(),
+    }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

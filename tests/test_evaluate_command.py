@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from experiments import evaluate, measures, run_svi
+from experiments.trained import open_run
 
 # The keys that issue 4 names.
 KEYS = {
@@ -204,6 +206,33 @@ def test_a_damaged_file_is_told_and_made_anew_on_demand(run, counted, capsys):
     assert "evaluation.json is damaged" in capsys.readouterr().err
     assert evaluate.main([str(run), *QUICK, "--only", "nmi", "--again"]) == 0
     assert "nmi" in read(run)
+
+
+def test_what_was_measured_otherwise_is_measured_anew(run, counted, capsys):
+    """An evaluation.json of before a measure changed lacks what its summary reads."""
+    only = ["--only", "num_classes"]
+    assert evaluate.main([str(run), *QUICK, *only]) == 0
+    content = read(run) | {"num_classes": {"z": {"speech": {"agreed": 10}}}}
+    (run / evaluate.EVALUATION).write_text(json.dumps(content | {"format": 1}))
+    assert evaluate.main([str(run), *QUICK, *only]) == 0
+    assert read(run)["num_classes"] == {}
+    assert counted == ["num_classes", "num_classes"]
+
+
+def test_samples_of_two_partitions_share_no_noise(run, environment):
+    """Nor do two modalities; what is asked for twice is the same."""
+    trained = open_run(run, None, "cpu")
+    noise = {
+        (partition, name): trained.samples(partition)["z"][name] - mean
+        for partition in ("train", "test")
+        for name, mean in trained.latents(partition)["z"].items()
+    }
+    rows = min(map(len, noise.values()))
+    assert rows >= 12  # of 96 numbers: 0.03 by chance
+    for one, other in combinations(noise.values(), 2):
+        assert abs(np.corrcoef(one[:rows].ravel(), other[:rows].ravel())[0, 1]) < 0.15
+    again = open_run(run, None, "cpu").samples("train")["z"]["image"]
+    np.testing.assert_array_equal(again, trained.samples("train")["z"]["image"])
 
 
 @pytest.mark.parametrize("option", evaluate.OPTIONS)

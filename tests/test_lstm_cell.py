@@ -1,7 +1,6 @@
 """The LSTM step in C equals the one by torch, where numbers are ordinary and where they are not."""
 
-import shutil
-import sys
+import tempfile
 
 import pytest
 import torch
@@ -13,7 +12,8 @@ BATCH, ALIVE, GOING_ON, HIDDEN, STRIDE = 7, 5, 3, 37, 41  # 37: no multiple of a
 DTYPES = [torch.float32, torch.float64]
 
 compiled = pytest.mark.skipif(
-    shutil.which("cc") is None or sys.platform == "win32", reason="no C compiler"
+    native.build("lstm_cell.c", *lstm_cell._DEFINES[torch.float32]) is None,
+    reason="no C compiler, or PVAE_NATIVE=0",
 )
 
 
@@ -57,6 +57,7 @@ def backward(gate: Tensor, before: Tensor | None, optional: bool) -> list[Tensor
 def test_in_c_as_by_torch(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, optional: bool
 ) -> None:
+    assert lstm_cell.language() == "C"
     gate = 5 * torch.randn(ALIVE, 4 * HIDDEN, dtype=dtype)
     constant = torch.randn(BATCH, 4 * HIDDEN, dtype=dtype) if optional else None
     before = torch.randn(BATCH, HIDDEN, dtype=dtype) if optional else None
@@ -67,6 +68,23 @@ def test_in_c_as_by_torch(
     tolerance = 1e-6 if dtype == torch.float32 else 1e-14
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optional", [False, True])
+def test_nan_goes_where_torch_sends_it(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, optional: bool
+) -> None:
+    gate = torch.randn(ALIVE, 4 * HIDDEN, dtype=dtype)
+    gate[range(4), [3, HIDDEN + 5, 2 * HIDDEN + 7, 3 * HIDDEN + 11]] = float("nan")
+    before = torch.randn(BATCH, HIDDEN, dtype=dtype) if optional else None
+    ours = forward(gate, None, before) + backward(gate, before, optional)
+    monkeypatch.setattr(lstm_cell, "_library", lambda dtype: None)
+    theirs = forward(gate, None, before) + backward(gate, before, optional)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.isnan(), b.isnan())
+    assert ours[0].isnan().sum() == 4
 
 
 @compiled
@@ -88,10 +106,17 @@ def test_extreme_numbers(dtype: torch.dtype) -> None:
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("CC", "no-such-compiler"), ("CC", "false"), ("PVAE_NATIVE", "0")]:
+    for name, value in [
+        ("CC", "no-such-compiler"), ("CC", "false"), ("CC", "gcc 'open"), ("PVAE_NATIVE", "0")
+    ]:  # fmt: skip
         with monkeypatch.context() as context:
             context.setenv(name, value)
             assert native.build("lstm_cell.c", *lstm_cell._DEFINES[torch.float32]) is None
+
+
+def test_without_room_to_build_in(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert native.build("lstm_cell.c", *lstm_cell._DEFINES[torch.float32]) is None
 
 
 @compiled

@@ -60,16 +60,37 @@ def test_no_structure_is_one_class(kind):
     assert found["criteria"]["prediction_strength"] == 1
 
 
-def test_the_silhouette_decides_unless_nothing_is_found_twice(monkeypatch):
+def test_two_criteria_decide_else_the_silhouette(monkeypatch):
     module = "pvae_pyro.evaluate.num_classes"
-    points = clusters_of([20] * 3)
-    for strength, density, agreed in ((4, 9, 3), (3, 9, 3), (1, 9, 1), (1, 1, 1), (2, 4, 3)):
+    points = clusters_of([20] * 3)  # the silhouette says 3
+    for strength, density, agreed, by in (
+        (3, 3, 3, 3), (3, 9, 3, 2), (4, 4, 4, 2), (1, 3, 3, 2), (1, 1, 1, 2),
+        (2, 4, 3, 1), (1, 9, 1, 1), (4, 1, 3, 1),
+    ):  # fmt: skip
         curve = np.array([1.0] * strength + [0.0] * (4 - strength))
         monkeypatch.setattr(f"{module}.prediction_strength", lambda *_, curve=curve: curve)
         monkeypatch.setattr(f"{module}.density_clusters", lambda *_, density=density: density)
         found = find_num_classes(points, most=4)
-        assert found["agreed"] == agreed
-        assert found["agreed_by"] == [strength, density, 3].count(agreed)
+        assert (found["agreed"], found["agreed_by"]) == (agreed, by)
+
+
+def test_outliers_are_no_classes():
+    """Eight points among 600, three times as far out as the clusters are from each other."""
+    rng = np.random.default_rng(0)
+    points = clusters_of([100] * 6, distance=12)
+    points[rng.choice(600, 8, replace=False)] = 9 * rng.normal(size=(8, 16))
+    assert find_num_classes(points, most=16)["agreed"] == 6
+
+
+def test_classes_in_groups():
+    """Three groups of three clusters; groups are ten times as far apart as their clusters."""
+    rng = np.random.default_rng(0)
+    groups = clusters_of([1] * 3, distance=120).repeat(3, axis=0)
+    centres = groups + clusters_of([1] * 9, distance=12, seed=1)
+    points = centres.repeat(60, axis=0) + 0.5 * rng.normal(size=(540, 16))
+    found = find_num_classes(points, most=12)
+    assert found["criteria"]["silhouette"] < 9  # groups
+    assert found["agreed"] == 9
 
 
 def test_result_is_json_and_depends_on_the_seed_alone():
@@ -114,13 +135,18 @@ def test_k_means_finds_unequal_clusters():
 
 
 def test_pairs_kept_by_hand():
-    clusters = np.array([0, 0, 0, 0, 1, 1, 1])
+    clusters = np.array([0] * 6 + [1] * 5)
     assert pairs_kept(clusters, clusters) == 1
-    assert pairs_kept(clusters, np.zeros(7, int)) == 1
-    # Of cluster 0's six pairs two stay together, of cluster 1's three all.
-    assert pairs_kept(clusters, np.array([0, 0, 1, 1, 2, 2, 2])) == pytest.approx(2 / 6)
-    # Of cluster 1's three pairs one.
-    assert pairs_kept(clusters, np.array([0, 0, 0, 0, 2, 2, 3])) == pytest.approx(1 / 3)
+    assert pairs_kept(clusters, np.zeros(11, int)) == 1
+    # Of cluster 0's fifteen pairs six stay together, of cluster 1's ten all.
+    assigned = np.array([0, 0, 0, 1, 1, 1] + [2] * 5)
+    assert pairs_kept(clusters, assigned) == pytest.approx(6 / 15)
+    # Of cluster 1's ten pairs four.
+    assigned = np.array([0] * 6 + [2, 2, 2, 3, 3])
+    assert pairs_kept(clusters, assigned) == pytest.approx(4 / 10)
+    # Clusters of fewer than five points, which would keep none, are outliers.
+    outliers = np.array([2, 3, 4, 4]), np.array([0, 0, 0, 1])
+    assert pairs_kept(np.append(clusters, outliers[0]), np.append(clusters, outliers[1])) == 1
     assert pairs_kept(np.array([0, 0, 1]), np.zeros(3, int)) == 0
 
 

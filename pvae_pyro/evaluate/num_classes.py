@@ -1,5 +1,6 @@
 """How many classes a latent holds, found without a label, by three criteria."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ def find_num_classes(
     """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
 
     The criteria see `most_points` of the points, drawn at random (not by class: no label is
-    known here); the inertia is of all of them. Each criterion gives a number of its own:
+    known here); the inertia is of all of them. Each criterion gives a number of its own, of
+    clusters that hold 1 % of the points or more, and 5 of them; smaller ones are outliers:
 
     - silhouette: the k >= 2 of k-means with the greatest average silhouette (Rousseeuw 1987).
-      It cannot answer 1, and prefers groups of clusters where some are far closer than others.
+      It answers 1 for outliers only, and prefers groups of clusters where some are far closer
+      than others.
     - prediction_strength: the greatest k where `prediction_strength` is at least
       `LEAST_STRENGTH`. It falls short where halves hold only a few points of a class, so give it
       a thousand points or more; it counts parts of classes that are apart, such as two speakers.
@@ -33,9 +36,10 @@ def find_num_classes(
     no round balls it gave 1, 10, 11, 21 and 30.)
 
     Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
-    `agreed` is 1 where the prediction strength is, for then two halves have no cluster in common;
-    else it is the silhouette's. `agreed_by` is how many criteria gave that number: where it is one,
-    look at the curves; ask for a greater `most` where the number is close to it. `curves` has
+    `agreed` is what two criteria or all three say. Where each says another number it is 1 if the
+    prediction strength is, for then two halves have no cluster in common; else the silhouette's.
+    `agreed_by` is how many criteria gave that number: where it is one, look at the curves; ask
+    for a greater `most` where the number is close to it. `curves` has
     what a criterion saw at k = 1, 2, … (None where undefined). `inertia` is the sum of squared
     distances to the closest centroid of k-means per k (paper, Fig. 3).
 
@@ -55,15 +59,19 @@ def find_num_classes(
         float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
     ]
     strength = prediction_strength(points, most, rng)
+    # From the best k to its classes: without the clusters that are outliers.
+    classes = [(np.bincount(fit.labels_) >= least_size(len(points))).sum() for fit in fits]
     criteria = {
-        "silhouette": 2 + int(np.argmax(silhouette)),
-        "prediction_strength": 1 + int(np.flatnonzero(strength >= LEAST_STRENGTH)[-1]),
+        "silhouette": int(classes[1 + np.argmax(silhouette)]),
+        "prediction_strength": int(classes[np.flatnonzero(strength >= LEAST_STRENGTH)[-1]]),
         "density": density_clusters(points),
     }
-    agreed = criteria["silhouette"] if criteria["prediction_strength"] > 1 else 1
+    agreed, agreed_by = Counter(criteria.values()).most_common(1)[0]
+    if agreed_by == 1:
+        agreed = 1 if criteria["prediction_strength"] == 1 else criteria["silhouette"]
     return {
         "agreed": agreed,
-        "agreed_by": list(criteria.values()).count(agreed),
+        "agreed_by": agreed_by,
         "criteria": criteria,
         "curves": {
             "silhouette": [None, *silhouette],
@@ -113,19 +121,26 @@ def prediction_strength(
 def pairs_kept(clusters: np.ndarray, assigned: np.ndarray) -> float:
     """The proportion of a cluster's pairs that are together in `assigned` too, the least of all.
 
-    The least, so that one cluster cut at will is seen. A cluster of one point keeps none.
+    The least, so that one cluster cut at will is seen. Clusters that hold fewer points than
+    `least_size` are outliers, and left out: one of one point would keep none. Where all are, 0.
     """
     counts = contingency_matrix(clusters, assigned).astype(float)
+    counts = counts[counts.sum(axis=1) >= least_size(len(clusters))]
     sizes = counts.sum(axis=1)
     kept = (counts * (counts - 1)).sum(axis=1)
-    return float((kept / np.maximum(sizes * (sizes - 1), 1)).min())
+    return float((kept / (sizes * (sizes - 1))).min(initial=1)) if len(counts) else 0.0
+
+
+def least_size(num_points: int, least: float = 0.01) -> int:
+    """The fewest points that are a class: the part `least` of all of them, and at least 5."""
+    return max(5, int(least * num_points))
 
 
 def density_clusters(points: np.ndarray, least: float = 0.01) -> int:
     """The number of dense regions, by HDBSCAN (Campello et al. 2013); 1 where it tells none apart.
 
-    A region holds at least the part `least` of the points, and 5 of them; others are noise.
+    A region holds `least_size` points or more; others are noise.
     """
-    size = max(5, int(least * len(points)))
+    size = least_size(len(points), least)
     clusters = HDBSCAN(min_cluster_size=size, copy=True).fit_predict(points)
     return max(1, int(clusters.max()) + 1)

@@ -8,7 +8,15 @@
 
 typedef REAL real;
 
-#define IS_DOUBLE (sizeof(real) == 8)
+#if REAL_BITS == 64
+#define IS_DOUBLE 1
+#define BITS uint64_t
+#define BIAS 1023u
+#else
+#define IS_DOUBLE 0
+#define BITS uint32_t
+#define BIAS 127u
+#endif
 
 /* exp(x) - 1 without cancellation near 0: with x = n ln 2 + r, 2^n (exp(r) - 1) + (2^n - 1).
  * exp(r) - 1 is Taylor's polynomial, |r| < 0.35: its remainder is below rounding. x is clamped
@@ -19,8 +27,9 @@ static inline real exp_minus_1(real x) {
     const real magic = IS_DOUBLE ? 6755399441055744.0 : 12582912.0; /* + and -: rounds */
     x = x > most ? most : x;
     x = x < -most ? -most : x;
-    real n = x * (real)1.4426950408889634 + magic;
-    n -= magic;
+    /* The sum's last bits are n; as bits they can be shifted even where x is NaN. */
+    union { real value; BITS bits; } shifted = {x * (real)1.4426950408889634 + magic};
+    const real n = shifted.value - magic;
     const real r = (x - n * (real)0.693145751953125) - n * (real)1.4286068203094172e-6;
     real p;
     if (IS_DOUBLE) {
@@ -40,11 +49,7 @@ static inline real exp_minus_1(real x) {
     p = p * r + (real)(1. / 6.);
     p = p * r + (real)0.5;
     p = p * r * r + r;
-#if REAL_BITS == 64
-    union { int64_t bits; double value; } power = {((int64_t)n + 1023) << 52};
-#else
-    union { int32_t bits; float value; } power = {((int32_t)n + 127) << 23};
-#endif
+    union { BITS bits; real value; } power = {(shifted.bits + BIAS) << (IS_DOUBLE ? 52 : 23)};
     return power.value * p + (power.value - 1);
 }
 
@@ -67,14 +72,14 @@ void forward(int64_t alive, int64_t width, real *restrict gate,
              real *restrict outputs, const int64_t *restrict frame) {
     const int64_t hidden = width / 4;
     for (int64_t row = 0; row < alive; row++) {
-        real *restrict i = gate + row * width;
-        real *restrict f = i + hidden, *restrict g = f + hidden, *restrict o = g + hidden;
+        real *all = gate + row * width;
         real *restrict c = cell + row * hidden;
         real *restrict h = row < going_on ? next + row * stride : last + row * hidden;
         if (constant) {
             const real *restrict more = constant + row * width;
-            for (int64_t j = 0; j < width; j++) i[j] += more[j];
+            for (int64_t j = 0; j < width; j++) all[j] += more[j];
         }
+        real *i = all, *f = i + hidden, *g = f + hidden, *o = g + hidden;
         for (int64_t j = 0; j < hidden; j++) i[j] = sigmoid(i[j]);
         for (int64_t j = 0; j < hidden; j++) f[j] = sigmoid(f[j]);
         for (int64_t j = 0; j < hidden; j++) g[j] = tanh_(g[j]);
@@ -100,26 +105,29 @@ void backward(int64_t alive, int64_t width, real *restrict gate, const real *res
               real *restrict total) {
     const int64_t hidden = width / 4;
     for (int64_t row = 0; row < alive; row++) {
-        real *restrict i = gate + row * width;
-        real *restrict f = i + hidden, *restrict g = f + hidden, *restrict o = g + hidden;
+        real *all = gate + row * width;
         const real *restrict c = cell + row * hidden, *restrict h = grad_h + row * hidden;
         const real *restrict b = before ? before + row * hidden : 0;
         const real *restrict more = grad_outputs ? grad_outputs + frame[row] * hidden : 0;
         real *restrict d = grad_c + row * hidden;
-        for (int64_t j = 0; j < hidden; j++) {
-            const real dh = h[j] + (more ? more[j] : 0);
-            const real t = tanh_(c[j]);
-            const real dc = d[j] + dh * o[j] * (1 - t * t);
-            o[j] = dh * t * o[j] * (1 - o[j]);
-            const real di = dc * g[j] * i[j] * (1 - i[j]);
-            g[j] = dc * i[j] * (1 - g[j] * g[j]);
-            i[j] = di;
-            d[j] = dc * f[j];
-            f[j] = b ? dc * b[j] * f[j] * (1 - f[j]) : 0;
+        { /* Nothing else reads or writes the gate while these pointers live. */
+            real *restrict i = all, *restrict f = all + hidden;
+            real *restrict g = all + 2 * hidden, *restrict o = all + 3 * hidden;
+            for (int64_t j = 0; j < hidden; j++) {
+                const real dh = h[j] + (more ? more[j] : 0);
+                const real t = tanh_(c[j]);
+                const real dc = d[j] + dh * o[j] * (1 - t * t);
+                o[j] = dh * t * o[j] * (1 - o[j]);
+                const real di = dc * g[j] * i[j] * (1 - i[j]);
+                g[j] = dc * i[j] * (1 - g[j] * g[j]);
+                i[j] = di;
+                d[j] = dc * f[j];
+                f[j] = b ? dc * b[j] * f[j] * (1 - f[j]) : 0;
+            }
         }
         if (total) {
             real *restrict sum = total + row * width;
-            for (int64_t j = 0; j < width; j++) sum[j] += i[j];
+            for (int64_t j = 0; j < width; j++) sum[j] += all[j];
         }
     }
 }

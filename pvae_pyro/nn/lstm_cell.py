@@ -93,11 +93,16 @@ def backward(
     di, dg = dc * g, dc * i
     i.copy_(torch.ops.aten.sigmoid_backward(di, i))
     g.copy_(torch.ops.aten.tanh_backward(dg, g))
-    df = torch.zeros_like(dc) if before is None else dc * before[:alive]
+    df = None if before is None else dc * before[:alive]
     dc.mul_(f)
-    f.copy_(torch.ops.aten.sigmoid_backward(df, f))
+    f.copy_(torch.zeros_like(f) if df is None else torch.ops.aten.sigmoid_backward(df, f))
     if total is not None:
         total[:alive] += gate
+
+
+def language() -> str:
+    """What steps on CPU run in: ``"C"``, or ``"torch"`` where nothing could be built."""
+    return "torch" if _library(torch.float32) is None else "C"
 
 
 @cache

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 # What lets a compiler vectorise rounding and selection. Not -ffast-math: a NaN must stay a NaN.
@@ -22,18 +23,19 @@ def build(source: str, *defines: str) -> ctypes.CDLL | None:
     """
     if os.environ.get("PVAE_NATIVE") == "0":
         return None
-    compiler = shlex.split(os.environ.get("CC") or "cc")
     path = Path(__file__).with_name(source)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "library.so")
-        for processor in (["-march=native"], []):  # some compilers do not know that option
-            command = [*compiler, *_FLAGS, *processor, *(f"-D{define}" for define in defines)]
-            try:
-                subprocess.run(
-                    [*command, "-o", str(library), str(path)],
-                    check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS,
-                )  # fmt: skip
-                return ctypes.CDLL(str(library))
-            except (OSError, subprocess.SubprocessError):
-                continue
+    try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            library = Path(folder, "library.so")
+            for processor in (["-march=native"], []):  # some compilers do not know that option
+                command = [*compiler, *_FLAGS, *processor, *(f"-D{define}" for define in defines)]
+                with suppress(subprocess.SubprocessError):
+                    subprocess.run(
+                        [*command, "-o", str(library), str(path)],
+                        check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS,
+                    )  # fmt: skip
+                    return ctypes.CDLL(str(library))
+    except (OSError, ValueError):  # no compiler, no room to build in, $CC with an open quote
+        pass
     return None
