@@ -53,7 +53,10 @@ def test_a_baseline_has_nothing_to_restyle_or_translate(run, capsys):
     assert names(run / "figures") == OF_JMVAE
     capsys.readouterr()
     assert figures.main([str(run), "--only", "restyle"]) == 0
-    assert capsys.readouterr().out == "nothing to draw: the model has no style latents\n"
+    assert (
+        capsys.readouterr().out
+        == "nothing to draw: no such latents in this model, or none that is in use\n"
+    )
 
 
 def test_a_vae_has_one_modality(small_runs, environment, tmp_path):
@@ -108,7 +111,8 @@ def test_the_number_of_classes_is_not_found_twice(run, monkeypatch):
     assert names(run / "figures") == {"inertia-z"}
     measured = (run / "evaluation.json").read_text()
     of_other_weights = json.dumps(json.loads(measured) | {"checkpoint": "of others"})
-    for content in (of_other_weights, None):
+    measured_otherwise = json.dumps(json.loads(measured) | {"format": 1})
+    for content in (of_other_weights, measured_otherwise, None):
         (run / "evaluation.json").unlink()
         if content:
             (run / "evaluation.json").write_text(content)
