@@ -1,13 +1,20 @@
 """Archives made in memory."""
 
+import gzip
 import io
 import tarfile
 
 
 def tar_gz(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
-    """A gzipped tar archive of files, or of what a TarInfo says, and their content."""
+    """A gzipped tar archive of files, or of what a TarInfo says, and their content.
+
+    The same bytes each time: a gzip header has the second it was made in, unless told another.
+    """
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+    with (
+        gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for name, content in members:
             member = tarfile.TarInfo(name) if isinstance(name, str) else name
             member.size = len(content)

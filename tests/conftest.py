@@ -1,6 +1,7 @@
 """What every test gets: fixed seeds, an empty param store, Pyro's checks on."""
 
 import os
+import signal
 from pathlib import Path
 
 # Test tensors are tiny, and tests run side by side: a second thread costs more than it brings.
@@ -14,6 +15,9 @@ import torch
 from tests.tiny_run import REPOSITORY, TINY, command, small_corpus
 
 torch.set_num_threads(1)
+
+# A shell's `pytest &` has Ctrl-C ignored, and so have the processes that tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
