@@ -43,7 +43,7 @@ class RaggedNormal(TorchDistribution):
         self.scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
         if self.scale.dim() > 1:
             raise ValueError(f"scale must be a scalar or [F]; got shape {tuple(self.scale.shape)}")
-        self.lengths = lengths
+        self.lengths = lengths.to(loc.device, non_blocking=True)
         batch_shape = torch.broadcast_shapes(loc.shape[:-2], lengths.shape)
         self.loc = loc.expand(batch_shape + loc.shape[-2:])
         super().__init__(batch_shape, loc.shape[-2:], validate_args=validate_args)

@@ -5,11 +5,14 @@ S draws; `...` stands for any leading dimensions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from pvae_pyro.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -17,17 +20,23 @@ class Observation:
     """One modality of a batch.
 
     value: ``[B, ...]``; sequences are padded to ``[B, T, F]``.
-    lengths: ``[B]`` frames in use (int64), for sequences; None otherwise.
+    lengths: ``[B]`` frames in use (int64), for sequences; None otherwise. They stay on the CPU,
+        where an LSTM wants them: to fetch them from a GPU waits for all that it has to do.
     """
 
     value: Tensor
     lengths: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Observation":
-        lengths = self.lengths
-        if lengths is not None:
-            lengths = lengths.to(device, non_blocking=non_blocking)
-        return Observation(self.value.to(device, non_blocking=non_blocking), lengths)
+        """The same with the value on a device."""
+        return replace(self, value=self.value.to(device, non_blocking=non_blocking))
+
+    @cached_property
+    def packing(self) -> Packing:
+        """Which frames exist; made once for all networks. Raises ValueError without lengths."""
+        if self.lengths is None:
+            raise ValueError("a sequence needs the lengths of its examples")
+        return Packing.of(self.lengths, self.value.shape[-2])
 
 
 # Modality name -> its observation. Class labels have no place here: that training is

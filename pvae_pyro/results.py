@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pvae_pyro.nn import lstm_cell
+from pvae_pyro.nn.recurrent import cpu_language
 
 PACKAGES = ("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision", "scikit-learn", "numpy")
 
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": versions,
         "platform": platform.platform(),
-        "lstm_cell": lstm_cell.language(),
+        "lstm_cell": cpu_language(),
         "git_commit": _git_commit(),
     }
 

@@ -109,7 +109,7 @@ Judge: TypeAlias = PictureJudge | SequenceJudge
 def _lengths(observation: Observation) -> Tensor:
     if observation.lengths is None:
         raise ValueError("a judge of sequences needs their lengths")
-    return observation.lengths
+    return observation.lengths.to(observation.value.device)
 
 
 def _uniform(like: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 # What lets a compiler vectorise rounding and selection. Not -ffast-math: a NaN must stay a NaN.
 _FLAGS = ["-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
+# Some compilers do not know the one or the other. OpenMP's threads are those that torch has.
+_OPTIONS = (["-march=native", "-fopenmp"], ["-march=native"], ["-fopenmp"], [])
 _SECONDS = 60
 
 
@@ -28,8 +30,8 @@ def build(source: str, *defines: str) -> ctypes.CDLL | None:
         compiler = shlex.split(os.environ.get("CC") or "cc")
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             library = Path(folder, "library.so")
-            for processor in (["-march=native"], []):  # some compilers do not know that option
-                command = [*compiler, *_FLAGS, *processor, *(f"-D{define}" for define in defines)]
+            for options in _OPTIONS:
+                command = [*compiler, *_FLAGS, *options, *(f"-D{define}" for define in defines)]
                 with suppress(subprocess.SubprocessError):
                     subprocess.run(
                         [*command, "-o", str(library), str(path)],

@@ -5,159 +5,66 @@ Shapes: B rows, T frames, F input features, H cells, N = sum of lengths (frames 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from pvae_pyro.nn import lstm_cell
+from pvae_pyro.nn import lstm_native, lstm_torch
+from pvae_pyro.packing import Packing
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Where everything lies once rows are sorted by length, longest first.
-
-    Frames are packed time-major: ``packed.split(plan.alive)`` gives each step's frames, of the
-    rows still alive, which are the first of anything sorted.
-    """
-
-    alive: list[int]  # [T'] rows alive at each step, T' = the longest length
-    order: Tensor  # [B] sorted position -> the caller's row
-    frame: Tensor  # [N] packed frame -> row * num_frames + time, in the caller's order
-    num_frames: int
-    constant: bool  # one input for all steps
-
-    @classmethod
-    def of(cls, lengths: Tensor, num_frames: int, constant: bool) -> _Plan:
-        lengths, order = lengths.sort(descending=True, stable=True)
-        exists = lengths > torch.arange(int(lengths[0]), device="cpu").unsqueeze(1)  # [T', B]
-        time, rank = exists.nonzero().unbind(1)
-        frame = order[rank] * num_frames + time
-        return cls(exists.sum(1).tolist(), order, frame, num_frames, constant)
+def cpu_language() -> str:
+    """What the recurrence on CPU runs in: ``"C"``, or ``"torch"`` where nothing could be built."""
+    return "torch" if lstm_native.library(torch.float32) is None else "C"
 
 
 class _RaggedLSTM(torch.autograd.Function):
-    """The recurrence and its gradient; see `RaggedLSTM` for the formula.
+    """States of packed frames ``[N, H]`` (empty unless `want_states`) and last states ``[B, H]``.
 
-    ``x`` is ``[B, T, F]``, or ``[B, F]`` for an input that is the same at every step. Returns
-    the outputs ``[B, T, H]`` (empty unless ``with_outputs``) and the last states ``[B, H]``.
+    ``x`` is ``[B, T, F]``, or ``[B, F]`` for an input that is the same at every step.
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
-        plan: _Plan, with_outputs: bool,
+        packing: Packing, want_states: bool, keep: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.plan = plan
+        ctx.packing, ctx.want_states = packing, want_states
         ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh)
-        batch, hidden = len(plan.order), w_hh.shape[1]
-        outputs = x.new_zeros(batch * plan.num_frames, hidden) if with_outputs else None
-        last, *ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, outputs)
-        last = torch.empty_like(last).index_copy_(0, plan.order, last)
-        if outputs is None:
-            return x.new_empty(0), last
-        return outputs.view(-1, plan.num_frames, hidden), last
+        states, ctx.saved = _forward(x, w_ih, w_hh, b_ih + b_hh, packing, keep, want_states)
+        last = states.index_select(0, packing.last)
+        return states.contiguous() if want_states else x.new_empty(0), last
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_outputs: Tensor | None, grad_last: Tensor | None) -> Any:
+    @custom_bwd(device_type="cpu")
+    def backward(ctx: Any, grad_states: Tensor | None, grad_last: Tensor | None) -> Any:
         x, w_ih, w_hh, b_ih, b_hh = ctx.saved_tensors
-        plan: _Plan = ctx.plan
-        batch, hidden, features = len(plan.order), w_hh.shape[1], x.shape[-1]
-        if ctx.activations is None:  # a second pass over a retained graph: the first overwrote them
-            ctx.activations = _forward(x, w_ih, w_hh, b_ih + b_hh, plan, None)[1:]
-        (gates, cells, joined), ctx.activations = ctx.activations, None
-
-        grad_h = x.new_zeros(batch, hidden)
+        packing: Packing = ctx.packing
+        if ctx.saved is None:  # a second pass over a retained graph: the first overwrote it
+            ctx.saved = _forward(x, w_ih, w_hh, b_ih + b_hh, packing, True, False)[1]
+        saved, ctx.saved = ctx.saved, None
         if grad_last is not None:
-            torch.index_select(grad_last, 0, plan.order, out=grad_h)
-        if grad_outputs is not None:
-            grad_outputs = grad_outputs.contiguous().view(-1, hidden)
-        total = _backward(grad_h, grad_outputs, gates, cells, w_hh, plan)
-
-        grad_x = grad_ih = grad_hh = grad_b = None
-        if plan.constant:
-            if ctx.needs_input_grad[2]:
-                grad_hh = gates[batch:].t() @ joined[batch:]
-            grad_ih = total.t() @ x.index_select(0, plan.order)
-            grad_b = total.sum(0)
-        elif any(ctx.needs_input_grad[1:5]):
-            grad = gates.t() @ joined
-            grad_hh, grad_ih, grad_b = grad.tensor_split([hidden, hidden + features], 1)
-            grad_b = grad_b[:, 0]
-        if ctx.needs_input_grad[0]:
-            rows = plan.order if plan.constant else plan.frame
-            grad_x = x.new_zeros(x.shape)
-            grad_x.view(-1, features).index_copy_(0, rows, total @ w_ih)
-        return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None
+            grad_last = grad_last.index_select(0, packing.order)
+        needed = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
+        backward = (lstm_native if isinstance(saved, lstm_native.Saved) else lstm_torch).backward
+        grad_x, grads = backward(saved, x, w_ih, w_hh, packing, grad_states, grad_last, needed)
+        grad_ih, grad_hh, grad_b = grads or (None, None, None)
+        return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None, None
 
 
 def _forward(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, plan: _Plan, outputs: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run over time: sorted last states, and per packed frame gates, cells and product inputs.
-
-    A frame's product input is ``[h_{t-1}, x_t, 1]``: one product a step while its gates are in
-    cache, and one for all weight gradients. A constant input is projected once and left out.
-    """
-    batch, hidden, features, frames = len(plan.order), w_hh.shape[1], x.shape[-1], len(plan.frame)
-    projected = None
-    if plan.constant:
-        projected = torch.addmm(bias, x.index_select(0, plan.order), w_ih.t())
-        weight = w_hh.t().contiguous()
-    else:
-        weight = torch.cat([w_hh, w_ih, bias.unsqueeze(1)], 1).t().contiguous()
-    gates = x.new_empty(frames, 4 * hidden)
-    cells = x.new_empty(frames, hidden)
-    joined = x.new_empty(frames, len(weight))
-    joined[:batch, :hidden] = 0
-    if not plan.constant:
-        joined[:, hidden:-1] = x.reshape(-1, features).index_select(0, plan.frame)
-        joined[:, -1] = 1
-    last = x.new_empty(batch, hidden)
-    packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, joined, plan.frame))
-    steps = list(zip(*packed, strict=True))
-    before = None
-    for t, (gate, cell, product_input, frame) in enumerate(steps):
-        skip = hidden if t == 0 else 0  # h_0 is zero
-        torch.mm(product_input[:, skip:], weight[skip:], out=gate)
-        after = (steps[t + 1][2] if t + 1 < len(steps) else joined[:0])[:, :hidden]
-        lstm_cell.forward(gate, projected, before, cell, after, last, outputs, frame)
-        before = cell
-    return last, gates, cells, joined
-
-
-def _backward(
-    grad_h: Tensor,
-    grad_outputs: Tensor | None,
-    gates: Tensor,
-    cells: Tensor,
-    w_hh: Tensor,
-    plan: _Plan,
-) -> Tensor:
-    """Run back over time, turning ``gates`` into their gradient before the non-linearity.
-
-    ``grad_h`` ``[B, H]`` starts as the sorted gradient of the last states, and a row's stays
-    as it is until the row comes alive. Returns the gradient of the projected input, ``[N, 4H]``,
-    or ``[B, 4H]`` of a constant one.
-    """
-    grad_c = torch.zeros_like(grad_h)
-    total = gates.new_zeros(len(grad_h), gates.shape[1]) if plan.constant else gates
-    packed = (buffer.split_with_sizes(plan.alive) for buffer in (gates, cells, plan.frame))
-    steps = list(zip(*packed, strict=True))
-    for t, (gate, cell, frame) in reversed(list(enumerate(steps))):
-        before = steps[t - 1][1] if t > 0 else None  # c_0 is zero
-        lstm_cell.backward(
-            gate, before, cell, grad_h, grad_c, grad_outputs, frame,
-            total if plan.constant else None,
-        )  # fmt: skip
-        if t > 0:
-            torch.mm(gate, w_hh, out=grad_h[: len(gate)])
-    return total
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, packing: Packing, keep: bool, give: bool
+) -> tuple[Tensor, Any]:
+    if lstm_native.library(x.dtype) is None:
+        return lstm_torch.forward(x, w_ih, w_hh, bias, packing, keep)
+    return lstm_native.forward(x, w_ih, w_hh, bias, packing, keep, give)
 
 
 class RaggedLSTM(nn.LSTM):
@@ -169,9 +76,10 @@ class RaggedLSTM(nn.LSTM):
         c_t &= f_t c_{t-1} + i_t g_t \qquad h_t = o_t \tanh c_t
 
     Parameters are those of ``nn.LSTM(input_size, hidden_size)``, so state dicts interchange.
-    Frames at or past a row's length influence nothing, whatever they hold. ``lengths`` is an
-    integer tensor ``[B]``; every method raises ``ValueError`` where a length is below 1 or
-    exceeds the number of frames. On CPU, gradients of gradients are not available.
+    The `Packing` says which frames exist; others influence nothing, whatever they hold. On CPU
+    this is code of ours, in float32 under autocast too, and gradients of gradients are not
+    available; elsewhere it is torch's (cuDNN). Raises ValueError for x of another batch or, in
+    `last_state`, of another number of frames than the packing's.
 
     Source: Hochreiter and Schmidhuber (1997), in the variant with a forget gate and without
     peepholes (Gers et al., 2000) that cuDNN and ``nn.LSTM`` compute.
@@ -180,37 +88,27 @@ class RaggedLSTM(nn.LSTM):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Outputs ``[B, T, H]``, zero past each length, and last states ``[B, H]``."""
-        return self._run(x, lengths, x.shape[1], with_outputs=True)
+    def forward(self, x: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Of x ``[B, T, F]``: packed outputs ``[N, H]`` and each row's last state ``[B, H]``."""
+        return self._run(x, packing, want_states=True)
 
-    def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """h ``[B, H]`` at each row's last frame, given ``x`` ``[B, T, F]``, ``lengths`` ``[B]``."""
-        return self._run(x, lengths, x.shape[1], with_outputs=False)[1]
+    def last_state(self, x: Tensor, packing: Packing) -> Tensor:
+        """h ``[B, H]`` at each row's last frame of x ``[B, T, F]``."""
+        return self._run(x, packing, want_states=False)[1]
 
-    def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-        """Outputs ``[B, num_frames, H]``, zero past lengths, of ``x`` ``[B, F]`` at every step."""
-        return self._run(x, lengths, num_frames, with_outputs=True)[0]
+    def unroll(self, x: Tensor, packing: Packing) -> Tensor:
+        """Packed outputs ``[N, H]`` when x ``[B, F]`` is the input at every step."""
+        return self._run(x, packing, want_states=True)[0]
 
-    def _run(
-        self, x: Tensor, lengths: Tensor, num_frames: int, with_outputs: bool
-    ) -> tuple[Tensor, Tensor]:
-        lengths = lengths.cpu()
-        if lengths.shape != x.shape[:1]:
-            raise ValueError(f"lengths {tuple(lengths.shape)} for x {tuple(x.shape)}: want [B]")
-        if lengths.numel() == 0 or lengths.min() < 1 or lengths.max() > num_frames:
-            raise ValueError(f"lengths must be between 1 and {num_frames}, got {lengths.tolist()}")
+    def _run(self, x: Tensor, packing: Packing, want_states: bool) -> tuple[Tensor, Tensor]:
+        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        dtype = weights[0].dtype
         plain = type(x) in (Tensor, nn.Parameter)  # not, for example, a fake tensor
-        if plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            plan = _Plan.of(lengths, num_frames, constant=x.dim() == 2)
-            weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-            outputs, last = _RaggedLSTM.apply(x, *weights, plan, with_outputs)
-            return outputs, last
-        if x.dim() == 2:
-            x = x.unsqueeze(1).expand(-1, num_frames, -1)
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        packed, (states, _) = super().forward(packed)
-        if not with_outputs:
-            return x.new_empty(0), states[0]
-        padded, _ = pad_packed_sequence(packed, batch_first=True, total_length=num_frames)
-        return padded, states[0]
+        if plain and x.device.type == "cpu" and dtype in (torch.float32, torch.float64):
+            packing.check(x)
+            keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights))
+            return _RaggedLSTM.apply(x.to(dtype), *weights, packing, want_states, keep)
+        data = packing.repeat(x) if x.dim() == 2 else packing.pack(x)
+        order, unsorted = packing.order.to(x.device), packing.unsorted.to(x.device)
+        packed, (states, _) = super().forward(PackedSequence(data, packing.alive, order, unsorted))
+        return packed.data, states[0]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.packing import Packing
 
 
 class SpeechEncoder(nn.Module):
@@ -23,9 +24,7 @@ class SpeechEncoder(nn.Module):
         self.lstm = RaggedLSTM(num_mels, num_cells)
 
     def forward(self, observation: Observation) -> Tensor:
-        if observation.lengths is None:
-            raise ValueError("speech needs the lengths of its sequences")
-        return self.lstm.last_state(observation.value, observation.lengths)
+        return self.lstm.last_state(observation.value, observation.packing)
 
 
 class SpeechLikelihood(nn.Module):
@@ -70,9 +69,12 @@ class SpeechLikelihood(nn.Module):
     def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
         lengths = self._num_frames(name, z, observation)
         num_frames = self.max_frames if observation is None else observation.value.shape[-2]
-        loc = self.loc(
-            self.lstm.unroll(z.flatten(0, -2), lengths.expand(z.shape[:-1]).flatten(), num_frames)
-        ).unflatten(0, z.shape[:-1])
+        if observation is not None and z.dim() == 2:
+            packing = observation.packing
+        else:
+            packing = Packing.of(lengths.expand(z.shape[:-1]).flatten(), num_frames)
+        loc = packing.pad(self.loc(self.lstm.unroll(z.flatten(0, -2), packing)))
+        loc = loc.unflatten(0, z.shape[:-1])
         likelihood = RaggedNormal(loc, self.scale, lengths)
         if observation is None:
             pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
@@ -84,7 +86,7 @@ class SpeechLikelihood(nn.Module):
             log_frames = pyro.sample(
                 f"{name}_log_frames",
                 dist.Normal(self.duration(z).squeeze(-1), self.duration_scale),
-                obs=None if lengths is None else lengths.to(z.dtype).log(),
+                obs=None if lengths is None else lengths.to(z, non_blocking=True).log(),
             )
             if lengths is None:
                 return log_frames.exp().round().clamp(1, self.max_frames).long()

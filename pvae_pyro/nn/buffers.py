@@ -1,0 +1,33 @@
+"""Large CPU buffers that are used again: a fresh one costs a page fault for every 4 KiB."""
+
+import torch
+from torch import Tensor
+
+# What a training step has in use at a time: of five recurrent networks, three each.
+_MOST = 16
+_free: dict[torch.dtype, list[Tensor]] = {}
+
+
+def take(dtype: torch.dtype, size: int) -> Tensor:
+    """A flat, uninitialised CPU tensor of `size` elements or up to twice as many."""
+    free = _free.setdefault(dtype, [])
+    near = sorted((buffer for buffer in free if size <= 2 * len(buffer) <= 4 * size), key=len)
+    for buffer in near:
+        if len(buffer) >= size:
+            break
+    else:  # in place of the one that is nearly enough, with room for somewhat longer batches
+        buffer = near[-1] if near else None
+    if buffer is not None:
+        free[:] = [other for other in free if other is not buffer]
+    if buffer is None or len(buffer) < size:
+        with torch.inference_mode(False):
+            buffer = torch.empty(size + size // 8, dtype=dtype)
+    return buffer
+
+
+def give_back(*buffers: Tensor) -> None:
+    """Let `take` use them again: nothing else may read or write them from now on."""
+    for buffer in buffers:
+        free = _free.setdefault(buffer.dtype, [])
+        free.append(buffer)
+        del free[:-_MOST]

@@ -1,0 +1,375 @@
+/* An LSTM over ragged batches: the loop over time, its gradient, and that of the weights.
+ *
+ * Built with -DREAL=float or double. Rows are sorted by length, longest first, and frames packed
+ * time-major, so that the rows alive at a step are the first ones and their frames contiguous.
+ *
+ * Matrix products and the element-wise work are one: a tile of ROWS rows by UNITS columns is
+ * summed up in registers and finished while it is in the first cache. There are no intrinsics:
+ * vectors are GCC's and Clang's extension, as wide as the processor's.
+ *
+ *   H   cells, padded to a multiple of UNITS; `hidden` of them are real, the others stay 0
+ *   4H  gates, in panels of LANES cells: [H / LANES][i, f, g, o][LANES]
+ */
+#include <stdint.h>
+#include <string.h>
+
+typedef REAL real;
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#define ROWS 6 /* 24 sums of 32 registers */
+#elif defined(__AVX__)
+#define BYTES 32
+#define ROWS 3 /* 12 sums of 16 registers */
+#elif defined(__aarch64__)
+#define BYTES 16
+#define ROWS 6
+#else
+#define BYTES 16
+#define ROWS 3
+#endif
+enum {
+    LANES = BYTES / sizeof(real),
+    UNITS = 4 * LANES,
+    CHUNK = 16 * ROWS,   /* rows of one task */
+    FRAMES = 256,       /* depth of a block of the weights' gradient */
+    COLUMNS = 16 * ROWS /* gates of one task of it */
+};
+typedef real vec __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+#define UNROLL _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+typedef struct {
+    int64_t threads, batch, steps, hidden, padded, features;
+    const int64_t *alive;   /* [steps] rows alive */
+    const int64_t *input;   /* [frames] row of x; null for an input that is the same at all steps */
+    const int64_t *before;  /* [frames] the same row's frame a step earlier; negative: none */
+    const real *x;          /* [., features] */
+    const real *w_ih, *w_hh; /* [4 hidden, features], [4 hidden, hidden] */
+    const real *start;      /* [4H] bias; or [batch, 4H], with the projection of a constant input */
+    real *gates;            /* [frames, 4H], null if no gradient is wanted; backward: turns to it */
+    real *cells;            /* [frames, H], or [batch, H] without gates */
+    real *states;           /* [frames, H] */
+    real *scratch;          /* see `scratch_size` */
+    const real *grad_states; /* [frames, H] or null */
+    const real *grad_last;  /* [batch, H] or null: of each row's last state */
+    real *grad_c;           /* [batch, H], zeros */
+    real *total;            /* [batch, 4H], zeros, or null: the gates' gradient summed over time */
+    real *grad_hh, *grad_ih, *grad_b; /* zeros, as the weights; null if not wanted */
+} Call;
+
+int64_t units(void) { return UNITS; }
+
+/* Reals that `scratch` must hold: for `forward` and `backward`, packed weights; else inputs. */
+int64_t scratch_size(int64_t padded, int64_t features) {
+    const int64_t columns = padded + (features + UNITS - 1) / UNITS * UNITS;
+    const int64_t packed = 4 * padded * (padded + features), inputs = FRAMES * columns;
+    return packed > inputs ? packed : inputs;
+}
+
+/* exp(x) - 1 without cancellation near 0: with x = n ln 2 + r, 2^n (exp(r) - 1) + (2^n - 1).
+ * exp(r) - 1 is Taylor's polynomial, |r| < 0.35: its remainder is below rounding. x is clamped
+ * to where n fits the exponent, far beyond where a sigmoid or tanh is 0 or 1. NaN stays NaN.
+ */
+#if REAL_BITS == 64
+#define IS_DOUBLE 1
+#define BITS uint64_t
+#define BIAS 1023u
+#else
+#define IS_DOUBLE 0
+#define BITS uint32_t
+#define BIAS 127u
+#endif
+INLINE real exp_minus_1(real x) {
+    const real most = IS_DOUBLE ? 700 : 85;
+    const real magic = IS_DOUBLE ? 6755399441055744.0 : 12582912.0; /* + and -: rounds */
+    x = x > most ? most : x;
+    x = x < -most ? -most : x;
+    /* The sum's last bits are n; as bits they can be shifted even where x is NaN. */
+    union { real value; BITS bits; } shifted = {x * (real)1.4426950408889634 + magic};
+    const real n = shifted.value - magic;
+    const real r = (x - n * (real)0.693145751953125) - n * (real)1.4286068203094172e-6;
+    real p = 0;
+    if (IS_DOUBLE) {
+        p = (real)(1. / 6227020800.);
+        p = p * r + (real)(1. / 479001600.);
+        p = p * r + (real)(1. / 39916800.);
+        p = p * r + (real)(1. / 3628800.);
+        p = p * r + (real)(1. / 362880.);
+        p = p * r + (real)(1. / 40320.);
+    }
+    p = p * r + (real)(1. / 5040.);
+    p = p * r + (real)(1. / 720.);
+    p = p * r + (real)(1. / 120.);
+    p = p * r + (real)(1. / 24.);
+    p = p * r + (real)(1. / 6.);
+    p = p * r + (real)0.5;
+    p = p * r * r + r;
+    union { BITS bits; real value; } power = {(shifted.bits + BIAS) << (IS_DOUBLE ? 52 : 23)};
+    return power.value * p + (power.value - 1);
+}
+
+INLINE real sigmoid(real x) { return 1 / (2 + exp_minus_1(-x)); }
+
+INLINE real tanh_(real x) {
+    const real e = exp_minus_1(2 * x);
+    return e / (e + 2);
+}
+
+/* tile [rows, vectors * LANES] += a b: row i of a is at a[i], its columns `step` apart, and b
+ * is [depth, UNITS]. */
+INLINE void multiply(const int rows, const int vectors, real (*tile)[UNITS],
+                     const real *const *a, int64_t step, int64_t depth, const real *b) {
+    vec sum[ROWS][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = *(const vec *)(tile[i] + j * LANES);
+    for (int64_t k = 0; k < depth; k++) {
+        real left[ROWS];
+        UNROLL for (int i = 0; i < rows; i++) left[i] = a[i][k * step];
+        UNROLL for (int j = 0; j < vectors; j++) {
+            const vec right = *(const vec *)(b + k * UNITS + j * LANES);
+            UNROLL for (int i = 0; i < rows; i++) sum[i][j] += left[i] * right;
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < vectors; j++) *(vec *)(tile[i] + j * LANES) = sum[i][j];
+}
+
+/* As `multiply`: one copy of it for each number of rows and vectors. */
+static void product(int64_t rows, int64_t vectors, real (*tile)[UNITS], const real *const *a,
+                    int64_t step, int64_t depth, const real *b) {
+    switch (rows * 8 + vectors) {
+#define CASE(r, v) case r * 8 + v: multiply(r, v, tile, a, step, depth, b); break;
+#define CASES(r) CASE(r, 1) CASE(r, 2) CASE(r, 3) CASE(r, 4)
+        CASES(1) CASES(2) CASES(3)
+#if ROWS == 6
+        CASES(4) CASES(5) CASES(6)
+#endif
+    }
+}
+
+/* Panel p of [w_hh, w_ih] for `forward`: out [hidden + features, 4, LANES]. */
+static void pack_panel(const Call *s, int64_t p, real *out) {
+    const int64_t depth = s->hidden + s->features;
+    for (int64_t column = 0; column < UNITS; column++) {
+        const int64_t unit = p * LANES + column % LANES, row = column / LANES * s->hidden + unit;
+        const real *h = s->w_hh + row * s->hidden, *x = s->w_ih + row * s->features;
+        for (int64_t k = 0; k < depth; k++) {
+            const real weight = k < s->hidden ? h[k] : x[k - s->hidden];
+            out[k * UNITS + column] = unit < s->hidden ? weight : 0;
+        }
+    }
+}
+
+/* Rows `row` … of step's tile p: gates, c, h. `first`, `earlier`: frames of this step and the last. */
+static void forward_tile(const Call *s, int64_t p, int64_t row, int64_t rows, int64_t first,
+                         int64_t earlier, const real *weight) {
+    real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
+    const real *a[ROWS];
+    const int64_t width = 4 * s->padded, unit = p * LANES;
+    for (int64_t i = 0; i < rows; i++) {
+        const real *start = s->start + (s->input ? 0 : (row + i) * width) + p * UNITS;
+        memcpy(tile[i], start, sizeof tile[i]);
+        a[i] = s->states + (earlier + row + i) * s->padded;
+    }
+    if (first) product(rows, 4, tile, a, 1, s->hidden, weight);
+    if (s->input) {
+        for (int64_t i = 0; i < rows; i++) a[i] = s->x + s->input[first + row + i] * s->features;
+        product(rows, 4, tile, a, 1, s->features, weight + s->hidden * UNITS);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t frame = first + row + i, here = s->gates ? frame : row + i;
+        const int64_t there = s->gates ? earlier + row + i : row + i;
+        real *restrict c = s->cells + here * s->padded + unit;
+        const real *b = s->cells + there * s->padded + unit;
+        real *restrict h = s->states + frame * s->padded + unit;
+        real *restrict in = tile[i], *restrict forget = in + LANES, *restrict g = in + 2 * LANES;
+        real *restrict out = in + 3 * LANES;
+        for (int j = 0; j < LANES; j++) {
+            in[j] = sigmoid(in[j]);
+            forget[j] = sigmoid(forget[j]);
+            g[j] = tanh_(g[j]);
+            out[j] = sigmoid(out[j]);
+            const real next = in[j] * g[j] + (first ? forget[j] * b[j] : 0);
+            c[j] = next;
+            h[j] = out[j] * tanh_(next);
+        }
+        if (s->gates) memcpy(s->gates + frame * width + p * UNITS, in, sizeof tile[i]);
+    }
+}
+
+void forward(const Call *s) {
+    const int64_t panels = s->padded / LANES, size = (s->hidden + s->features) * UNITS;
+#pragma omp parallel num_threads(s->threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t p = 0; p < panels; p++) pack_panel(s, p, s->scratch + p * size);
+        int64_t first = 0, earlier = 0;
+        for (int64_t t = 0; t < s->steps; t++) {
+            const int64_t alive = s->alive[t], chunks = (alive + CHUNK - 1) / CHUNK;
+#pragma omp for schedule(static) collapse(2)
+            for (int64_t p = 0; p < panels; p++)
+                for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                    const int64_t end = MIN(alive, (chunk + 1) * CHUNK);
+                    for (int64_t row = chunk * CHUNK; row < end; row += ROWS)
+                        forward_tile(s, p, row, MIN(ROWS, end - row), first, earlier,
+                                     s->scratch + p * size);
+                }
+            earlier = first;
+            first += alive;
+        }
+    }
+}
+
+/* Columns q of w_hh for `backward`: out [4H, UNITS]. */
+static void pack_columns(const Call *s, int64_t q, real *out) {
+    memset(out, 0, 4 * s->padded * UNITS * sizeof(real));
+    const int64_t begin = q * UNITS, count = MIN(UNITS, s->hidden - begin);
+    for (int64_t unit = 0; unit < s->hidden && count > 0; unit++)
+        for (int64_t gate = 0; gate < 4; gate++)
+            memcpy(out + (unit / LANES * UNITS + gate * LANES + unit % LANES) * UNITS,
+                   s->w_hh + (gate * s->hidden + unit) * s->hidden + begin, count * sizeof(real));
+}
+
+/* Rows `row` … of a step: the gradient of h, then of the gates, in place, and of c. `first`,
+ * `later`: frames of this step and the next, at which `going_on` rows are alive. */
+static void backward_tile(const Call *s, int64_t q, int64_t row, int64_t rows, int64_t first,
+                          int64_t later, int64_t going_on, const real *weight) {
+    real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
+    const real *a[ROWS];
+    const int64_t width = 4 * s->padded, unit = q * UNITS;
+    for (int64_t i = 0; i < rows; i++) {
+        const int ends = row + i >= going_on;
+        if (ends && s->grad_last)
+            memcpy(tile[i], s->grad_last + (row + i) * s->padded + unit, sizeof tile[i]);
+        else
+            memset(tile[i], 0, sizeof tile[i]);
+        a[i] = s->gates + (later + row + i) * width;
+    }
+    if (going_on > row) product(MIN(rows, going_on - row), 4, tile, a, 1, width, weight);
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t frame = first + row + i, before = s->before[frame];
+        real *restrict dh = tile[i], *restrict d = s->grad_c + (row + i) * s->padded + unit;
+        const real *restrict c = s->cells + frame * s->padded + unit;
+        const real *restrict b = before < 0 ? c : s->cells + before * s->padded + unit;
+        if (s->grad_states) {
+            const real *restrict more = s->grad_states + frame * s->padded + unit;
+            for (int j = 0; j < UNITS; j++) dh[j] += more[j];
+        }
+        for (int part = 0; part < UNITS; part += LANES, dh += LANES, d += LANES, c += LANES,
+                 b += LANES) {
+            real *restrict in = s->gates + frame * width + (unit + part) * 4;
+            real *restrict forget = in + LANES, *restrict g = in + 2 * LANES;
+            real *restrict out = in + 3 * LANES;
+            for (int j = 0; j < LANES; j++) {
+                const real t = tanh_(c[j]), dc = d[j] + dh[j] * out[j] * (1 - t * t);
+                const real di = dc * g[j] * in[j] * (1 - in[j]);
+                out[j] = dh[j] * t * out[j] * (1 - out[j]);
+                g[j] = dc * in[j] * (1 - g[j] * g[j]);
+                in[j] = di;
+                d[j] = dc * forget[j];
+                forget[j] = before < 0 ? 0 : dc * b[j] * forget[j] * (1 - forget[j]);
+            }
+            if (s->total) {
+                real *restrict sum = s->total + (row + i) * width + (unit + part) * 4;
+                for (int j = 0; j < UNITS; j++) sum[j] += in[j];
+            }
+        }
+    }
+}
+
+void backward(const Call *s) {
+    const int64_t blocks = s->padded / UNITS, size = 4 * s->padded * UNITS;
+#pragma omp parallel num_threads(s->threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t q = 0; q < blocks; q++) pack_columns(s, q, s->scratch + q * size);
+        int64_t end = 0, going_on = 0;
+        for (int64_t t = 0; t < s->steps; t++) end += s->alive[t];
+        for (int64_t t = s->steps - 1; t >= 0; t--) {
+            const int64_t alive = s->alive[t], chunks = (alive + CHUNK - 1) / CHUNK;
+#pragma omp for schedule(static) collapse(2)
+            for (int64_t q = 0; q < blocks; q++)
+                for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                    const int64_t last = MIN(alive, (chunk + 1) * CHUNK);
+                    for (int64_t row = chunk * CHUNK; row < last; row += ROWS)
+                        backward_tile(s, q, row, MIN(ROWS, last - row), end - alive, end,
+                                      going_on, s->scratch + q * size);
+                }
+            end -= alive;
+            going_on = alive;
+        }
+    }
+}
+
+/* Inputs of the products at frames [begin, begin + depth), columns q: out [FRAMES, UNITS]. */
+static void pack_inputs(const Call *s, int64_t q, int64_t begin, int64_t depth, real *out) {
+    const int64_t of_h = s->padded / UNITS, column = (q - of_h) * UNITS;
+    const int64_t count = q < of_h ? UNITS : MIN(UNITS, s->features - column);
+    for (int64_t k = 0; k < depth; k++, out += UNITS) {
+        const int64_t before = s->before[begin + k];
+        const real *from = q < of_h ? s->states + before * s->padded + q * UNITS
+                                    : s->x + s->input[begin + k] * s->features + column;
+        if (q < of_h && before < 0)
+            memset(out, 0, UNITS * sizeof(real));
+        else
+            memcpy(out, from, count * sizeof(real));
+    }
+}
+
+/* The weights' gradient from that of gates m … at frames [begin, begin + depth). */
+static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth, int64_t blocks) {
+    real left[FRAMES][COLUMNS] __attribute__((aligned(BYTES)));
+    const int64_t width = 4 * s->padded, columns = MIN(COLUMNS, width - m);
+    real sum[COLUMNS] = {0};
+    for (int64_t k = 0; k < depth; k++) {
+        const real *from = s->gates + (begin + k) * width + m;
+        for (int64_t c = 0; c < columns; c++) {
+            left[k][c] = from[c];
+            sum[c] += from[c];
+        }
+    }
+    int64_t to[COLUMNS]; /* row of the weights */
+    for (int64_t c = 0; c < columns; c++) {
+        const int64_t unit = (m + c) / UNITS * LANES + (m + c) % LANES;
+        to[c] = unit < s->hidden ? (m + c) / LANES % 4 * s->hidden + unit : -1;
+        if (s->grad_b && to[c] >= 0) s->grad_b[to[c]] += sum[c];
+    }
+    for (int64_t q = 0; q < blocks; q++) {
+        const int64_t of_h = s->padded / UNITS, is_h = q < of_h;
+        const int64_t column = (is_h ? q : q - of_h) * UNITS, all = is_h ? s->hidden : s->features;
+        const int64_t count = MIN(UNITS, all - column), vectors = (count + LANES - 1) / LANES;
+        real *grad = is_h ? s->grad_hh : s->grad_ih;
+        for (int64_t c = 0; c < columns && count > 0 && grad; c += ROWS) {
+            real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
+            const real *a[ROWS];
+            const int64_t rows = MIN(ROWS, columns - c);
+            for (int64_t i = 0; i < rows; i++) a[i] = left[0] + c + i;
+            memset(tile, 0, sizeof tile);
+            product(rows, vectors, tile, a, COLUMNS, depth, s->scratch + q * FRAMES * UNITS);
+            for (int64_t i = 0; i < rows; i++) {
+                if (to[c + i] < 0) continue;
+                real *restrict out = grad + to[c + i] * all + column;
+                for (int64_t j = 0; j < count; j++) out[j] += tile[i][j];
+            }
+        }
+    }
+}
+
+/* After `backward`. A constant input's part is left to the caller, who has `total`. */
+void weights(const Call *s) {
+    const int64_t inputs = s->input ? (s->features + UNITS - 1) / UNITS : 0;
+    const int64_t blocks = s->padded / UNITS + inputs, width = 4 * s->padded;
+    int64_t frames = 0;
+    for (int64_t t = 0; t < s->steps; t++) frames += s->alive[t];
+#pragma omp parallel num_threads(s->threads)
+    for (int64_t begin = s->input ? 0 : s->batch; begin < frames; begin += FRAMES) {
+        const int64_t depth = MIN(FRAMES, frames - begin);
+#pragma omp for schedule(static)
+        for (int64_t q = 0; q < blocks; q++)
+            pack_inputs(s, q, begin, depth, s->scratch + q * FRAMES * UNITS);
+#pragma omp for schedule(static)
+        for (int64_t m = 0; m < width; m += COLUMNS) weights_task(s, m, begin, depth, blocks);
+    }
+}

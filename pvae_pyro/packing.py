@@ -1,0 +1,88 @@
+"""Ragged batches, packed: only the frames that exist, in the order in which an LSTM runs.
+
+Shapes: B rows, T frames, N = sum of lengths (frames that exist), F features of a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Rows sorted by length, longest first; frames packed time-major, as in a `PackedSequence`.
+
+    ``packed.split(alive.tolist())`` gives each step's frames, of the rows still alive, which are
+    the first of anything sorted. All indices are int64, on CPU.
+
+    num_frames: T of what is padded.
+    alive: ``[T']`` rows alive at each step, T' = the longest length.
+    order: ``[B]`` sorted position -> the caller's row.
+    frame: ``[N]`` packed frame -> row * num_frames + time, in the caller's order of rows.
+    """
+
+    num_frames: int
+    alive: Tensor
+    order: Tensor
+    frame: Tensor
+
+    @classmethod
+    def of(cls, lengths: Tensor, num_frames: int) -> Packing:
+        """lengths: ``[B]``, integer. Raises ValueError for one below 1 or above `num_frames`."""
+        if lengths.dim() != 1 or len(lengths) == 0:
+            raise ValueError(f"lengths must be [B], got shape {tuple(lengths.shape)}")
+        lengths, order = lengths.cpu().sort(descending=True, stable=True)
+        if lengths[-1] < 1 or lengths[0] > num_frames:
+            raise ValueError(f"lengths must be between 1 and {num_frames}, got {lengths.tolist()}")
+        exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
+        time, rank = exists.nonzero().unbind(1)
+        return cls(num_frames, exists.sum(1), order, order[rank] * num_frames + time)
+
+    @cached_property
+    def unsorted(self) -> Tensor:
+        """``[B]``: the caller's row -> sorted position."""
+        return self.order.argsort()
+
+    @cached_property
+    def before(self) -> Tensor:
+        """``[N]``: packed frame of the same row one step earlier; negative at the first step."""
+        # A row keeps its place among the alive, so the distance is their number a step earlier.
+        distance = torch.cat([torch.tensor([len(self.frame) + 1]), self.alive[:-1]])
+        return torch.arange(len(self.frame)) - distance.repeat_interleave(self.alive)
+
+    @cached_property
+    def last(self) -> Tensor:
+        """``[B]``: packed frame of the last step of each row, in the caller's order of rows."""
+        starts = self.alive.cumsum(0) - self.alive
+        rank = torch.arange(len(self.order))
+        steps = (self.alive.unsqueeze(1) > rank).sum(0)
+        return (starts[steps - 1] + rank)[self.unsorted]
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """``[B, T, F] -> [N, F]``."""
+        self.check(padded)
+        frame = self.frame.to(padded.device, non_blocking=True)
+        return padded.flatten(0, 1).index_select(0, frame)
+
+    def repeat(self, rows: Tensor) -> Tensor:
+        """``[B, F] -> [N, F]``: each row at each of its frames."""
+        self.check(rows)
+        row = (self.frame // self.num_frames).to(rows.device, non_blocking=True)
+        return rows.index_select(0, row)
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """``[N, F] -> [B, T, F]``, zero where there is no frame."""
+        size = len(self.order) * self.num_frames
+        frame = self.frame.to(packed.device, non_blocking=True)
+        flat = packed.new_zeros(size, packed.shape[1]).index_copy(0, frame, packed)
+        return flat.unflatten(0, (len(self.order), self.num_frames))
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError unless x is ``[B, T, F]`` or ``[B, F]``, of this B and T."""
+        want = (len(self.order), self.num_frames)[: x.dim() - 1]
+        if x.dim() not in (2, 3) or x.shape[:-1] != want:
+            raise ValueError(f"lengths are of {want}, and what is given is {tuple(x.shape)}")
