@@ -1,66 +1,160 @@
-"""Time the LSTM, and a whole training step, against what nn.LSTM takes, in one process.
+"""How fast training is beside what this machine can do, and beside what most people would write.
 
-    python experiments/bench.py [--repeats 7] [--threads 2] [--cells 512 256] [--reuse-memory]
+    python experiments/bench.py [--json FILE] [--repeats 7] [--threads 2]
 
-Prints seconds (medians of interleaved repeats), how much faster than packed nn.LSTM that is and,
-for the LSTM alone, useful GFLOP/s (matrix products of frames that exist, gradient of the input
-left out) beside the rate of one large matrix product. With --reuse-memory, glibc keeps freed
-buffers instead of faulting every page in again, which speeds up packed nn.LSTM most.
+In one process, in interleaved repeats (median, least and most seconds):
 
-The machine should have nothing else to do: two threads wait for each other at every operation.
+* the limit: a large matrix product, by torch.mm and by oneDNN as torch has it; the faster counts;
+* a ragged LSTM, forward and backward, at the paper's size, against nn.LSTM, packed and padded, and
+  against its own matrix products, each by the faster library;
+* a whole training step against the same objective by hand in torch: with packed nn.LSTM, and with
+  our networks, which leaves what Pyro costs; also once glibc keeps freed memory (`tuned`);
+* data: the loader's share of an epoch, features in times real time, peak memory of training.
+
+GFLOP/s are useful ones: products of frames that exist. Lengths are those of FSDD's recordings and
+of TIDIGITS' words where they are found ($PVAE_DATA), else log-normal ones much like them. The
+machine should have nothing else to do.
 """
 
 import argparse
-import ctypes
-import time
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-import pvae_pyro.nn.speech
-from experiments.options import make_parser, resolve
+from experiments.arguments import number
+from experiments.bench_data import SECONDS, feature_rates
+from experiments.bench_growth import Case, measure, synthetic
+from experiments.bench_plain import PackedLSTM, PlainPVAE
+from experiments.bench_work import (
+    Times,
+    counted_operations,
+    draw_lengths,
+    interleaved,
+    keep_freed_memory,
+    lstm_operations,
+)
+from experiments.options import PRESETS, make_parser, resolve
 from experiments.runs import build
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.modality import Observation
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.modality import Batch, Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.packing import Packing
+from pvae_pyro.results import environment, write_json
 
-BATCH, FEATURES, LATENT = 256, 80, 64
-
-
-def draw_lengths(fsdd: Path) -> Tensor:
-    """Frames ``[B]`` of 256 recordings: FSDD's (10 ms at 8 kHz), or a log-normal much like them."""
-    generator = torch.Generator().manual_seed(0)
-    names = sorted(fsdd.glob("recordings/*.wav"))
-    if names:
-        import soundfile
-
-        chosen = torch.randperm(len(names), generator=generator)[:BATCH].tolist()
-        lengths = torch.tensor([1 + soundfile.info(names[k]).frames // 80 for k in chosen])
-    else:
-        lengths = (3.7 + 0.33 * torch.randn(BATCH, generator=generator)).exp().long()
-    return lengths.clamp(1, 80)
+FEATURES, LATENT = 80, 64
+LARGE = ((3072, 3072, 3072), (1024, 3072, 1024))  # the latter's result stays in a cache
+PAPER, QUICK = PRESETS["paper"], PRESETS["quick"]
+Runs = dict[str, Callable[[], object]]
 
 
-def keep_freed_memory() -> None:
-    m_mmap_max, m_trim_threshold = -4, -1  # glibc's malloc.h
-    libc = ctypes.CDLL(None)
-    if not (libc.mallopt(m_mmap_max, 0) and libc.mallopt(m_trim_threshold, 2**31 - 1)):
-        raise OSError("mallopt refused")
+def one_dnn(x: Tensor, weight: Tensor) -> Callable[[], Tensor] | None:
+    """x weightᵀ by oneDNN, the weight packed beforehand; None where torch lacks it."""
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, len(x))
+        product = partial(torch.ops.mkldnn._linear_pointwise, x, packed, None, "none", [], "")
+        product()
+    except (AttributeError, RuntimeError):
+        return None
+    return product
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def limit(repeats: int) -> dict[str, float]:
+    """GFLOP/s of one large product, by library, of the size that suits it best."""
+    rates: dict[str, float] = {}
+    for rows, inner, columns in LARGE:
+        a, b = torch.randn(rows, inner), torch.randn(columns, inner)
+        runs: Runs = {"torch.mm": partial(torch.mm, a, b.t(), out=torch.empty(rows, columns))}
+        if (product := one_dnn(a, b)) is not None:
+            runs["oneDNN"] = product
+        for name, time in interleaved(runs, 3 * repeats).items():
+            rate = 2 * rows * inner * columns / time.middle / 1e9
+            rates[name] = max(rate, rates.get(name, 0.0))
+    return rates
 
 
-def train_step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
+def own_products(lstm: RaggedLSTM, packing: Packing) -> list[list[Callable[[], object]]]:
+    """The products of one forward and backward pass: for each kind, how each library does it."""
+    hidden, frames, gates = lstm.hidden_size, len(packing.frame), 4 * lstm.hidden_size
+    inputs = hidden + lstm.input_size
+    kinds: list[list[Callable[[], object]]] = []
+    for rows, columns in ((inputs, gates), (gates, hidden)):  # forward, backward
+        with_mm: list[Callable[[], object]] = []
+        with_dnn: list[Callable[[], object] | None] = []
+        right = torch.randn(rows, columns)
+        for alive in packing.alive.tolist():
+            left = torch.randn(alive, rows)
+            with_mm.append(partial(torch.mm, left, right, out=torch.empty(alive, columns)))
+            with_dnn.append(one_dnn(left, right.t().contiguous()))
+        whole = [run for run in with_dnn if run is not None]
+        ways = [with_mm] + ([whole] if len(whole) == len(with_dnn) else [])
+        kinds.append([partial(_all, way) for way in ways])
+    left, right = torch.randn(frames, gates), torch.randn(frames, inputs)
+    weights: list[Callable[[], object]] = [partial(torch.mm, left.t(), right)]
+    if torch.backends.mkldnn.is_available():
+        blocked = (left.to_mkldnn(), right.to_mkldnn(), torch.randn(gates, inputs).to_mkldnn())
+        weights.append(partial(torch.ops.aten.mkldnn_linear_backward_weights, *blocked, False))
+    return [*kinds, weights]
+
+
+def _all(runs: list[Callable[[], object]]) -> None:
+    for run in runs:
+        run()
+
+
+def compare_lstm(lengths: Tensor, cells: int, repeats: int, gflops: float) -> dict[str, float]:
+    """Print the table of the LSTM; returns its figures."""
+    batch, longest = len(lengths), int(lengths.max())
+    x, z = torch.randn(batch, longest, FEATURES), torch.randn(batch, LATENT)
+    packing = Packing.of(lengths, longest)
+    encoder, decoder = RaggedLSTM(FEATURES, cells), RaggedLSTM(LATENT, cells)
+    packed = PackedLSTM(FEATURES, cells, batch_first=True)
+    padded = nn.LSTM(FEATURES, cells, batch_first=True)
+
+    def last_padded() -> Tensor:
+        return padded(x)[0][torch.arange(batch), lengths - 1]
+
+    kinds = own_products(encoder, packing)
+    runs: Runs = {
+        "nn.LSTM, packed": _train(packed, lambda: packed.last_state(x, lengths)),
+        "nn.LSTM, padded": _train(padded, last_padded),
+        "ours, encoder": _train(encoder, lambda: encoder.last_state(x, packing)),
+        "ours, decoder": _train(decoder, lambda: decoder.unroll(z, packing)),
+    }
+    runs |= {
+        f"{kind} {way}": run for kind, ways in enumerate(kinds) for way, run in enumerate(ways)
+    }
+    times = interleaved(runs, repeats)
+    products = sum(
+        min(times[f"{kind} {way}"].middle for way in range(len(ways)))
+        for kind, ways in enumerate(kinds)
+    )
+    work = lstm_operations(encoder, len(packing.frame), batch, False, False)
+    decoding = lstm_operations(decoder, len(packing.frame), batch, True, False)
+    print(f"LSTM, batch {batch}, {cells} cells, {len(packing.frame)} frames, longest {longest}")
+    rows = [name for name in runs if not name[0].isdigit()]
+    for name in rows:
+        operations = decoding if name == "ours, decoder" else work
+        _print(name, times[name], times["nn.LSTM, packed"], operations, gflops)
+    ours = times["ours, encoder"].middle
+    print(f"{'its products alone':24}{products:9.3f}\n")
+    return {
+        "lstm_gflops": work / ours / 1e9,
+        "lstm_fraction_of_limit": work / ours / 1e9 / gflops,
+        "lstm_fraction_of_own_products": products / ours,
+        "lstm_speedup_vs_packed": times["nn.LSTM, packed"].middle / ours,
+        "lstm_speedup_vs_padded": times["nn.LSTM, padded"].middle / ours,
+        "lstm_decoder_fraction_of_limit": decoding / times["ours, decoder"].middle / 1e9 / gflops,
+    }
+
+
+def _train(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
     gradient = torch.randn(forward().shape)
 
     def run() -> None:
@@ -70,115 +164,134 @@ def train_step(module: nn.Module, forward: Callable[[], Tensor]) -> Callable[[],
     return run
 
 
-def interleaved(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, after one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            elapsed = seconds(run)
-            if repeat > 0:
-                times[name].append(elapsed)
-    return {name: median(values) for name, values in times.items()}
-
-
-class PackedLSTM(nn.LSTM):
-    """What most people write: `pack_padded_sequence`, `nn.LSTM`, `pad_packed_sequence`."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, batch_first=True)
-
-    def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return self(packed)[1][0][0]
-
-    def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-        steps = x.unsqueeze(1).expand(-1, num_frames, -1)
-        packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self(packed)[0], batch_first=True, total_length=num_frames)[0]
-
-
-def compare_steps(cells: int, lengths: Tensor, repeats: int) -> None:
-    """A step of training, Pyro and optimiser included, with our LSTM and with the packed one."""
-    longest = int(lengths.max())
-    batch = {
-        "speech": Observation(torch.randn(BATCH, longest, FEATURES), lengths),
-        "image": Observation(torch.rand(BATCH, 1, 28, 28)),
-    }
-    config = resolve(make_parser("").parse_args(["--device", "cpu", "--num-cells", str(cells)]))
-    runs = {}
-    ours = pvae_pyro.nn.speech.RaggedLSTM
-    for name, lstm in (("packed nn.LSTM", PackedLSTM), ("ours", ours)):
-        pvae_pyro.nn.speech.RaggedLSTM = lstm
-        svi = build({**config, "max_frames": longest})
-        runs[name] = partial(svi.update, batch)
-    pvae_pyro.nn.speech.RaggedLSTM = ours
+def compare_steps(
+    lengths: Tensor, cells: int, repeats: int, gflops: float, title: str
+) -> dict[str, float]:
+    """Print the table of a whole step, Adam included; returns its figures."""
+    batch = make_batch(lengths)
+    options = ["--device", "cpu", "--num-cells", str(cells), "--objective"]
+    longest = {"max_frames": int(lengths.max())}
+    config = resolve(make_parser("").parse_args([*options, "paper"])) | longest
+    svi = build(config)
+    with counted_operations(nn.ModuleList([svi.model, svi.guide])) as counts:
+        svi.terms(batch)
+    work = sum(counts)
+    runs: Runs = {}
+    for name, packed in (("torch, nn.LSTM packed", True), ("torch, our networks", False)):
+        plain = PlainPVAE(svi_of_own := build(config), config, packed)
+        runs[name] = partial(_plain_step, plain, svi_of_own.optim, batch)
+    runs["Pyro, our networks"] = partial(svi.update, batch)
+    ours = build(resolve(make_parser("").parse_args([*options, "ours"])) | longest)
+    runs["the same, objective ours"] = partial(ours.update, batch)
     with pyro.validation_enabled(False):
-        middle = interleaved(runs, repeats)
-    print(f"whole training step, batch {BATCH}, {cells} cells")
-    print(f"{'':22}{'seconds':>9}{'faster than packed':>29}")
-    for name, value in middle.items():
-        print(f"{name:22}{value:9.3f}{middle['packed nn.LSTM'] / value:29.2f}")
-    print()
-
-
-def compare_lstm(hidden: int, lengths: Tensor, repeats: int) -> None:
-    frames = int(lengths.sum())
-    x, z = torch.randn(BATCH, int(lengths.max()), FEATURES), torch.randn(BATCH, LATENT)
-    ours = RaggedLSTM(FEATURES, hidden)
-    decoder = RaggedLSTM(LATENT, hidden)
-    theirs = nn.LSTM(FEATURES, hidden, batch_first=True)
-    theirs.load_state_dict(ours.state_dict())
-
-    def packed() -> Tensor:
-        ragged = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return theirs(ragged)[1][0]
-
-    def padded() -> Tensor:
-        outputs = theirs(x)[0]
-        return outputs[torch.arange(BATCH), lengths - 1]
-
-    a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
-    runs = {
-        "packed nn.LSTM": train_step(theirs, packed),
-        "padded nn.LSTM": train_step(theirs, padded),
-        "ours, last_state": train_step(ours, lambda: ours.last_state(x, lengths)),
-        "ours, unroll": train_step(decoder, lambda: decoder.unroll(z, lengths, x.shape[1])),
-        "large matrix product": lambda: torch.mm(a, b),
-    }
-    recurrent = 3 * 2 * 4 * hidden * hidden * (frames - BATCH)
-    projection = 2 * 2 * 4 * hidden * FEATURES * frames
-    work = dict.fromkeys(runs, recurrent + projection)
-    work["ours, unroll"] = recurrent + 2 * 2 * 4 * hidden * LATENT * BATCH
-    work["large matrix product"] = 2 * 3072**3
-
-    middle = interleaved(runs, repeats)
-    rate = {name: work[name] / middle[name] / 1e9 for name in runs}
-
-    print(f"batch {BATCH}, {hidden} cells, {frames} frames, longest {x.shape[1]}")
-    print(f"{'':22}{'seconds':>9}{'GFLOP/s':>9}{'faster than packed':>20}{'of large product':>18}")
+        times = interleaved(runs, repeats)
+    slowest = times["torch, nn.LSTM packed"]
+    print(f"{title}: step, batch {len(lengths)}, {cells} cells, {work / 1e9:.1f} useful GFLOP")
     for name in runs:
-        against = middle["packed nn.LSTM"] / middle[name]
-        share = rate[name] / rate["large matrix product"]
-        print(f"{name:22}{middle[name]:9.3f}{rate[name]:9.0f}{against:20.2f}{share:18.2f}")
-    print()
+        known = name != "the same, objective ours"
+        _print(name, times[name], slowest, work if known else None, gflops)
+    at_limit, step = work / gflops / 1e9, times["Pyro, our networks"].middle
+    plain_step = times["torch, our networks"].middle
+    print(f"{'useful work at the limit':24}{at_limit:9.3f}\n")
+    return {
+        "step_seconds": step,
+        "step_seconds_objective_ours": times["the same, objective ours"].middle,
+        "step_speedup_vs_packed": slowest.middle / step,
+        "step_time_over_limit": step / at_limit,
+        "pyro_overhead": step / plain_step - 1,
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--cells", type=int, nargs="+", default=[512, 256])
-    parser.add_argument("--reuse-memory", action="store_true")
-    options = parser.parse_args()
-    if options.reuse_memory:
-        keep_freed_memory()
-    torch.set_num_threads(options.threads)
+def _plain_step(plain: nn.Module, optim: torch.optim.Optimizer, batch: Batch) -> None:
+    optim.zero_grad()
+    plain(batch).backward()
+    optim.step()
+
+
+def make_batch(lengths: Tensor) -> dict[str, Observation]:
+    """Noise of these lengths, and images of it."""
+    generator = torch.Generator().manual_seed(1)
+    size = len(lengths), int(lengths.max()), FEATURES
+    return {
+        "speech": Observation(torch.randn(size, generator=generator), lengths),
+        "image": Observation(torch.rand(len(lengths), 1, 28, 28, generator=generator)),
+    }
+
+
+def loader_seconds(repeats: int) -> tuple[float, int]:
+    """Of an epoch of FSDD's size in batches of the paper's, and its batches."""
+    examples = synthetic(Case(examples=2700, frames=44))
+    loader = PairedLoader(examples, PAPER["batch_size"])
+    times = interleaved({"epoch": lambda: [None for _ in loader.epoch(0)]}, repeats)
+    return times["epoch"].middle, len(loader)
+
+
+def _print(name: str, time: Times, slowest: Times, operations: int | None, gflops: float) -> None:
+    spread = f"{time.least:.3f}–{time.most:.3f}"
+    line = f"{name:24}{time.middle:9.3f}{spread:>16}{slowest.middle / time.middle:8.2f}×"
+    if operations is not None:
+        rate = operations / time.middle / 1e9
+        line += f"{rate:8.0f} GFLOP/s{rate / gflops:7.2f} of the limit"
+    print(line)
+
+
+def main(argv: list[str] | None = None) -> int:
+    natural = number(int, above=0)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--json", type=Path, metavar="FILE", help="write the figures there")
+    add("--repeats", type=natural, default=7, help="(7)")
+    add("--threads", type=natural, default=torch.get_num_threads(), help="(all)")
+    add("--cells", type=natural, default=PAPER["num_cells"], help="of the paper's size (512)")
+    add("--batch", type=natural, default=PAPER["batch_size"], help="of the paper's size (256)")
+    arguments = parser.parse_args(argv)
+    before = torch.get_num_threads()
+    torch.set_num_threads(arguments.threads)
+    try:
+        figures = bench(arguments.cells, arguments.batch, arguments.repeats)
+    finally:
+        torch.set_num_threads(before)
+    if arguments.json:
+        made_by = {"threads": arguments.threads, **environment()}
+        write_json(arguments.json, {**figures, **made_by})
+    return 0
+
+
+def bench(cells: int, batch: int, repeats: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    lengths = draw_lengths(data_root() / "fsdd")
-    for cells in options.cells:
-        compare_lstm(cells, lengths, options.repeats)
-        compare_steps(cells, lengths, options.repeats)
+    rates, root = limit(repeats), data_root()
+    gflops = max(rates.values())
+    print("large matrix product, GFLOP/s: " + ", ".join(f"{k} {v:.0f}" for k, v in rates.items()))
+    print("rows: seconds (least–most), times as fast as packed nn.LSTM, useful rate\n")
+    figures: dict[str, Any] = {"matmul_gflops": gflops, "matmul_gflops_by_library": rates}
+    lengths = draw_lengths("fsdd", root, batch)
+    figures |= compare_lstm(lengths, cells, repeats, gflops)
+    for_words = draw_lengths("tidigits", root, batch)
+    print("with the lengths of TIDIGITS' words:")
+    figures["tidigits"] = compare_lstm(for_words, cells, repeats, gflops)
+    figures |= compare_steps(lengths, cells, repeats, gflops, "the paper's size")
+    small = min(batch, QUICK["batch_size"]), min(cells, QUICK["num_cells"])
+    figures["quick"] = compare_steps(lengths[: small[0]], small[1], repeats, gflops, "quick preset")
+    epoch, batches = loader_seconds(repeats)
+    figures["loader_share"] = epoch / (epoch + batches * figures["step_seconds"])
+    with tempfile.TemporaryDirectory() as folder:
+        rate = min(r.middle for r in feature_rates(Path(folder), files=200, repeats=3).values())
+    figures["features_times_real_time"] = 200 * SECONDS / rate
+    memory = measure(Case(examples=28_329, cells=cells, batch=batch))["peak_memory_mib"]
+    figures["peak_memory_mib"] = memory
+    print(f"loader's share of an epoch: {100 * figures['loader_share']:.1f} %")
+    print(
+        f"features: {figures['features_times_real_time']:.0f} × real time, one core, slowest rate"
+    )
+    print(f"peak memory, training on TIDIGITS' number of digits: {memory:.0f} MiB\n")
+    if keep_freed_memory():  # last: it cannot be undone
+        tuned = compare_steps(lengths, cells, repeats, gflops, "the same, glibc keeps memory")
+        figures["tuned"] = tuned
+        figures["step_speedup_vs_packed_tuned"] = tuned["step_speedup_vs_packed"]
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -8,15 +8,16 @@ voice in it; then a corpus of 3,000 such recordings, as FSDD is, from the cache.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from experiments.arguments import number
+from experiments.bench_work import Times, interleaved
 from pvae_pyro.data.features import compute_features, corpus_features
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.log_mel import LogMel
@@ -28,14 +29,29 @@ SECONDS = 0.4
 NUM_CACHED = 3000
 
 
-def files(folder: Path, rate: int, count: int) -> list[Entry]:
+def make_files(folder: Path, rate: int, number_of: int) -> list[Entry]:
     rng = np.random.default_rng(rate)
     entries = []
-    for n in range(count):
+    for n in range(number_of):
         path = folder / f"{rate}-{n}.wav"
         soundfile.write(path, rng.normal(0, 0.1, round(SECONDS * rate)), rate)
         entries.append(Entry(path, path.name, "0", "s", "train"))
     return entries
+
+
+def feature_rates(folder: Path, files: int, repeats: int) -> dict[tuple[int, int], Times]:
+    """Seconds to read and analyse that many recordings: (recorded at, features at) -> times."""
+    corpora = {
+        (recorded, at): list_corpus("noise", at, make_files(folder, recorded, files))
+        for recorded, at in RATES
+    }
+    caches = (folder / f"cache-{n}" for n in count())  # nothing is ever found there
+
+    def compute(rates: tuple[int, int]) -> None:
+        log_mel = LogMel(rates[1])
+        compute_features(corpora[rates], log_mel, next(caches), workers=1, progress=False)
+
+    return interleaved({rates: partial(compute, rates) for rates in RATES}, repeats, warm_up=1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,33 +62,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--files", type=natural, default=500, help="of each rate (500)")
     parser.add_argument("--repeats", type=natural, default=5, help="(5)")
     arguments = parser.parse_args(argv)
+    seconds = arguments.files * SECONDS
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         print(f"{'recorded':>9}{'features':>10}{'x real time':>13}{'least':>9}")
-        for recorded, at in RATES:
-            corpus = list_corpus("noise", at, files(folder, recorded, arguments.files))
-            times = []
-            for repeat in range(arguments.repeats + 1):  # the first one warms up
-                started = time.perf_counter()
-                cache = folder / f"{recorded}-{repeat}"
-                compute_features(corpus, LogMel(at), cache, workers=1, progress=False)
-                times.append(arguments.files * SECONDS / (time.perf_counter() - started))
-            middle, least = statistics.median(times[1:]), min(times[1:])
-            print(f"{recorded:6} Hz{at:7} Hz{middle:13.0f}{least:9.0f}")
+        for rates, time in feature_rates(folder, arguments.files, arguments.repeats).items():
+            print("{:6} Hz{:7} Hz".format(*rates), end="")
+            print(f"{seconds / time.middle:13.0f}{seconds / time.most:9.0f}")
         samples = np.random.default_rng(0).normal(0, 0.1, round(SECONDS * 16000))
-        detector, times = VoiceActivity(), []
-        for _ in range(arguments.repeats + 1):
-            started = time.perf_counter()
+        detector = VoiceActivity()
+
+        def detect() -> None:
             for _ in range(arguments.files):
                 detector.span(samples, 16000)
-            times.append(arguments.files * SECONDS / (time.perf_counter() - started))
-        print(f"\nvoice activity at 16000 Hz: {statistics.median(times[1:]):.0f} x real time")
-        corpus = list_corpus("noise", 8000, files(folder, 8000, NUM_CACHED))
+
+        found = interleaved({"voice": detect}, arguments.repeats, warm_up=1)["voice"]
+        print(f"\nvoice activity at 16000 Hz: {seconds / found.middle:.0f} x real time")
+        corpus = list_corpus("noise", 8000, make_files(folder, 8000, NUM_CACHED))
         compute_features(corpus, LogMel(8000), folder / "cache", progress=False)
-        started = time.perf_counter()
-        corpus_features(corpus, LogMel(8000), folder / "cache", progress=False)
-        seconds = time.perf_counter() - started
-        print(f"{NUM_CACHED:,} recordings from the cache in {seconds:.2f} s")
+        cached = partial(corpus_features, corpus, LogMel(8000), folder / "cache", progress=False)
+        loaded = interleaved({"cache": cached}, 1, warm_up=0)["cache"]
+        print(f"{NUM_CACHED:,} recordings from the cache in {loaded.middle:.2f} s")
     return 0
 
 

@@ -39,6 +39,8 @@ OBJECTIVES: dict[str, dict[str, float]] = {
         "image_scale": 0.5,
     },
 }
+# What networks compute in, where torch holds it safe; parameters and distributions are float32.
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume")
@@ -93,6 +95,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="of weights, pairs and noise",
     )
     run("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
+    run(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="what networks compute in; bfloat16 is for GPUs (on CPU the LSTM stays float32)",
+    )
     run(
         "--out",
         type=Path,

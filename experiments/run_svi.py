@@ -3,6 +3,7 @@
     python experiments/run_svi.py --dataset tidigit                  # a stand-in where it is not
     PVAE_DATA=/my/data python experiments/run_svi.py --dataset fsdd  # real recordings
     python experiments/run_svi.py --resume runs/fsdd-quick-…         # go on after Ctrl-C
+    torchrun --nproc-per-node 2 experiments/run_svi.py --dataset fsdd  # a process a GPU, or core
 
 The run folder holds config.json (what was run, resolved), metrics.jsonl (a line an epoch: every
 term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log
@@ -34,6 +35,7 @@ from experiments.options import (
 )
 from experiments.paper import table
 from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
+from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
@@ -64,7 +66,8 @@ def run(
             f"the model has the modalities {sorted(modelled)}, the data lack {sorted(missing)}: "
             "see models/modalities.py and pvae_pyro/data/paired.py"
         )
-    write_json(folder / CONFIG, config)
+    if distributed.rank() == 0:
+        write_json(folder / CONFIG, config)
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -73,12 +76,14 @@ def run(
         names=modelled,
     )
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
-    train, test = loader(data.train), loader(data.test)
+    train, test = loader(data.train), loader(data.test, part=(0, 1))
     num_parameters = sum(p.numel() for p in svi.parameters())
     log.info(
         f"{data.corpus}\n{train.num_examples} training and {test.num_examples} test pairs, "
         f"{config['epochs']} epochs of {len(train)} steps, "
         f"{num_parameters / 1e6:.1f} M parameters on {config['device']}"
+        + f", {distributed.world_size()} processes"
+        * (distributed.world_size() > 1)
     )
     normalisation = {
         f"{name}.{field}": torch.as_tensor(getattr(examples.normalisation, field))
@@ -93,7 +98,7 @@ def run(
         resume=resume,
         extra=normalisation,
     )
-    if progress.interrupted:
+    if progress.interrupted or distributed.rank() > 0:
         return None
     started = time.monotonic()
     results = {
@@ -114,6 +119,7 @@ def run(
         "preset": config["preset"],
         "seed": config["seed"],
         "device": config["device"],
+        "processes": distributed.world_size(),
         "epochs": progress.epoch,
         "steps": progress.step,
         "seconds_training": round(progress.seconds, 1),
@@ -180,7 +186,10 @@ def end_log() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     try:
-        return command(argv)
+        with distributed.started():
+            if distributed.rank() > 0:
+                log.setLevel(logging.ERROR)  # the first process tells the rest
+            return command(argv)
     finally:
         end_log()
 
@@ -197,15 +206,26 @@ def command(argv: list[str] | None) -> int:
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
     folder = None
     try:
-        folder, config, resume = open_folder(parser, arguments, argv)
-        start_log(folder)
+        opened = None
+        try:
+            if distributed.rank() == 0:
+                opened = open_folder(parser, arguments, argv)
+                start_log(opened[0])
+        finally:  # the others do not wait for one that failed
+            opened = distributed.first_of_all(opened)
+        if opened is None:
+            return 1
+        folder, config, resume = opened
+        if distributed.world_size() > 1 and config["device"].startswith("cuda"):
+            config["device"] = "cuda"  # of each process its own
         log.info(
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
         if ignored := without_effect(parser, argv, config["model"]):
             log.warning(f"of no effect on {config['model']}: {', '.join(ignored)}")
-        data = load_data(config, root)
+        with distributed.first_alone():
+            data = load_data(config, root)
         config |= check_data(config, data, folder)
         fill_epochs(config, len(data.train["speech"]))
         config.setdefault("max_frames", longest(data))
@@ -219,7 +239,8 @@ def command(argv: list[str] | None) -> int:
         OSError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
-        if folder is not None and not (folder / CONFIG).exists():
+        begun = folder is None or (folder / CONFIG).exists()
+        if not begun and distributed.rank() == 0:
             (folder / LOG).unlink(missing_ok=True)  # nothing was begun: leave no trace
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -227,6 +248,8 @@ def command(argv: list[str] | None) -> int:
     except KeyboardInterrupt:  # outside training, or a second one inside it
         print("stopped", file=sys.stderr)
         return INTERRUPTED
+    if results is None and distributed.rank() > 0:
+        return 0
     if results is None:
         log.info(f"stopped and saved; to go on: python experiments/run_svi.py --resume {folder}")
         return INTERRUPTED

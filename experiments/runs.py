@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from experiments.corpora import image_arguments, speech_arguments
-from experiments.options import OBJECTIVES, config_of, make_parser
+from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
 from pvae_pyro.checkpoint import load_weights
@@ -43,7 +43,8 @@ def build(config: Mapping[str, Any]) -> SVI:
     model, guide, elbo = _assemble(config, modalities)
     # β1 = 0.95 is that of the author's other papers' code.
     adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
-    return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo)
+    autocast = PRECISIONS[config["precision"]]
+    return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo, autocast)
 
 
 def _assemble(

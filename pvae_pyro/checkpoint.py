@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pvae_pyro import distributed
 from pvae_pyro.svi import SVI
 
 
@@ -28,16 +29,23 @@ def save_checkpoint(
 ) -> None:
     """Write all that is needed to go on exactly where `svi` is.
 
+    Of several processes all must call it: the first writes, with the random states of all.
+
     Args:
         progress: JSON-serialisable, returned by `load_checkpoint` as it is.
         extra: further tensors to keep, e.g. the data's normalisation.
     """
+    random_states = distributed.of_each(_random_states())
+    if distributed.rank() > 0:
+        return
     optim = svi.optim.state_dict()
     tensors = {f"model.{k}": v for k, v in svi.model.state_dict().items()}
     tensors |= {f"guide.{k}": v for k, v in svi.guide.state_dict().items()}
     for index, state in optim["state"].items():
         tensors |= {f"optim.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    tensors |= {f"rng.{k}": v for k, v in _random_states().items()}
+    tensors |= {
+        f"rng.{rank}.{k}": v for rank, states in enumerate(random_states) for k, v in states.items()
+    }
     tensors |= {f"extra.{k}": v for k, v in (extra or {}).items()}
     header = {"progress": dict(progress), "param_groups": optim["param_groups"]}
     path = Path(path)
@@ -57,7 +65,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
-    """Put `svi` and the random states back as they were; returns the saved progress."""
+    """Put `svi` and the random states back as they were; returns the saved progress.
+
+    A process that was not there when it was saved goes on with a random state made of the first
+    one's and its rank.
+    """
     tensors, header = _read(path)
     load_weights(path, svi.model, svi.guide)
     state: dict[int, dict[str, Tensor]] = {}
@@ -65,10 +77,7 @@ def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     svi.optim.load_state_dict({"state": state, "param_groups": header["param_groups"]})
-    random_states = _part(tensors, "rng")
-    torch.set_rng_state(random_states["cpu"])
-    if "cuda" in random_states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random_states["cuda"])
+    _set_random_states(_part(tensors, "rng"), distributed.rank())
     return header["progress"]
 
 
@@ -109,3 +118,16 @@ def _random_states() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
+
+
+def _set_random_states(saved: Mapping[str, Tensor], rank: int) -> None:
+    # Files of earlier versions hold one process's, without a number.
+    states = _part(saved, str(rank)) or ({} if rank else saved)
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(states["cuda"])
+        return
+    first = _part(saved, "0") or saved
+    torch.set_rng_state(first["cpu"])
+    torch.manual_seed(int(torch.randint(2**62, ())) + rank)

@@ -31,6 +31,10 @@ class Observation:
         """The same with the value on a device."""
         return replace(self, value=self.value.to(device, non_blocking=non_blocking))
 
+    def pin_memory(self) -> "Observation":
+        """The same with the value in page-locked memory, which a GPU reads by itself."""
+        return replace(self, value=self.value.pin_memory())
+
     @cached_property
     def packing(self) -> Packing:
         """Which frames exist; made once for all networks. Raises ValueError without lengths."""

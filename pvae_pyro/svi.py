@@ -7,7 +7,9 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from pvae_pyro import distributed
 from pvae_pyro.elbo import PartitionedELBO
 
 
@@ -20,10 +22,17 @@ class SVI:
     left as it was found. Gradients are those of the mean over the batch, so the learning rate
     does not depend on its size.
 
+    Where several processes run (`distributed.started`), each takes its own part of a batch and a
+    step descends along the mean of their gradients, by `DistributedDataParallel`. Of equal
+    parts that is the gradient of the whole batch, but for what compares its examples: negatives
+    are drawn, and independence is measured, within a part.
+
     Args:
         model, guide: `nn.Module`s.
         optim: parameters -> torch optimiser, e.g. ``partial(torch.optim.Adam, lr=1e-3)``.
         loss: the objective.
+        autocast: type that the networks compute in where torch holds it safe
+            (``torch.bfloat16``); parameters and distributions stay float32. None: no other.
 
     Raises ValueError if there is nothing to train, as happens with bound methods.
     """
@@ -34,6 +43,7 @@ class SVI:
         guide: nn.Module,
         optim: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         loss: PartitionedELBO,
+        autocast: torch.dtype | None = None,
     ):
         for role, module in (("model", model), ("guide", guide)):
             if not isinstance(module, nn.Module):
@@ -42,6 +52,10 @@ class SVI:
         self.guide = guide
         self.loss = loss
         self.optim = optim(self.parameters())
+        self._terms: nn.Module = _Terms(model, guide, loss, autocast)
+        if distributed.world_size() > 1:
+            # static_graph: some parameters may never have a gradient, as with α = β = 0.
+            self._terms = DistributedDataParallel(self._terms, static_graph=True)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those of the model, then those of the guide; shared ones once."""
@@ -50,8 +64,10 @@ class SVI:
 
     def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""
-        with pyro.get_param_store().scope():
-            return self.loss.terms(self.model, self.guide, *args, **kwargs)
+        module = self._terms
+        if isinstance(module, DistributedDataParallel) and not torch.is_grad_enabled():
+            module = module.module  # no other process need be at the same
+        return module(*args, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """One gradient step. Returns each term's mean over the batch, in nats, as a 0-d tensor.
@@ -77,3 +93,25 @@ class SVI:
         (-terms["objective"].mean()).backward()
         self.optim.step()
         return terms
+
+
+class _Terms(nn.Module):
+    """The objective's terms as one module's output, as `DistributedDataParallel` wants them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        guide: nn.Module,
+        loss: PartitionedELBO,
+        autocast: torch.dtype | None,
+    ):
+        super().__init__()
+        self.model, self.guide, self.loss, self.autocast = model, guide, loss, autocast
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        device = next(chain(self.model.parameters(), self.guide.parameters())).device.type
+        with (
+            pyro.get_param_store().scope(),
+            torch.autocast(device, self.autocast, enabled=self.autocast is not None),
+        ):
+            return self.loss.terms(self.model, self.guide, *args, **kwargs)

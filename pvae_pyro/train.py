@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pvae_pyro import distributed
 from pvae_pyro.checkpoint import load_checkpoint, save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.svi import SVI
@@ -24,6 +25,9 @@ from pvae_pyro.svi import SVI
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 SHOWN = ("objective", "elbo", "coherence", "contrastive")
+# Steps between those at which values are read, which waits for the device, and at which several
+# processes agree whether to save or stop.
+LOOK_EVERY = 10
 
 
 @dataclass
@@ -61,6 +65,9 @@ def fit(
     example), TensorBoard events of the same, and ``checkpoint.safetensors`` at the end and every
     `checkpoint_seconds`. On CPU a resumed run takes the steps the uninterrupted one would have.
 
+    Of several processes all call it alike (`pvae_pyro.distributed`); the first one writes.
+    A run may be resumed by another number of them.
+
     Args:
         resume: go on from the folder's checkpoint instead of starting.
         extra: tensors to keep in the checkpoint.
@@ -69,28 +76,36 @@ def fit(
     then is the last finite one.
     """
     checkpoint = Path(folder) / CHECKPOINT
+    first_process, alone = distributed.rank() == 0, distributed.world_size() == 1
     progress = Progress()
     if resume:
         progress = Progress(**load_checkpoint(checkpoint, svi))
         progress.interrupted = False
-    _keep_metrics_before(Path(folder) / METRICS, progress.epoch)
+    elif not first_process:  # other noise than the first one's
+        torch.manual_seed(torch.initial_seed() + distributed.rank())
+    if first_process:
+        _keep_metrics_before(Path(folder) / METRICS, progress.epoch)
     total = num_epochs * len(loader)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    sums = {name: torch.tensor(value) for name, value in progress.sums.items()}
+    device = next(svi.parameters()).device
+    # Of this process; what a checkpoint holds, of all, is the first one's to go on from.
+    kept = {n: v if first_process else 0.0 for n, v in progress.sums.items()}
+    sums = {name: torch.tensor(value, device=device) for name, value in kept.items()}
     first_step = True
     with (
-        SummaryWriter(str(folder), purge_step=progress.step + 1 if resume else None) as writer,
+        _writer(Path(folder), progress.step + 1 if resume else None, first_process) as writer,
         tqdm(
             total=total,
             initial=progress.step,
             unit="step",
-            disable=not show_progress,
+            disable=not (show_progress and first_process),
             # A log file wants a line now and then, not ten a second.
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
         ) as bar,
         _stop_requests() as stop_requested,
     ):
-        while progress.epoch < num_epochs and not stop_requested:
+        stop = False
+        while progress.epoch < num_epochs and not stop:
             for batch in loader.epoch(progress.epoch, start=progress.batch):
                 size = len(next(iter(batch.values())).value)
                 # Pyro's checks find mistakes of shape and support, which the first step shows.
@@ -100,28 +115,43 @@ def fit(
                 sums = {name: sums.get(name, 0.0) + size * mean for name, mean in means.items()}
                 progress.batch += 1
                 progress.step += 1
-                progress.num_seen += size
+                progress.num_seen += size * distributed.world_size()
                 bar.update()
-                if progress.step % 10 == 0:
+                look = progress.step % LOOK_EVERY == 0
+                if look and first_process and show_progress:
                     shown = {name: f"{means[name].item():.1f}" for name in SHOWN if name in means}
                     bar.set_postfix(shown, refresh=False)
-                if stop_requested or time.monotonic() - saved > checkpoint_seconds:
-                    progress.seconds = time.monotonic() - started
-                    _save(checkpoint, svi, progress, sums, extra)
-                    saved = time.monotonic()
-                if stop_requested:
+                if alone or look:
+                    save = time.monotonic() - saved > checkpoint_seconds
+                    stop, save = distributed.any_of([bool(stop_requested), save], device)
+                    if stop or save:
+                        progress.seconds = time.monotonic() - started
+                        _save(checkpoint, svi, progress, sums, extra)
+                        saved = time.monotonic()
+                if stop:
                     break
             if progress.batch == len(loader):
                 progress.seconds = time.monotonic() - started
-                epoch_means = {n: value.item() / progress.num_seen for n, value in sums.items()}
+                totals = distributed.sum_of(sums)
+                epoch_means = {n: value / progress.num_seen for n, value in totals.items()}
                 _check_finite(epoch_means)
-                _log(Path(folder) / METRICS, writer, progress, epoch_means)
+                if writer is not None:
+                    _log(Path(folder) / METRICS, writer, progress, epoch_means)
                 progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
                 sums = {}
         progress.interrupted = progress.epoch < num_epochs
         progress.seconds = time.monotonic() - started
         _save(checkpoint, svi, progress, sums, extra)
     return progress
+
+
+@contextmanager
+def _writer(folder: Path, purge_step: int | None, wanted: bool) -> Iterator[SummaryWriter | None]:
+    if not wanted:
+        yield None
+        return
+    with SummaryWriter(str(folder), purge_step=purge_step) as writer:
+        yield writer
 
 
 def _save(
@@ -131,7 +161,7 @@ def _save(
     sums: Mapping[str, Tensor],
     extra: Mapping[str, Tensor] | None,
 ) -> None:
-    progress.sums = {name: value.item() for name, value in sums.items()}
+    progress.sums = distributed.sum_of(sums)
     _check_finite(progress.sums)
     # The terms are those before the last step; its gradient may have spoilt the weights since.
     if not torch.stack([p.isfinite().all() for p in svi.parameters()]).all():
@@ -173,11 +203,14 @@ def _keep_metrics_before(path: Path, epoch: int) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives; a second one acts at once."""
+    """A list that is empty until SIGINT or SIGTERM arrives; the same one again acts at once.
+
+    The other one does not: on Ctrl-C `torchrun` sends its processes SIGTERM besides.
+    """
     requests: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if requests:
+        if number in requests:
             raise KeyboardInterrupt
         requests.append(number)
 

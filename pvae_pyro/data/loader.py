@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import torch
 
+from pvae_pyro import distributed
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.pairing import pair_by_class
-from pvae_pyro.modality import Batch
+from pvae_pyro.modality import Batch, Observation
 
 
 class PairedLoader:
@@ -16,10 +17,15 @@ class PairedLoader:
     An epoch visits each example of the first modality once; the last batch may be smaller. It
     is a function of (seed, epoch) alone, so training can be taken up at any batch.
 
+    Where several processes train together each gets its own part of every batch: of equal size
+    (up to one example fewer than there are processes is given twice, in the last batch) and of
+    about as many frames. So the batches are those of one process, however many there are.
+
     Args:
         examples: modality -> its examples; the first leads.
         device: where the batches go.
         shuffle: False keeps the first modality's order, for evaluation.
+        part: (which, of how many) parts of each batch; None is (rank, number of processes).
         names: the modalities that batches hold; all by default. The first leads all the same, so
             models of different modalities see the same examples in the same order.
     """
@@ -33,6 +39,7 @@ class PairedLoader:
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         names: Collection[str] | None = None,
+        part: tuple[int, int] | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive; got {batch_size}")
@@ -42,6 +49,7 @@ class PairedLoader:
         self.device = torch.device(device)
         self.shuffle = shuffle
         self.names = [name for name in self.examples if names is None or name in names]
+        self.part = part or (distributed.rank(), distributed.world_size())
         self.num_examples = len(next(iter(self.examples.values())))
 
     def __len__(self) -> int:
@@ -56,8 +64,21 @@ class PairedLoader:
         if self.shuffle:
             np.random.default_rng([self.seed, epoch, 1]).shuffle(order)
         for batch in range(start, len(self)):
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield {
-                name: self.examples[name].observation(pairs[name][rows]).to(self.device)
-                for name in self.names
-            }
+            rows = self._of_part(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+            yield {name: self._observation(name, pairs[name][rows]) for name in self.names}
+
+    def _of_part(self, rows: np.ndarray) -> np.ndarray:
+        which, number = self.part
+        if number == 1:
+            return rows
+        lengths = next(iter(self.examples.values())).lengths
+        if lengths is not None:
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+        return np.resize(rows, -(-len(rows) // number) * number)[which::number]
+
+    def _observation(self, name: str, index: np.ndarray) -> Observation:
+        observation = self.examples[name].observation(index)
+        if self.device.type != "cuda":
+            return observation.to(self.device)
+        # From pinned memory the copy goes on while this process prepares what comes next.
+        return observation.pin_memory().to(self.device, non_blocking=True)

@@ -12,17 +12,14 @@ def take(dtype: torch.dtype, size: int) -> Tensor:
     """A flat, uninitialised CPU tensor of `size` elements or up to twice as many."""
     free = _free.setdefault(dtype, [])
     near = sorted((buffer for buffer in free if size <= 2 * len(buffer) <= 4 * size), key=len)
-    for buffer in near:
-        if len(buffer) >= size:
-            break
-    else:  # in place of the one that is nearly enough, with room for somewhat longer batches
-        buffer = near[-1] if near else None
-    if buffer is not None:
-        free[:] = [other for other in free if other is not buffer]
-    if buffer is None or len(buffer) < size:
-        with torch.inference_mode(False):
-            buffer = torch.empty(size + size // 8, dtype=dtype)
-    return buffer
+    enough = [buffer for buffer in near if len(buffer) >= size]
+    # Else in place of the one that is nearly enough, with room for somewhat longer batches.
+    for chosen in (enough or near[::-1])[:1]:
+        free[:] = [buffer for buffer in free if buffer is not chosen]
+        if enough:
+            return chosen
+    with torch.inference_mode(False):
+        return torch.empty(size + size // 8, dtype=dtype)
 
 
 def give_back(*buffers: Tensor) -> None:

@@ -68,7 +68,7 @@ class ImageLikelihood(nn.Module):
         self.scale = scale
 
     def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
-        loc = self.decoder(z)
+        loc = self.decoder(z).to(z.dtype)  # see GaussianHead
         if observation is None:
             pyro.deterministic(f"{name}_loc", loc, event_dim=3)
         return pyro.sample(

@@ -156,7 +156,9 @@ def _call(
 
 
 def _widen(x: Tensor | None, padded: int) -> Tensor | None:
-    return None if x is None else nn.functional.pad(x, (0, padded - x.shape[1])).contiguous()
+    if x is not None and x.shape[1] < padded:
+        x = nn.functional.pad(x, (0, padded - x.shape[1]))
+    return None if x is None else x.contiguous()
 
 
 def _interleave(weight: Tensor, padded: int, lib: Any) -> Tensor:

@@ -11,7 +11,12 @@ from pathlib import Path
 # What lets a compiler vectorise rounding and selection. Not -ffast-math: a NaN must stay a NaN.
 _FLAGS = ["-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
 # Some compilers do not know the one or the other. OpenMP's threads are those that torch has.
-_OPTIONS = (["-march=native", "-fopenmp"], ["-march=native"], ["-fopenmp"], [])
+_OPTIONS: tuple[list[str], ...] = (
+    ["-march=native", "-fopenmp"],
+    ["-march=native"],
+    ["-fopenmp"],
+    [],
+)
 _SECONDS = 60
 
 

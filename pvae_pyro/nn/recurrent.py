@@ -44,7 +44,8 @@ class _RaggedLSTM(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
-    def backward(ctx: Any, grad_states: Tensor | None, grad_last: Tensor | None) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # type: ignore[override]
+        grad_states, grad_last = grad_outputs
         x, w_ih, w_hh, b_ih, b_hh = ctx.saved_tensors
         packing: Packing = ctx.packing
         if ctx.saved is None:  # a second pass over a retained graph: the first overwrote it

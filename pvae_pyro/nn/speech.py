@@ -73,8 +73,10 @@ class SpeechLikelihood(nn.Module):
             packing = observation.packing
         else:
             packing = Packing.of(lengths.expand(z.shape[:-1]).flatten(), num_frames)
-        loc = packing.pad(self.loc(self.lstm.unroll(z.flatten(0, -2), packing)))
-        loc = loc.unflatten(0, z.shape[:-1])
+        frames = self.loc(self.lstm.unroll(z.flatten(0, -2), packing)).to(
+            z.dtype
+        )  # see GaussianHead
+        loc = packing.pad(frames).unflatten(0, z.shape[:-1])
         likelihood = RaggedNormal(loc, self.scale, lengths)
         if observation is None:
             pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
@@ -85,7 +87,7 @@ class SpeechLikelihood(nn.Module):
         if self.duration_scale is not None:
             log_frames = pyro.sample(
                 f"{name}_log_frames",
-                dist.Normal(self.duration(z).squeeze(-1), self.duration_scale),
+                dist.Normal(self.duration(z).squeeze(-1).to(z.dtype), self.duration_scale),
                 obs=None if lengths is None else lengths.to(z, non_blocking=True).log(),
             )
             if lengths is None:

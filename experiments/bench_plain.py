@@ -1,0 +1,134 @@
+"""The PVAE's objective written by hand in torch, without Pyro: what the benchmarks compare with.
+
+It borrows the parameters of a model and guide, and computes what `PartitionedELBO` does with the
+paper's terms (γ = δ = 0), of speech and image.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pvae_pyro.contrastive import derangement
+from pvae_pyro.modality import Batch, Observation
+from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
+from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.svi import SVI
+
+Gaussian = tuple[Tensor, Tensor]  # loc, scale
+
+
+class PackedLSTM(nn.LSTM):
+    """What most people write: `pack_padded_sequence`, `nn.LSTM`, `pad_packed_sequence`."""
+
+    def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self(packed)[1][0][0]
+
+    def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+        steps = x.unsqueeze(1).expand(-1, num_frames, -1)
+        packed = pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self(packed)[0], batch_first=True, total_length=num_frames)[0]
+
+
+class PlainPVAE(nn.Module):
+    """loss(batch): the negative of the paper's objective (Eq. 9), mean over the batch.
+
+    Args:
+        svi: of a PVAE of speech and image with duration; its parameters are shared.
+        config: alpha, beta, margin, length_scale of the objective.
+        packed: with `PackedLSTM` in place of our recurrent network.
+    """
+
+    def __init__(self, svi: SVI, config: Mapping[str, Any], packed: bool):
+        super().__init__()
+        self.guide, self.config, self.packed = svi.guide, config, packed
+        self.speech = svi.model.likelihoods["speech"]
+        self.image = svi.model.likelihoods["image"]
+        ours = (m for m in (*self.guide.modules(), self.speech.lstm) if isinstance(m, RaggedLSTM))
+        self.lstms = {id(lstm): _packed(lstm) if packed else lstm for lstm in ours}
+
+    def forward(self, batch: Batch) -> Tensor:
+        speech, image = batch["speech"], batch["image"]
+        joint = self.guide.multimodal
+        features = torch.cat(
+            [self.encode(joint, speech, "speech"), self.encode(joint, image, "image")], 1
+        )
+        q = {site: _gaussian(head, features) for site, head in joint.heads.items()}
+        z = {site: loc + scale * torch.randn_like(loc) for site, (loc, scale) in q.items()}
+        elbo = self.log_prob_speech(torch.cat([z["z_sem"], z["z_style_speech"]], 1), speech)
+        elbo = elbo + self.log_prob_image(torch.cat([z["z_sem"], z["z_style_image"]], 1), image)
+        for loc, scale in q.values():
+            elbo = elbo - _kl((loc, scale), (torch.zeros_like(loc), torch.ones_like(scale)))
+        coherence, locs = torch.zeros_like(elbo), {}
+        for name, observation in batch.items():
+            guide = self.guide.unimodal[name]
+            features = self.encode(guide, observation, name)
+            for site, head in guide.heads.items():
+                q_m = _gaussian(head, features)
+                coherence = coherence + _kl(q[site], q_m)
+                if site == "z_sem":
+                    locs[name] = q_m[0]
+        a, b, negatives = locs["speech"], locs["image"], derangement(len(elbo), elbo.device)
+        hinge = self.hinge(a, b, b[negatives]) + self.hinge(b, a, a[negatives])
+        objective = elbo - self.config["alpha"] * coherence - self.config["beta"] * hinge
+        return -objective.mean()
+
+    def encode(self, guide: nn.Module, observation: Observation, name: str) -> Tensor:
+        encoder = guide.encoders[name]
+        if name == "image":
+            return encoder(observation)
+        lstm = self.lstms[id(encoder.lstm)]
+        return lstm.last_state(observation.value, self.ragged(observation))
+
+    def ragged(self, observation: Observation) -> Any:
+        return observation.lengths if self.packed else observation.packing
+
+    def log_prob_speech(self, z: Tensor, observation: Observation) -> Tensor:
+        value, lengths = observation.value, observation.lengths
+        assert lengths is not None
+        lstm, num_frames = self.lstms[id(self.speech.lstm)], value.shape[1]
+        if self.packed:
+            loc = self.speech.loc(lstm.unroll(z, lengths, num_frames))
+        else:
+            loc = observation.packing.pad(self.speech.loc(lstm.unroll(z, observation.packing)))
+        used = (torch.arange(num_frames) < lengths.unsqueeze(1)).unsqueeze(2)
+        scale = self.speech.scale
+        squares = (torch.where(used, value - loc, 0.0) / scale).square().sum((1, 2))
+        constant = value.shape[2] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
+        duration = self.speech.duration(z).squeeze(1)
+        residual = (lengths.to(z).log() - duration) / self.speech.duration_scale
+        log_duration = -0.5 * residual.square() - math.log(self.speech.duration_scale)
+        return log_duration - 0.5 * math.log(2 * math.pi) - 0.5 * squares - lengths * constant
+
+    def log_prob_image(self, z: Tensor, observation: Observation) -> Tensor:
+        residual = (observation.value - self.image.decoder(z)) / self.image.scale
+        constant = residual[0].numel() * (math.log(self.image.scale) + 0.5 * math.log(2 * math.pi))
+        return -0.5 * residual.square().sum((1, 2, 3)) - constant
+
+    def hinge(self, a: Tensor, b: Tensor, other: Tensor) -> Tensor:
+        width = 2 * self.config["length_scale"] ** 2
+        same = torch.exp(-(a - b).square().sum(1) / width)
+        different = torch.exp(-(a - other).square().sum(1) / width)
+        return torch.relu(self.config["margin"] - same + different)
+
+
+def _packed(lstm: RaggedLSTM) -> PackedLSTM:
+    packed = PackedLSTM(lstm.input_size, lstm.hidden_size, batch_first=True)
+    for name, parameter in lstm.named_parameters():
+        setattr(packed, name, parameter)  # the same, not a copy
+    return packed
+
+
+def _gaussian(head: GaussianHead, features: Tensor) -> Gaussian:
+    log_scale = head.log_scale(features).clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND)
+    return head.loc(features), log_scale.exp()
+
+
+def _kl(q: Gaussian, p: Gaussian) -> Tensor:
+    ratio = (q[1] / p[1]).square()
+    shift = ((q[0] - p[0]) / p[1]).square()
+    return 0.5 * (ratio + shift - 1 - ratio.log()).sum(1)

@@ -1,0 +1,84 @@
+"""What the processes of tests/test_distributed.py do; started by torchrun, or alone.
+
+python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
+"""
+
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import pyro
+import torch
+from safetensors.torch import save_file
+from torch.distributions import Normal
+
+import pvae_pyro.elbo
+from pvae_pyro import distributed
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.modality import Observation
+from pvae_pyro.svi import SVI
+from pvae_pyro.train import CHECKPOINT, fit
+from tests.tiny import tiny_batch, tiny_loader, tiny_pair, tiny_svi
+
+SIZE, PARTS = 8, 2
+
+
+def part_of(batch, start, stop):
+    return {
+        name: Observation(x.value[start:stop], None if x.lengths is None else x.lengths[start:stop])
+        for name, x in batch.items()
+    }
+
+
+def within_parts(size, device=None):
+    """Negatives of a whole batch as its parts draw them: the next one of the same part."""
+    each = SIZE // PARTS
+    rows = torch.arange(size, device=device)
+    return rows // each * each + (rows + 1) % each
+
+
+def gradients(path: Path) -> None:
+    """Two steps; the parameters and the last gradients go to a file of each rank."""
+    # The same noise for everyone: which example it falls on must not matter.
+    Normal.rsample = lambda self, shape=(): self.loc + 0.37 * self.scale
+    pvae_pyro.elbo.derangement = within_parts
+    torch.manual_seed(distributed.rank())  # the first one's parameters are everybody's
+    model, guide = tiny_pair()
+    svi = SVI(model, guide, partial(torch.optim.SGD, lr=1e-3), PartitionedELBO())
+    each = SIZE // distributed.world_size()
+    start = distributed.rank() * each
+    for padding in (0, 3):
+        svi.update(part_of(tiny_batch(SIZE, padding), start, start + each))
+    both = [*model.named_parameters(), *guide.named_parameters("guide")]
+    tensors = {f"{name}.grad": parameter.grad for name, parameter in both}
+    tensors |= {name: parameter.detach() for name, parameter in both}
+    save_file(tensors, path.with_name(f"{path.name}.{distributed.rank()}"))
+
+
+def train(folder: Path, num_epochs: int, signal_at: int | None) -> None:
+    svi = tiny_svi()
+    update = svi.update
+
+    def and_signal(batch):
+        if svi.count == signal_at and distributed.rank() == 1:  # one of them is enough
+            os.kill(os.getpid(), signal.SIGTERM)
+        svi.count += 1
+        return update(batch)
+
+    svi.update, svi.count = and_signal, 0
+    resume = (folder / CHECKPOINT).exists()
+    progress = fit(svi, tiny_loader(), num_epochs=num_epochs, folder=folder, resume=resume)
+    noise = torch.rand(1).item()
+    print(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    pyro.enable_validation(False)
+    with distributed.started():
+        if sys.argv[1] == "gradients":
+            gradients(Path(sys.argv[2]))
+        else:
+            train(Path(sys.argv[2]), int(sys.argv[3]), *[int(n) for n in sys.argv[4:]] or [None])
