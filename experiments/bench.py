@@ -9,7 +9,8 @@ In one process, in interleaved repeats (median, least and most seconds):
   against its own matrix products, each by the faster library;
 * a whole training step against the same objective by hand in torch: with packed nn.LSTM, and with
   our networks, which leaves what Pyro costs; also once glibc keeps freed memory (`tuned`);
-* data: the loader's share of an epoch, features in times real time, peak memory of training.
+* data: the loader's share of an epoch, features in times real time, peak memory of training;
+* two processes of one thread each against one, by torchrun.
 
 GFLOP/s are useful ones: products of frames that exist. Lengths are those of FSDD's recordings and
 of TIDIGITS' words where they are found ($PVAE_DATA), else log-normal ones much like them. The
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyro
@@ -218,6 +220,25 @@ def make_batch(lengths: Tensor) -> dict[str, Observation]:
     }
 
 
+def compare_ranks(case: Case, repeats: int) -> dict[str, float]:
+    """Two processes of one thread against one: examples a second, each case in turn."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    if torch.distributed.is_available():
+        for _ in range(min(repeats, 5)):
+            for ranks, of in rates.items():
+                seconds = measure(case, ranks=ranks, threads=1)["step_seconds"]
+                of.append(case.batch / seconds)
+    if not rates[2]:
+        return {}
+    middle = {ranks: median(of) for ranks, of in rates.items()}
+    speedup = middle[2] / middle[1]
+    print(f"processes of one thread, batch {case.batch} in all: ", end="")
+    print(", ".join(f"{ranks}: {rate:.0f} examples/s" for ranks, rate in middle.items()), end="")
+    print(f" ({speedup:.2f}×)")
+    each = {f"examples_per_second_{ranks}_ranks": rate for ranks, rate in middle.items()}
+    return {"ranks_speedup": speedup, **each}
+
+
 def loader_seconds(repeats: int) -> tuple[float, int]:
     """Of an epoch of FSDD's size in batches of the paper's, and its batches."""
     examples = synthetic(Case(examples=2700, frames=44))
@@ -279,12 +300,14 @@ def bench(cells: int, batch: int, repeats: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rate = min(r.middle for r in feature_rates(Path(folder), files=200, repeats=3).values())
     figures["features_times_real_time"] = 200 * SECONDS / rate
-    memory = measure(Case(examples=28_329, cells=cells, batch=batch))["peak_memory_mib"]
-    figures["peak_memory_mib"] = memory
+    whole = Case(cells=cells, batch=batch)  # of TIDIGITS' size
+    figures["peak_memory_mib"] = measure(whole)["peak_memory_mib"]
+    figures |= compare_ranks(Case(examples=40 * batch, cells=cells, batch=batch), repeats)
     print(f"loader's share of an epoch: {100 * figures['loader_share']:.1f} %")
     print(
         f"features: {figures['features_times_real_time']:.0f} × real time, one core, slowest rate"
     )
+    memory = figures["peak_memory_mib"]
     print(f"peak memory, training on TIDIGITS' number of digits: {memory:.0f} MiB\n")
     if keep_freed_memory():  # last: it cannot be undone
         tuned = compare_steps(lengths, cells, repeats, gflops, "the same, glibc keeps memory")

@@ -26,6 +26,7 @@ import torch
 
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
+from pvae_pyro import distributed
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
@@ -122,10 +123,16 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Figures of a case, in a process of its own: memory is the process's."""
-    command = [sys.executable, str(Path(__file__)), "--case", json.dumps(asdict(case))]
-    command += ["--threads", str(torch.get_num_threads())]
+def measure(case: Case, ranks: int = 1, threads: int | None = None) -> dict[str, Any]:
+    """Figures of a case, in a process of its own, whose memory it is, or in several.
+
+    Of several processes `case.batch` is what all have together; threads are each one's.
+    """
+    command = [sys.executable]
+    if ranks > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command += [str(Path(__file__)), "--case", json.dumps(asdict(case))]
+    command += ["--threads", str(threads or torch.get_num_threads())]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -169,7 +176,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     if arguments.case is not None:
-        print(json.dumps(train(Case(**arguments.case))))
+        with distributed.started():
+            figures = train(Case(**arguments.case))
+            if distributed.rank() == 0:
+                print(json.dumps(figures))
         return 0
     rows = []
     print(f"{'varied':12}{'value':>9}{'step, s':>10}{'epoch, s':>10}{'memory, MiB':>13}")

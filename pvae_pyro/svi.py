@@ -55,7 +55,14 @@ class SVI:
         self._terms: nn.Module = _Terms(model, guide, loss, autocast)
         if distributed.world_size() > 1:
             # static_graph: some parameters may never have a gradient, as with α = β = 0.
-            self._terms = DistributedDataParallel(self._terms, static_graph=True)
+            on_cpu = next(self.parameters()).device.type == "cpu"
+            self._terms = DistributedDataParallel(
+                self._terms,
+                static_graph=True,
+                gradient_as_bucket_view=True,
+                # Of CPUs the exchange does not overlap with the rest, so it is in one piece.
+                bucket_cap_mb=1000 if on_cpu else None,
+            )
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those of the model, then those of the guide; shared ones once."""

@@ -1,35 +1,140 @@
-"""The benchmark runs and prints what it promises; its figures are for an idle machine."""
+"""The benchmarks compute what they say; their figures are for an idle machine."""
 
-import subprocess
-import sys
+import json
 
-from experiments import bench_data
-from tests.conftest import REPOSITORY
+import pyro
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments import bench, bench_data, bench_growth
+from experiments.bench_growth import Case
+from experiments.bench_plain import PlainPVAE
+from experiments.bench_work import LOG_FRAMES, counted_operations, draw_lengths, interleaved
+from experiments.options import make_parser, resolve
+from experiments.runs import build
+from pvae_pyro.nn import lstm_native
+from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.packing import Packing
+
+LENGTHS = torch.tensor([5, 9, 2, 7, 7, 1])
 
 
-def test_bench_prints_both_tables():
-    done = subprocess.run(
-        [
-            sys.executable,
-            "experiments/bench.py",
-            "--repeats",
-            "1",
-            "--cells",
-            "8",
-            "--threads",
-            "1",
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    lstm, step = done.stdout.split("whole training step")
-    for row in ("packed nn.LSTM", "padded nn.LSTM", "ours, last_state", "large matrix product"):
-        assert row in lstm
-    assert "ours" in step
-    assert "faster than packed" in lstm
+def tiny_config():
+    options = ["--device", "cpu", "--num-cells", "12", "--objective", "paper"]
+    return resolve(make_parser("").parse_args([*options])) | {"max_frames": 9}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_objective_by_hand_is_the_one_of_pyro(monkeypatch, packed):
+    for module in ("experiments.bench_plain", "pvae_pyro.elbo"):
+        monkeypatch.setattr(f"{module}.derangement", lambda size, device: torch.arange(size) - 1)
+    config, batch = tiny_config(), bench.make_batch(LENGTHS)
+    svi = build(config)
+    plain = PlainPVAE(svi, config, packed)
+    pyro.set_rng_seed(3)
+    expected = svi.evaluate_loss(batch) / len(LENGTHS)
+    pyro.set_rng_seed(3)
+    loss = plain(batch)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in svi.parameters())
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_operations_are_those_that_torch_counts(monkeypatch, constant):
+    """Of networks by torch, whose products its counter sees, but for ``addmm_``."""
+    monkeypatch.setattr(lstm_native, "library", lambda dtype: None)
+    lstm, linear = RaggedLSTM(5, 7), nn.Linear(7, 3)
+    conv = nn.Sequential(nn.Conv2d(1, 2, 4, 2, 1), nn.ConvTranspose2d(2, 3, 4, 2, 1))
+    both, packing = nn.ModuleList([lstm, linear, conv]), Packing.of(LENGTHS, 9)
+    x = torch.randn(6, 5) if constant else torch.randn(6, 9, 5)
+    image = torch.randn(6, 1, 8, 8)
+    with counted_operations(both) as counts, FlopCounterMode(display=False) as counter:
+        states = lstm.unroll(x, packing) if constant else lstm.last_state(x, packing)
+        (linear(states).sum() + conv(image).sum()).backward()
+    recurrent_forward = 2 * (4 * 7) * 7 * int(LENGTHS.sum() - len(LENGTHS))
+    assert sum(counts) == counter.get_total_flops() + recurrent_forward
+    assert "last_state" not in vars(lstm)  # left as it was
+
+
+def test_interleaved_takes_turns():
+    seen = []
+    times = interleaved({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, 2, 1)
+    assert seen == ["a", "b"] * 3
+    assert times["a"].least <= times["a"].middle <= times["a"].most
+
+
+@pytest.mark.parametrize("corpus", LOG_FRAMES)
+def test_lengths_without_a_corpus(tmp_path, corpus):
+    lengths = draw_lengths(corpus, tmp_path, 4000)
+    loc, scale = LOG_FRAMES[corpus]
+    assert lengths.max() <= 80
+    assert lengths.min() >= 1
+    log = lengths.double().log()
+    assert log.median().item() == pytest.approx(loc, abs=0.03)
+    assert log.quantile(0.16).item() == pytest.approx(loc - scale, abs=0.05)
+
+
+@pytest.mark.parametrize("corpus", LOG_FRAMES)
+def test_lengths_of_a_corpus(data_root, corpus):
+    """The constants are those of the corpora that are here."""
+    lengths = draw_lengths(corpus, data_root, 2000)
+    loc, scale = LOG_FRAMES[corpus]
+    log = lengths.double().log()
+    assert log.mean().item() == pytest.approx(loc, abs=0.03)
+    assert log.std().item() == pytest.approx(scale, abs=0.03)
+
+
+def test_bench_prints_and_writes_what_it_promises(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "LARGE", ((64, 64, 64),))
+    monkeypatch.setattr(bench, "keep_freed_memory", lambda: True)  # not for later tests
+    measured = []
+    monkeypatch.setattr(bench, "measure", lambda *a, **k: measured.append(a) or FIGURES)
+    file = tmp_path / "bench.json"
+    options = ["--repeats", "1", "--cells", "8", "--batch", "6", "--threads", "1"]
+    assert bench.main([*options, "--json", str(file)]) == 0
+    text, figures = capsys.readouterr().out, json.loads(file.read_text())
+    for row in ("nn.LSTM, packed", "nn.LSTM, padded", "ours, encoder", "Pyro, our networks"):
+        assert row in text
+    for name in (
+        "matmul_gflops", "lstm_fraction_of_limit", "lstm_fraction_of_own_products",
+        "lstm_speedup_vs_packed", "step_speedup_vs_packed", "step_speedup_vs_packed_tuned",
+        "step_time_over_limit", "pyro_overhead", "loader_share", "features_times_real_time",
+        "peak_memory_mib", "ranks_speedup",
+    ):  # fmt: skip
+        assert isinstance(figures[name], float), name
+    assert figures["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert measured
+
+
+FIGURES = {"step_seconds": 1.0, "epoch_seconds": 9.0, "peak_memory_mib": 300.0}
+
+
+def test_growth_trains_in_a_process_of_its_own():
+    small = {"examples": 60, "cells": 8, "batch": 16}
+    figures = bench_growth.measure(Case(**small))
+    assert {name: figures[name] for name in small} == small
+    assert figures["epoch_seconds"] == pytest.approx(4 * figures["step_seconds"])
+    assert 100 < figures["peak_memory_mib"] < 4000
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_growth_with_other_modalities(number):
+    case = Case(examples=30, cells=8, batch=16, modalities=number)
+    assert bench_growth.train(case)["step_seconds"] > 0
+    assert len(bench_growth.synthetic(case)) == number
+
+
+def test_growth_draws_what_it_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_growth, "VARIED", {"examples": (10, 20), "cells": (8,)})
+    monkeypatch.setattr(bench_growth, "measure", lambda case: {**vars(case), **FIGURES})
+    files = ["--json", str(tmp_path / "g.json"), "--figure", str(tmp_path / "g.png")]
+    assert bench_growth.main(files) == 0
+    assert len(json.loads((tmp_path / "g.json").read_text())["cases"]) == 3
+    assert (tmp_path / "g.png").stat().st_size > 1000
+    assert capsys.readouterr().out.count("\n") == 4
 
 
 def test_bench_data_prints_its_table(capsys):

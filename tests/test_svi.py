@@ -3,8 +3,10 @@ from functools import partial
 import pyro
 import pytest
 import torch
+from pyro.poutine.util import prune_subsample_sites
 
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.nn.heads import GaussianHead
 from pvae_pyro.svi import SVI
 from tests.tiny import tiny_batch, tiny_pair, tiny_svi
 
@@ -75,3 +77,37 @@ def test_bound_methods_are_refused():
     model, guide = tiny_pair()
     with pytest.raises(ValueError, match="nn.Module"):
         SVI(model.forward, guide, torch.optim.Adam, PartitionedELBO())
+
+
+def test_autocast_is_of_networks_alone():
+    """Distributions and terms are float32, and the objective is about the same."""
+    batch = tiny_batch(12)
+    exact = tiny_svi()
+    pyro.set_rng_seed(5)
+    expected = exact.terms(batch)
+    adam = partial(torch.optim.Adam, lr=1e-3)
+    svi = SVI(exact.model, exact.guide, adam, exact.loss, torch.bfloat16)
+    dtypes = set()
+    heads = [m for m in svi.guide.modules() if isinstance(m, GaussianHead)]
+    handles = [h.loc.register_forward_hook(lambda *of: dtypes.add(of[2].dtype)) for h in heads]
+    pyro.set_rng_seed(5)
+    found = svi.terms(batch)
+    assert dtypes == {torch.bfloat16}  # it does something
+    for handle in handles:
+        handle.remove()
+    for name, value in expected.items():
+        assert found[name].dtype == torch.float32
+        assert not torch.equal(found[name], value) or name == "contrastive"
+        torch.testing.assert_close(found[name], value, rtol=0.02, atol=0.02, msg=name)
+    with torch.autocast("cpu", torch.bfloat16):
+        for name, trace in (
+            ("guide", pyro.poutine.trace(svi.guide).get_trace(batch)),
+            ("model", pyro.poutine.trace(svi.model).get_trace(batch)),
+        ):
+            sites = prune_subsample_sites(trace).nodes.items()
+            for site, node in sites:
+                if node["type"] == "sample":
+                    assert node["fn"].mean.dtype == torch.float32, (name, site)
+    before = snapshot(svi)
+    svi.update(batch)
+    assert all(moved(before, svi))

@@ -4,6 +4,7 @@ import math
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from pvae_pyro.distributions import RaggedNormal
@@ -85,9 +86,12 @@ class SpeechLikelihood(nn.Module):
     def _num_frames(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
         lengths = None if observation is None else observation.lengths
         if self.duration_scale is not None:
+            # log T is near 4: bfloat16 would round it by 0.02, which beside 0.1 is much.
+            with torch.autocast(z.device.type, enabled=False):
+                loc = self.duration(z).squeeze(-1)
             log_frames = pyro.sample(
                 f"{name}_log_frames",
-                dist.Normal(self.duration(z).squeeze(-1).to(z.dtype), self.duration_scale),
+                dist.Normal(loc, self.duration_scale),
                 obs=None if lengths is None else lengths.to(z, non_blocking=True).log(),
             )
             if lengths is None:
