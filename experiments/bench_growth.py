@@ -9,6 +9,7 @@ Steps include the loader's work. Memory is the most that the process held, torch
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -132,8 +133,10 @@ def measure(case: Case, ranks: int = 1, threads: int | None = None) -> dict[str,
     if ranks > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     command += [str(Path(__file__)), "--case", json.dumps(asdict(case))]
-    command += ["--threads", str(threads or torch.get_num_threads())]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    number = str(threads or torch.get_num_threads())
+    command += ["--threads", number]
+    environ = {**os.environ, "OMP_NUM_THREADS": number}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environ)
     return json.loads(done.stdout)
 
 
