@@ -153,13 +153,14 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         "peak_memory_mib": "memory, MiB",
     }
     figure, axes = pyplot.subplots(
-        len(measured), len(VARIED), figsize=(11, 6.5), sharex="col", layout="constrained"
+        len(measured), len(VARIED), figsize=(12, 6.5), sharex="col", layout="constrained"
     )
     for column, varied in enumerate(VARIED):
         chosen = [row for row in rows if row["varied"] == varied]
         for axis, (name, label) in zip(axes[:, column], measured.items(), strict=True):
             axis.plot([row[varied] for row in chosen], [row[name] for row in chosen], "o-")
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * max(row[name] for row in chosen))
+            axis.xaxis.set_major_locator(pyplot.MaxNLocator(4))
             axis.grid(alpha=0.3)
             if column == 0:
                 axis.set_ylabel(label)
