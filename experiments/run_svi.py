@@ -229,6 +229,8 @@ def command(argv: list[str] | None) -> int:
         config |= check_data(config, data, folder)
         fill_epochs(config, len(data.train["speech"]))
         config.setdefault("max_frames", longest(data))
+        if data.log_mel is not None:  # for what is to be prepared alike, without the corpus
+            config["sample_rate_of_features"] = data.log_mel.sample_rate
         results = run(config, data, folder, resume)
     except (
         RunError,

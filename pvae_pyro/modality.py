@@ -35,6 +35,11 @@ class Observation:
         """The same with the value in page-locked memory, which a GPU reads by itself."""
         return replace(self, value=self.value.pin_memory())
 
+    def part(self, start: int, stop: int) -> "Observation":
+        """The examples from `start` to before `stop`."""
+        lengths = None if self.lengths is None else self.lengths[start:stop]
+        return Observation(self.value[start:stop], lengths)
+
     @cached_property
     def packing(self) -> Packing:
         """Which frames exist; made once for all networks. Raises ValueError without lengths."""

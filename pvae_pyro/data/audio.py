@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -36,8 +37,11 @@ _AU_SIZES = re.compile(r"Data Offset : (\d+)\s+Data Size   : (\d+)")
 _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes
 
 
-def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+def read_audio(path: str | os.PathLike[str], any_kind: bool = False) -> tuple[np.ndarray, int]:
     """Mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
+
+    any_kind: several channels are averaged, and samples of eight bits are taken, which in a
+        corpus are a mistake; not of SPHERE files.
 
     WAV, FLAC, AIFF, AU, Ogg and MP3 (libsndfile, https://libsndfile.github.io) and NIST
     SPHERE (`pvae_pyro.data.sphere`), told apart by what is in the file, not by its name.
@@ -49,7 +53,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     ``8-bit``, ``wrong rate`` (below 4 or above 192 kHz), ``too long`` (over an hour).
     """
     name = shown(path)
-    samples, rate = _opened(path, _read)
+    samples, rate = _opened(path, partial(_read, any_kind=any_kind))
     if len(samples) == 0:
         raise AudioError(f"{name}: has no samples", "no samples")
     if not np.isfinite(samples).all():
@@ -107,7 +111,7 @@ def _is_file(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _read(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+def _read(file: BinaryIO, name: str, any_kind: bool) -> tuple[np.ndarray, int]:
     start = file.read(8)
     file.seek(0)
     if not start:
@@ -115,7 +119,7 @@ def _read(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     if start.startswith(ogg.MAGIC) and not ogg.is_whole(file):
         raise AudioError(f"{name}: truncated, its stream has no end", "truncated")
     if not start.startswith(sphere.MAGIC):
-        return _read_libsndfile(file, start, name)
+        return _read_libsndfile(file, start, name, any_kind)
     header = sphere.read_header(file, name)
     _check(name, header.samples, header.rate, header.channels, header.eight_bit)
     return sphere.read_samples(file, header, name), header.rate
@@ -138,7 +142,9 @@ def _source(file: BinaryIO) -> Any:
     return file.fileno() if os.name == "posix" else file
 
 
-def _read_libsndfile(file: BinaryIO, start: bytes, name: str) -> tuple[np.ndarray, int]:
+def _read_libsndfile(
+    file: BinaryIO, start: bytes, name: str, any_kind: bool
+) -> tuple[np.ndarray, int]:
     try:
         sound = soundfile.SoundFile(_source(file), closefd=False)
     except soundfile.LibsndfileError as error:
@@ -154,12 +160,13 @@ def _read_libsndfile(file: BinaryIO, start: bytes, name: str) -> tuple[np.ndarra
             raise AudioError(f"{name}: {reason}", "unreadable")
         declared, rate = sound.frames, sound.samplerate
         _check_sizes(name, sound, os.fstat(file.fileno()).st_size)
-        _check(name, declared, rate, sound.channels, sound.subtype in _EIGHT_BIT)
+        eight_bit = sound.subtype in _EIGHT_BIT
+        _check(name, declared, rate, 1 if any_kind else sound.channels, eight_bit and not any_kind)
         blocks = [np.zeros(0, dtype=np.float32)]
         try:
             # In blocks: what a header says need not fit the memory.
-            while len(block := sound.read(_BLOCK, dtype="float32")):
-                blocks.append(block)
+            while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(1))
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{name}: is damaged or truncated", "truncated") from error
     samples = np.concatenate(blocks)

@@ -11,16 +11,13 @@ from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.judges import judge_accuracy, judged
 from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.generate import decode, infer
+from pvae_pyro.generate import decode, infer, shared_from_prior, shared_of, style_of
 from pvae_pyro.modality import Observation
 
 Latents = dict[str, Tensor]
@@ -74,14 +71,14 @@ def coherence(
             result["num_examples"][name] = len(some[name])
             result["reconstruction"][name] = is_right(name, name, latents[name])
         for a, b in permutations(names, 2):
-            shared = _shared(latents[a], a)
+            shared = shared_of(latents[a])
             result[f"{a}->{b}"] = is_right(a, b, shared)
-            if style := _style(latents[b], b):
+            if style := style_of(latents[b], b):
                 index = torch.from_numpy(rng.integers(len(some[b]), size=len(some[a])))
                 taken = {site: value[index.to(device)] for site, value in style.items()}
                 result["real_style"][f"{a}->{b}"] = is_right(a, b, shared | taken)
         if len(names) > 1:
-            shared = _from_prior(model, limit)
+            shared = shared_from_prior(model, limit)
             pairs = decode(model, shared, names)
             found = {name: judged(judges[name], pairs[name], device) for name in names}
             result["num_examples"]["prior"] = limit
@@ -117,18 +114,18 @@ def style_swap(
     for name, guide in unimodal.items():
         some = _some(test[name], limit, seed)
         latents = _latents(guide, name, some, device)
-        own = _style(latents, name)
+        own = style_of(latents, name)
         if not own or len(some) < 2:
             continue
         # The next one around: the examples are in random order already.
         given = {site: value.roll(-1, 0) for site, value in own.items()}
         with torch.random.fork_rng():  # a model may have more to draw than a PVAE
             torch.manual_seed(seed)
-            generated = decode(model, _shared(latents, name) | given, [name])[name]
+            generated = decode(model, shared_of(latents) | given, [name])[name]
         content, style = some.labels, np.roll(some.labels, -1)
         found = judged(judges[name], generated, device)
         other = content != style
-        again = _style(_inferred(guide, name, generated), name)
+        again = style_of(_inferred(guide, name, generated), name)
         nearer = _distance(again, given) < _distance(again, own)
         result[name] = {
             "content_class": float((found == content).mean()),
@@ -153,36 +150,11 @@ def _latents(
     return {site: torch.from_numpy(value).to(device) for site, value in locs.items()}
 
 
-def _style(latents: Latents, name: str) -> Latents:
-    site = f"z_style_{name}"
-    return {site: latents[site]} if site in latents else {}
-
-
-def _shared(latents: Latents, name: str) -> Latents:
-    return {site: value for site, value in latents.items() if site != f"z_style_{name}"}
-
-
-@torch.no_grad()
-def _from_prior(model: nn.Module, size: int) -> Latents:
-    """What a model of no modality at all draws: the shared latents."""
-    with pyro.get_param_store().scope():
-        trace: Any = poutine.trace(model).get_trace(names=(), num_examples=size)
-    nodes: dict[str, Any] = prune_subsample_sites(trace).nodes
-    return {name: site["value"] for name, site in nodes.items() if site["type"] == "sample"}
-
-
 def _inferred(guide: nn.Module, name: str, generated: Observation, chunk: int = 500) -> Latents:
     """Posterior means of generated examples, `chunk` of them at a time."""
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(generated.value), chunk):
-        lengths = generated.lengths
-        batch = {
-            name: Observation(
-                generated.value[start : start + chunk],
-                None if lengths is None else lengths[start : start + chunk],
-            )
-        }
-        for site, loc in infer(guide, batch).items():
+        for site, loc in infer(guide, {name: generated.part(start, start + chunk)}).items():
             parts.setdefault(site, []).append(loc)
     return {site: torch.cat(values) for site, values in parts.items()}
 

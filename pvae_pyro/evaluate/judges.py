@@ -106,11 +106,7 @@ def judged(
     """The most probable class of each example, ``[B]``; `chunk` of them at a time."""
     classes = []
     for start in range(0, len(observation.value), chunk):
-        lengths = observation.lengths
-        some = Observation(
-            observation.value[start : start + chunk],
-            None if lengths is None else lengths[start : start + chunk],
-        )
+        some = observation.part(start, start + chunk)
         classes.append(judge(some.to(device)).argmax(-1).cpu().numpy())
     return np.concatenate(classes)
 

@@ -12,7 +12,7 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.sheet import Row, draw_sheet
-from pvae_pyro.generate import decode
+from pvae_pyro.generate import decode, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
 _MOST_PICTURES, _MOST_SEQUENCES = 20, 10  # side by side on a page
@@ -83,8 +83,8 @@ def translation_grid(
     content, style = examples[source].take(contents), examples[target].take(styles)
     content_locs = _latents(unimodal, source, content, device)
     style_locs = _latents(unimodal, target, style, device)
-    shared = {site: loc for site, loc in content_locs.items() if not _is_style(site, source)}
-    own = {site: loc for site, loc in style_locs.items() if _is_style(site, target)}
+    shared = shared_of(content_locs)
+    own = style_of(style_locs, target)
     if not shared or not own:
         raise ValueError(f"the model has no {'style' if shared else 'shared'} latent to combine")
 
@@ -137,7 +137,7 @@ def joint_latent_grid(
         contents = choose_examples(examples[source], labels, seed)
     content = examples[source].take(contents)
     locs = _latents(unimodal, source, content, device)
-    shared = {site: loc for site, loc in locs.items() if not _is_style(site, source)}
+    shared = shared_of(locs)
     if not shared:
         raise ValueError("the model has no shared latent")
     with torch.random.fork_rng():
@@ -174,11 +174,6 @@ def _latents(
 ) -> dict[str, Tensor]:
     locs = posterior_locs(unimodal[name], name, examples, device)
     return {site: torch.from_numpy(loc).to(device) for site, loc in locs.items()}
-
-
-def _is_style(site: str, name: str) -> bool:
-    """Whether a latent site belongs to one modality: z_style_m does, z_sem and z do not."""
-    return site.endswith(f"_{name}")
 
 
 def _originals(examples: Examples) -> list[np.ndarray]:

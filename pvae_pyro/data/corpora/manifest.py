@@ -2,16 +2,14 @@
 
 import math
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from pvae_pyro.data import cache
+from pvae_pyro.data import cache, pictures
 from pvae_pyro.data.audio import read_rate
 from pvae_pyro.data.corpus import (
     AudioError,
@@ -27,8 +25,6 @@ from pvae_pyro.data.table import SPLITS, Row, read_table
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
-_SIZE = 28  # of the image networks, as MNIST
-_MAX_PIXELS = 64 << 20
 _IMAGES_VERSION = "images 1"
 
 
@@ -160,12 +156,12 @@ def _read_images(rows: list[Row]) -> cache.Arrays:
     images, kept = [], []
     for n, row in enumerate(tqdm(rows, "images", disable=None if len(rows) > 1000 else True)):
         try:
-            images.append(_read_image(row.path))
+            images.append(pictures.square(pictures.read_grey(row.path)))
             kept.append(n)
         except CorpusError:
             continue  # told of by `_problem`
     arrays: dict[str, np.ndarray] = {
-        "images": np.array(images, np.uint8).reshape(-1, _SIZE, _SIZE),
+        "images": np.array(images, np.uint8).reshape(-1, pictures.SIZE, pictures.SIZE),
         "kept": np.array(kept, np.int64),
     }
     return arrays, {}
@@ -174,48 +170,7 @@ def _read_images(rows: list[Row]) -> cache.Arrays:
 def _problem(row: Row) -> Problem:
     """Why an image cannot be used: told anew, for its place may be another than it was."""
     try:
-        _read_image(row.path)
+        pictures.square(pictures.read_grey(row.path))
     except CorpusError as error:
         return Problem(row.name, error.kind, str(error))
     raise CorpusError(f"{shown(row.path)}: could not be read and now can be: try again")
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """Grey ``[28, 28]`` (uint8). Raises CorpusError(reason, kind)."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
-            with Image.open(path) as file:
-                if file.width * file.height > _MAX_PIXELS:
-                    raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
-                image = ImageOps.exif_transpose(file)
-                if image.mode.startswith(("I", "F")):
-                    image = _eight_bits(path, image)
-                if image.has_transparency_data:
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image.convert("RGBA"))
-                image = image.convert("L")
-    except FileNotFoundError as error:
-        raise CorpusError(f"{shown(path)}: no such file", "missing") from error
-    except PermissionError as error:
-        raise CorpusError(f"{shown(path)}: permission denied", "no permission") from error
-    except CorpusError:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly everything
-        raise CorpusError(f"{shown(path)}: is no image ({error})", "unreadable") from error
-    pixels = np.asarray(image)
-    if pixels.min() == pixels.max():
-        raise CorpusError(f"{shown(path)}: is of one shade", "blank")
-    if image.size != (_SIZE, _SIZE):
-        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        shade = int(np.median(border))
-        image = ImageOps.pad(image, (_SIZE, _SIZE), Image.Resampling.LANCZOS, color=shade)
-    return np.asarray(image)
-
-
-def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
-    """Pillow would clip 16-bit pixels to 255, not scale them."""
-    pixels = np.asarray(image)
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
-        raise CorpusError(f"{shown(path)}: has pixels of more than 16 bits", "unreadable")
-    return Image.fromarray((pixels // 257).astype(np.uint8))

@@ -1,0 +1,108 @@
+"""One's own files are prepared as training data are."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.own_file import modality_of, observation, read_picture, read_sound
+
+SETTINGS = LogMel(8000)
+USUAL = np.full(80, -6.0, np.float32)
+
+
+def word(rate: int, gain: float = 0.3) -> np.ndarray:
+    """Half a second of a buzz in a second of near silence."""
+    time = np.arange(rate) / rate
+    buzz = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20))
+    voiced = (time > 0.25) & (time < 0.75)
+    return gain * buzz * voiced / 3 + 1e-4 * np.random.default_rng(0).normal(size=rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 44100, 2, "PCM_16"),
+        ("b.wav", 22050, 1, "PCM_U8"),
+        ("c.ogg", 16000, 1, "VORBIS"),
+        ("d.flac", 48000, 3, "PCM_24"),
+        ("e.wav", 8000, 1, "FLOAT"),
+    ],
+)
+def test_any_sound_becomes_about_the_same(tmp_path, name, rate, channels, subtype) -> None:
+    plain = tmp_path / "plain.wav"
+    soundfile.write(plain, word(8000), 8000)
+    expected = read_sound(plain, SETTINGS, USUAL)
+    path = tmp_path / name
+    soundfile.write(path, np.stack([word(rate)] * channels, 1), rate, subtype=subtype)
+    found = read_sound(path, SETTINGS, USUAL)
+    assert found.rate == 8000
+    assert modality_of(path) == "speech"
+    assert abs(len(found.log_mel) - len(expected.log_mel)) <= 2
+    frames = min(len(found.log_mel), len(expected.log_mel)) - 4
+    loud = expected.log_mel[:frames] > -7
+    difference = (found.log_mel[:frames] - expected.log_mel[:frames])[loud]
+    # Rounded to eight bits, silence is louder, and so the rest is made fainter.
+    assert np.abs(np.median(difference)) < (1.0 if subtype == "PCM_U8" else 0.3)
+
+
+def test_channels_are_averaged(tmp_path) -> None:
+    left = word(8000)
+    soundfile.write(tmp_path / "both.wav", np.stack([left, 0 * left], 1), 8000, subtype="FLOAT")
+    found = read_sound(tmp_path / "both.wav", SETTINGS, USUAL, trim=False, keep_level=True)
+    np.testing.assert_allclose(found.samples, left / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [0.01, 0.3, 0.9])
+def test_the_level_is_that_of_the_training_data(tmp_path, gain) -> None:
+    soundfile.write(tmp_path / "a.wav", word(8000, gain), 8000, subtype="FLOAT")
+    found = read_sound(tmp_path / "a.wav", SETTINGS, USUAL)
+    assert found.log_mel.mean() == pytest.approx(-6.0, abs=0.2)
+    kept = read_sound(tmp_path / "a.wav", SETTINGS, USUAL, keep_level=True)
+    assert abs(kept.samples).max() == pytest.approx(abs(word(8000, gain)).max(), rel=0.05)
+
+
+def test_silence_is_trimmed(tmp_path) -> None:
+    soundfile.write(tmp_path / "a.wav", word(8000), 8000)
+    trimmed = read_sound(tmp_path / "a.wav", SETTINGS, USUAL)
+    whole = read_sound(tmp_path / "a.wav", SETTINGS, USUAL, trim=False)
+    assert len(whole.log_mel) == 101
+    assert 45 <= len(trimmed.log_mel) <= 70
+
+
+def test_what_is_no_word(tmp_path) -> None:
+    long = np.tile(word(8000)[2000:6000], 8)
+    soundfile.write(tmp_path / "long.wav", long, 8000)
+    with pytest.raises(AudioError, match=r"long\.wav: 4\.0 s of speech") as error:
+        read_sound(tmp_path / "long.wav", SETTINGS, USUAL, trim=False)
+    assert error.value.kind == "too long"
+    with pytest.raises(AudioError, match=r"none\.wav") as error:
+        read_sound(tmp_path / "none.wav", SETTINGS, USUAL)
+    assert error.value.kind == "missing"
+    with pytest.raises(ValueError, match=r"word\.txt: its name must end"):
+        modality_of("word.txt")
+
+
+def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
+    plain = Normalisation(np.float32(2.0), np.float32(4.0))
+    speech = observation(np.full((7, 80), 6.0, np.float32), plain)
+    assert speech.value.shape == (1, 7, 80)
+    assert speech.lengths.tolist() == [7]
+    assert (speech.value == 1).all()
+    image = observation(np.full((28, 28), 10, np.uint8), plain)
+    assert image.value.shape == (1, 1, 28, 28)
+    assert image.lengths is None
+    assert (image.value == 2).all()
+
+
+def test_pictures_of_a_manifest_keep_light_and_dark(tmp_path) -> None:
+    from PIL import Image
+
+    paper = np.full((60, 60), 240, np.uint8)
+    paper[20:40, 28:33] = 10
+    Image.fromarray(paper).save(tmp_path / "one.png")
+    assert read_picture(tmp_path / "one.png", like_mnist=False)[0, 0] == 240
+    assert read_picture(tmp_path / "one.png")[0, 0] == 0
+    assert modality_of(tmp_path / "one.PNG") == "image"
