@@ -173,6 +173,10 @@ def summary(content: dict[str, Any]) -> str:
             lines.append(f"coherence {what}: {_short(value)}")
     for name, value in content.get("style_swap", {}).items():
         lines.append(f"style swap {name}: {_short(value)}")
+    for name, value in content.get("styles", {}).get("kept", {}).items():
+        lines += [f"style of {name} kept, {what}: {_short(part)}" for what, part in value.items()]
+    for pair, value in content.get("styles", {}).get("diversity", {}).items():
+        lines.append(f"diversity of {pair}, of reality's: {_short(value)}")
     for what in ("joint", "marginal", "conditional"):
         if value := content.get("log_likelihood", {}).get(what):
             lines.append(f"log-likelihood, {what}: {_short(value)}")

@@ -2,7 +2,12 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 from typing import Any
+
+import numpy as np
+import torch
 
 from experiments.runs import RunError
 from experiments.trained import STYLE, Trained
@@ -12,9 +17,12 @@ from pvae_pyro.evaluate.coherence import coherence, style_swap
 from pvae_pyro.evaluate.judges import cached_judge
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
 from pvae_pyro.evaluate.num_classes import find_num_classes
+from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.probes import group_probe, linear_probe
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.evaluate.styles import diversity, style_kept
+from pvae_pyro.generate import decode, shared_of
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
 OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
@@ -69,7 +77,7 @@ def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Coherence and style swaps, by the same judges."""
+    """Coherence, style swaps and what of a style is kept, by the same judges."""
     judges = {
         name: cached_judge(
             run.data.train[name],
@@ -84,7 +92,61 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "coherence": coherence(*arguments, limit=options.limit),
         "style_swap": style_swap(*arguments, limit=options.limit),
+        "styles": {
+            "kept": style_kept(
+                run.model,
+                run.guide.unimodal,
+                run.test,
+                run.device,
+                speaker_judges=_speaker_judges(run, options),
+                limit=options.limit,
+            ),
+            "diversity": _diversity(run, options),
+        },
     }
+
+
+def _speaker_judges(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of modalities whose speakers are all in the training partition too, two or more."""
+    found = {}
+    for name in run.names:
+        train, test = run.data.train[name], run.test[name]
+        groups = sorted(set(train.groups))
+        if len(groups) > 1 and set(test.groups) <= set(groups):
+            labels = np.searchsorted(np.array(groups), np.array(train.groups))
+            judge = cached_judge(
+                replace(train, labels=labels),
+                len(groups),
+                cache_dir() / "judges",
+                device=run.device,
+                steps=options.judge_steps,
+            )
+            found[name] = judge, groups
+    return found
+
+
+def _diversity(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of translations of each modality into each other one, in styles from the prior."""
+    found = {}
+    for source, target in permutations(run.names, 2):
+        real = run.test[target]
+        index = np.random.default_rng(0).permutation(len(run.test[source]))[: options.limit]
+        content = run.test[source].take(index)
+        locs = posterior_locs(run.guide.unimodal[source], source, content, run.device)
+        shared = shared_of({site: torch.from_numpy(z) for site, z in locs.items()})
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            moved = {site: z.to(run.device) for site, z in shared.items()}
+            made = decode(run.model, moved, [target])[target]
+        some = real.take(np.arange(len(real))[: options.limit])
+        found[f"{source}->{target}"] = diversity(
+            made,
+            some.observation(np.arange(len(some))),
+            content.labels,
+            some.labels,
+            real.normalisation,
+        )
+    return found
 
 
 def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
@@ -112,6 +174,6 @@ MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
 }
 KEYS = {
     "clustering": CLUSTERING,
-    "generation": ("coherence", "style_swap"),
+    "generation": ("coherence", "style_swap", "styles"),
     **{name: (name,) for name in ("num_classes", "probes", "retrieval", "log_likelihood")},
 }
