@@ -167,5 +167,5 @@ def diversity(
 
     for measure in both[0][0]:
         generated, actual = (spread(values[measure], of) for values, of in both)
-        found[measure] = generated / actual if actual > 0 else None
+        found[measure] = generated / actual if actual > 1e-9 else None
     return found
