@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from experiments.arguments import number
 from experiments.bench_data import SECONDS, feature_rates
 from experiments.bench_growth import Case, measure, synthetic
-from experiments.bench_plain import PackedLSTM, PlainPVAE
+from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from experiments.bench_work import (
     Times,
     counted_operations,
@@ -84,25 +84,29 @@ def limit(repeats: int) -> dict[str, float]:
 def own_products(lstm: RaggedLSTM, packing: Packing) -> list[list[Callable[[], object]]]:
     """The products of one forward and backward pass: for each kind, how each library does it."""
     hidden, frames, gates = lstm.hidden_size, len(packing.frame), 4 * lstm.hidden_size
-    inputs = hidden + lstm.input_size
+    inputs, first = hidden + lstm.input_size, len(packing.order)
     kinds: list[list[Callable[[], object]]] = []
-    for rows, columns in ((inputs, gates), (gates, hidden)):  # forward, backward
+    # Forward and backward; h_0 is zero, so the first step has but its input to multiply.
+    for rows, columns in ((inputs, gates), (gates, hidden)):
         with_mm: list[Callable[[], object]] = []
         with_dnn: list[Callable[[], object] | None] = []
         right = torch.randn(rows, columns)
-        for alive in packing.alive.tolist():
+        for alive in packing.alive[1:].tolist():
             left = torch.randn(alive, rows)
             with_mm.append(partial(torch.mm, left, right, out=torch.empty(alive, columns)))
             with_dnn.append(one_dnn(left, right.t().contiguous()))
         whole = [run for run in with_dnn if run is not None]
         ways = [with_mm] + ([whole] if len(whole) == len(with_dnn) else [])
         kinds.append([partial(_all, way) for way in ways])
-    left, right = torch.randn(frames, gates), torch.randn(frames, inputs)
+    x, w_ih = torch.randn(first, lstm.input_size), torch.randn(gates, lstm.input_size)
+    kinds.append([partial(torch.mm, x, w_ih.t()), *filter(None, [one_dnn(x, w_ih)])])
+    left, right = torch.randn(frames - first, gates), torch.randn(frames - first, inputs)
     weights: list[Callable[[], object]] = [partial(torch.mm, left.t(), right)]
     if torch.backends.mkldnn.is_available():
         blocked = (left.to_mkldnn(), right.to_mkldnn(), torch.randn(gates, inputs).to_mkldnn())
         weights.append(partial(torch.ops.aten.mkldnn_linear_backward_weights, *blocked, False))
-    return [*kinds, weights]
+    x, of_x = torch.randn(first, lstm.input_size), torch.randn(first, gates)
+    return [*kinds, weights, [partial(torch.mm, of_x.t(), x)]]
 
 
 def _all(runs: list[Callable[[], object]]) -> None:
@@ -117,15 +121,11 @@ def compare_lstm(lengths: Tensor, cells: int, repeats: int, gflops: float) -> di
     packing = Packing.of(lengths, longest)
     encoder, decoder = RaggedLSTM(FEATURES, cells), RaggedLSTM(LATENT, cells)
     packed = PackedLSTM(FEATURES, cells, batch_first=True)
-    padded = nn.LSTM(FEATURES, cells, batch_first=True)
-
-    def last_padded() -> Tensor:
-        return padded(x)[0][torch.arange(batch), lengths - 1]
-
+    padded = PaddedLSTM(FEATURES, cells, batch_first=True)
     kinds = own_products(encoder, packing)
     runs: Runs = {
         "nn.LSTM, packed": _train(packed, lambda: packed.last_state(x, lengths)),
-        "nn.LSTM, padded": _train(padded, last_padded),
+        "nn.LSTM, padded": _train(padded, lambda: padded.last_state(x, lengths)),
         "ours, encoder": _train(encoder, lambda: encoder.last_state(x, packing)),
         "ours, decoder": _train(decoder, lambda: decoder.unroll(z, packing)),
     }
@@ -147,6 +147,7 @@ def compare_lstm(lengths: Tensor, cells: int, repeats: int, gflops: float) -> di
     ours = times["ours, encoder"].middle
     print(f"{'its products alone':24}{products:9.3f}\n")
     return {
+        "lstm_seconds": ours,
         "lstm_gflops": work / ours / 1e9,
         "lstm_fraction_of_limit": work / ours / 1e9 / gflops,
         "lstm_fraction_of_own_products": products / ours,
@@ -179,8 +180,9 @@ def compare_steps(
         svi.terms(batch)
     work = sum(counts)
     runs: Runs = {}
-    for name, packed in (("torch, nn.LSTM packed", True), ("torch, our networks", False)):
-        plain = PlainPVAE(svi_of_own := build(config), config, packed)
+    kinds = {"torch, nn.LSTM packed": PackedLSTM, "torch, nn.LSTM padded": PaddedLSTM}
+    for name, lstm in {**kinds, "torch, our networks": None}.items():
+        plain = PlainPVAE(svi_of_own := build(config), config, lstm)
         runs[name] = partial(_plain_step, plain, svi_of_own.optim, batch)
     runs["Pyro, our networks"] = partial(svi.update, batch)
     ours = build(resolve(make_parser("").parse_args([*options, "ours"])) | longest)
@@ -198,7 +200,11 @@ def compare_steps(
     return {
         "step_seconds": step,
         "step_seconds_objective_ours": times["the same, objective ours"].middle,
+        "step_seconds_by_hand": plain_step,
+        "step_seconds_packed": slowest.middle,
+        "step_seconds_padded": times["torch, nn.LSTM padded"].middle,
         "step_speedup_vs_packed": slowest.middle / step,
+        "step_speedup_vs_padded": times["torch, nn.LSTM padded"].middle / step,
         "step_time_over_limit": step / at_limit,
         "pyro_overhead": step / plain_step - 1,
     }

@@ -34,22 +34,32 @@ class PackedLSTM(nn.LSTM):
         return pad_packed_sequence(self(packed)[0], batch_first=True, total_length=num_frames)[0]
 
 
+class PaddedLSTM(nn.LSTM):
+    """What is faster on CPU, though it works on padding: `nn.LSTM` on all frames."""
+
+    def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self(x)[0][torch.arange(len(x)), lengths - 1]
+
+    def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
+        return self(x.unsqueeze(1).expand(-1, num_frames, -1))[0]
+
+
 class PlainPVAE(nn.Module):
     """loss(batch): the negative of the paper's objective (Eq. 9), mean over the batch.
 
     Args:
         svi: of a PVAE of speech and image with duration; its parameters are shared.
         config: alpha, beta, margin, length_scale of the objective.
-        packed: with `PackedLSTM` in place of our recurrent network.
+        lstm: `PackedLSTM` or `PaddedLSTM`, in place of our recurrent network; None is ours.
     """
 
-    def __init__(self, svi: SVI, config: Mapping[str, Any], packed: bool):
+    def __init__(self, svi: SVI, config: Mapping[str, Any], lstm: type[nn.LSTM] | None):
         super().__init__()
-        self.guide, self.config, self.packed = svi.guide, config, packed
+        self.guide, self.config, self.ours = svi.guide, config, lstm is None
         self.speech = svi.model.likelihoods["speech"]
         self.image = svi.model.likelihoods["image"]
         ours = (m for m in (*self.guide.modules(), self.speech.lstm) if isinstance(m, RaggedLSTM))
-        self.lstms = {id(lstm): _packed(lstm) if packed else lstm for lstm in ours}
+        self.lstms = {id(m): m if lstm is None else _other(m, lstm) for m in ours}
 
     def forward(self, batch: Batch) -> Tensor:
         speech, image = batch["speech"], batch["image"]
@@ -85,16 +95,16 @@ class PlainPVAE(nn.Module):
         return lstm.last_state(observation.value, self.ragged(observation))
 
     def ragged(self, observation: Observation) -> Any:
-        return observation.lengths if self.packed else observation.packing
+        return observation.packing if self.ours else observation.lengths
 
     def log_prob_speech(self, z: Tensor, observation: Observation) -> Tensor:
         value, lengths = observation.value, observation.lengths
         assert lengths is not None
         lstm, num_frames = self.lstms[id(self.speech.lstm)], value.shape[1]
-        if self.packed:
-            loc = self.speech.loc(lstm.unroll(z, lengths, num_frames))
-        else:
+        if self.ours:
             loc = observation.packing.pad(self.speech.loc(lstm.unroll(z, observation.packing)))
+        else:
+            loc = self.speech.loc(lstm.unroll(z, lengths, num_frames))
         used = (torch.arange(num_frames) < lengths.unsqueeze(1)).unsqueeze(2)
         scale = self.speech.scale
         squares = (torch.where(used, value - loc, 0.0) / scale).square().sum((1, 2))
@@ -116,11 +126,11 @@ class PlainPVAE(nn.Module):
         return torch.relu(self.config["margin"] - same + different)
 
 
-def _packed(lstm: RaggedLSTM) -> PackedLSTM:
-    packed = PackedLSTM(lstm.input_size, lstm.hidden_size, batch_first=True)
+def _other(lstm: RaggedLSTM, kind: type[nn.LSTM]) -> nn.LSTM:
+    other = kind(lstm.input_size, lstm.hidden_size, batch_first=True)
     for name, parameter in lstm.named_parameters():
-        setattr(packed, name, parameter)  # the same, not a copy
-    return packed
+        setattr(other, name, parameter)  # the same, not a copy
+    return other
 
 
 def _gaussian(head: GaussianHead, features: Tensor) -> Gaussian:

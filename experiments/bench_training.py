@@ -2,14 +2,15 @@
 
     PVAE_DATA=/my/data python experiments/bench_training.py [--dataset fsdd] [--json FILE]
 
-Two trainings from the same weights, on the same batches, of the paper's objective at the quick
-preset's size: `pvae_pyro`, and the objective by hand in torch with packed nn.LSTM. Every
+Trainings from the same weights, on the same batches, of the paper's objective at the quick preset's
+size: `pvae_pyro`, and the objective by hand in torch with padded and with packed nn.LSTM. Every
 `--every` steps the clock stops while z_sem's purity on the test partition is measured; training
 never sees it.
 """
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 
 import pyro
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from experiments.bench_plain import PlainPVAE
+from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from experiments.options import make_parser, resolve
 from experiments.run_svi import longest
 from experiments.runs import build, load_data
@@ -43,7 +45,7 @@ def seconds_to_purity(
     pyro.set_rng_seed(config["seed"])
     seconds, done, curve = 0.0, 0, []
     batches = (batch for epoch in range(most) for batch in loader.epoch(epoch))
-    for _ in tqdm(range(most), unit="step"):
+    for _ in tqdm(range(most), unit="step", mininterval=0.5 if sys.stderr.isatty() else 30):
         started = time.perf_counter()
         with pyro.validation_enabled(False):
             step(next(batches))
@@ -77,24 +79,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = load_data(config, data_root())
     config["max_frames"] = longest(data)
     figures = {}
-    for name in ("pvae_pyro", "torch, nn.LSTM packed"):
+    kinds = {"torch, nn.LSTM padded": PaddedLSTM, "torch, nn.LSTM packed": PackedLSTM}
+    for name, kind in {"pvae_pyro": None, **kinds}.items():
         svi = build(config)
-        step: Callable[[Batch], object] = svi.update
-        if name != "pvae_pyro":
-            step = _by_hand(svi, config)
-        figures[name] = seconds_to_purity(
-            svi, step, data, config, arguments.every, arguments.steps
-        )
+        step = svi.update if kind is None else _by_hand(svi, config, kind)
+        figures[name] = seconds_to_purity(svi, step, data, config, arguments.every, arguments.steps)
         shown = {key: value for key, value in figures[name].items() if key != "curve"}
         print(f"{data.corpus}: {name}: {json.dumps(shown)}", flush=True)
     if arguments.json:
-        about = {"corpus": data.corpus, "config": config, "wanted": WANTED}
+        about = {
+            "corpus": data.corpus,
+            "threads": torch.get_num_threads(),
+            "config": config,
+            "wanted": WANTED,
+        }
         write_json(arguments.json, {**figures, **about, **environment()})
     return 0
 
 
-def _by_hand(svi: SVI, config: dict[str, Any]) -> Callable[[Batch], object]:
-    plain = PlainPVAE(svi, config, packed=True)
+def _by_hand(svi: SVI, config: dict[str, Any], kind: type[nn.LSTM]) -> Callable[[Batch], object]:
+    plain = PlainPVAE(svi, config, kind)
 
     def step(batch: Batch) -> None:
         svi.optim.zero_grad()

@@ -7,7 +7,8 @@
 
 The run folder holds config.json (what was run, resolved), metrics.jsonl (a line an epoch: every
 term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log
-and results.json. Ctrl-C saves and exits with code 130; errors exit with 1, wrong usage with 2.
+and results.json. Ctrl-C saves and exits with code 130 (under torchrun, which reports it
+in its own way, with 1); errors exit with 1, wrong usage with 2.
 """
 
 import argparse

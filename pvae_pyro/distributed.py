@@ -19,12 +19,16 @@ _PATIENCE = timedelta(hours=1)  # the first process may compute features while t
 
 def rank() -> int:
     """Which process this is: 0 is the one that writes."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if _together() else 0
 
 
 def world_size() -> int:
     """How many processes there are."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if _together() else 1
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 @contextmanager
@@ -33,7 +37,7 @@ def started() -> Iterator[None]:
 
     gloo joins those on CPU and nccl those on CUDA, where each takes the GPU of its local rank.
     """
-    if "WORLD_SIZE" not in os.environ:
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield
         return
     on_cuda = torch.cuda.is_available()
@@ -81,9 +85,10 @@ def sum_of(values: Mapping[str, Tensor]) -> dict[str, float]:
     """Each 0-d tensor summed over processes, which must all have the same names."""
     if not values:
         return {}
+    if world_size() == 1:
+        return {name: value.item() for name, value in values.items()}
     total = torch.stack([value.detach().double() for value in values.values()])
-    if world_size() > 1:
-        distributed.all_reduce(total)
+    distributed.all_reduce(total)
     return dict(zip(values, total.tolist(), strict=True))
 
 

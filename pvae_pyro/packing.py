@@ -6,7 +6,6 @@ Shapes: B rows, T frames, N = sum of lengths (frames that exist), F features of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,46 +20,42 @@ class Packing:
 
     num_frames: T of what is padded.
     alive: ``[T']`` rows alive at each step, T' = the longest length.
-    order: ``[B]`` sorted position -> the caller's row.
+    order: ``[B]`` sorted position -> the caller's row. unsorted: the opposite.
     frame: ``[N]`` packed frame -> row * num_frames + time, in the caller's order of rows.
+    before: ``[N]`` packed frame of the same row one step earlier; negative at the first step.
+    last: ``[B]`` packed frame of each row's last step, in the caller's order of rows.
     """
 
     num_frames: int
     alive: Tensor
     order: Tensor
+    unsorted: Tensor
     frame: Tensor
+    before: Tensor
+    last: Tensor
 
     @classmethod
     def of(cls, lengths: Tensor, num_frames: int) -> Packing:
         """lengths: ``[B]``, integer. Raises ValueError for one below 1 or above `num_frames`."""
         if lengths.dim() != 1 or len(lengths) == 0:
             raise ValueError(f"lengths must be [B], got shape {tuple(lengths.shape)}")
-        lengths, order = lengths.cpu().sort(descending=True, stable=True)
-        if lengths[-1] < 1 or lengths[0] > num_frames:
-            raise ValueError(f"lengths must be between 1 and {num_frames}, got {lengths.tolist()}")
-        exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
-        time, rank = exists.nonzero().unbind(1)
-        return cls(num_frames, exists.sum(1), order, order[rank] * num_frames + time)
-
-    @cached_property
-    def unsorted(self) -> Tensor:
-        """``[B]``: the caller's row -> sorted position."""
-        return self.order.argsort()
-
-    @cached_property
-    def before(self) -> Tensor:
-        """``[N]``: packed frame of the same row one step earlier; negative at the first step."""
-        # A row keeps its place among the alive, so the distance is their number a step earlier.
-        distance = torch.cat([torch.tensor([len(self.frame) + 1]), self.alive[:-1]])
-        return torch.arange(len(self.frame)) - distance.repeat_interleave(self.alive)
-
-    @cached_property
-    def last(self) -> Tensor:
-        """``[B]``: packed frame of the last step of each row, in the caller's order of rows."""
-        starts = self.alive.cumsum(0) - self.alive
-        rank = torch.arange(len(self.order))
-        steps = (self.alive.unsqueeze(1) > rank).sum(0)
-        return (starts[steps - 1] + rank)[self.unsorted]
+        # Whatever the default device; and not in inference mode: kept, it may meet a gradient.
+        with torch.inference_mode(False), torch.device("cpu"):
+            lengths, order = lengths.cpu().clone().sort(descending=True, stable=True)
+            if lengths[-1] < 1 or lengths[0] > num_frames:
+                found = lengths.tolist()
+                raise ValueError(f"lengths must be between 1 and {num_frames}, got {found}")
+            exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
+            alive = exists.sum(1)
+            time, rank = exists.nonzero().unbind(1)
+            # A row keeps its place among the alive: earlier is as far back as these were then.
+            distance = torch.cat([torch.tensor([len(rank) + 1]), alive[:-1]])
+            before = torch.arange(len(rank)) - distance.repeat_interleave(alive)
+            unsorted = order.argsort()
+            starts = alive.cumsum(0) - alive
+            last = (starts[lengths - 1] + torch.arange(len(order)))[unsorted]
+            frame = order[rank] * num_frames + time
+        return cls(num_frames, alive, order, unsorted, frame, before, last)
 
     def pack(self, padded: Tensor) -> Tensor:
         """``[B, T, F] -> [N, F]``."""

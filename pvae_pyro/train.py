@@ -124,7 +124,7 @@ def fit(
                 if alone or look:
                     save = time.monotonic() - saved > checkpoint_seconds
                     stop, save = distributed.any_of([bool(stop_requested), save], device)
-                    if stop or save:
+                    if save and not stop:  # at a stop, below
                         progress.seconds = time.monotonic() - started
                         _save(checkpoint, svi, progress, sums, extra)
                         saved = time.monotonic()

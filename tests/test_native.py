@@ -1,5 +1,7 @@
 """The LSTM in C equals the one by torch, where numbers are ordinary and where they are not."""
 
+import os
+import shutil
 import tempfile
 
 import pytest
@@ -34,6 +36,14 @@ def everything(lstm: RaggedLSTM, x: Tensor, lengths: list[int]) -> list[Tensor]:
     weights = [torch.randn(y.shape, generator=generator, dtype=y.dtype) for y in (states, last)]
     loss = (states * weights[0]).sum() + (last * weights[1]).sum()
     return [states, last, *torch.autograd.grad(loss, [x, *lstm.parameters()])]
+
+
+@pytest.mark.skipif(
+    not shutil.which("cc") or os.environ.get("PVAE_NATIVE") == "0", reason="no C compiler"
+)
+def test_it_builds_where_there_is_a_compiler() -> None:
+    """Else every other test here would be skipped without a word."""
+    assert all(lstm_native.library(dtype) is not None for dtype in DTYPES)
 
 
 @compiled

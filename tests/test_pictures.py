@@ -35,7 +35,7 @@ def photo(pixels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation at the best shift of up to three pixels: the digit is not at its centre of mass."""
+    """Correlation at the best shift: the digit is not at its centre of mass."""
     shifts = [(y, x) for y in range(-3, 4) for x in range(-3, 4)]
     return max(np.corrcoef(np.roll(a, s, (0, 1)).ravel(), b.ravel())[0, 1] for s in shifts)
 

@@ -236,22 +236,59 @@ def test_autocast_leaves_it_alone(lstm: RaggedLSTM, constant: bool) -> None:
     assert torch.equal(of_bfloat16, run(lstm, x.bfloat16().float()))
 
 
-def test_what_was_given_out_is_not_used_again(lstm: RaggedLSTM) -> None:
+@pytest.mark.parametrize("hidden", [HIDDEN, 64])  # the latter is what C works in: no copy made
+def test_what_was_given_out_is_not_used_again(hidden: int) -> None:
     """Buffers are used again; what a caller holds must not change by what comes after."""
+    lstm = RaggedLSTM(FEATURES, hidden)
     x, other = inputs(False), inputs(False)
-    outputs, last = both(lstm, x)
+    packing = Packing.of(LENGTHS, FRAMES)
+    outputs, last = lstm(x, packing)
     loss = outputs.square().sum() + last.sum()
-    before = outputs.clone(), last.clone()
-    unrolled = lstm.unroll(inputs(True), Packing.of(LENGTHS, FRAMES))
-    kept = unrolled.clone()
+    unrolled = lstm.unroll(inputs(True), packing)
+    with torch.no_grad():
+        drawn = lstm.unroll(inputs(True), packing)
+    held = [outputs, last, unrolled, drawn]
+    before = [part.clone() for part in held]
     expected = gradients(sum(part.sum() for part in both(lstm, other)), lstm, other)
     gradients(loss, lstm, x)
     for _ in range(3):
         again = gradients(sum(part.sum() for part in both(lstm, other)), lstm, other)
         assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
-    assert torch.equal(outputs, before[0])
-    assert torch.equal(last, before[1])
-    assert torch.equal(unrolled, kept)
+        with torch.no_grad():
+            run(lstm, other)
+    assert all(torch.equal(a, b) for a, b in zip(held, before, strict=True))
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN, 64])
+def test_a_change_in_place_is_told(hidden: int) -> None:
+    """What the gradient needs must be what was computed."""
+    lstm, packing = RaggedLSTM(FEATURES, hidden), Packing.of(LENGTHS, FRAMES)
+    outputs, _ = lstm(inputs(False), packing)
+    outputs.mul_(3)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.square().sum().backward()
+
+
+@pytest.mark.parametrize("features", [FEATURES - 1, FEATURES + 1, 500])
+def test_x_of_other_features(lstm: RaggedLSTM, features: int) -> None:
+    packing = Packing.of(LENGTHS, FRAMES)
+    for x in (torch.randn(6, features), torch.randn(6, FRAMES, features)):
+        with pytest.raises(ValueError, match=f"x has {features} features"):
+            lstm(x, packing)
+
+
+def test_weights_elsewhere_are_not_read_here(lstm: RaggedLSTM) -> None:
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        run(lstm.to("meta"), inputs(False)).sum().item()
+
+
+def test_made_in_inference_mode_and_trained_later(lstm: RaggedLSTM) -> None:
+    with torch.inference_mode():
+        packing = Packing.of(LENGTHS.clone(), FRAMES)
+        lstm.last_state(inputs(False), packing)  # its buffers are used again
+    x = inputs(True)
+    loss = packing.pad(lstm.unroll(x, packing)).sum()
+    assert all(g.isfinite().all() for g in gradients(loss, lstm, x))
 
 
 def test_two_graphs_at_once(lstm: RaggedLSTM) -> None:

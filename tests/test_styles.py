@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.styles import diversity, measured, of_pictures, of_speech, style_kept
+from pvae_pyro.evaluate.styles import diversity, measured, of_pictures, of_spectra, style_kept
 from pvae_pyro.modality import Observation
 from tests.tiny import tiny_examples, tiny_pair
 
@@ -30,13 +30,13 @@ def test_measures_of_pictures():
     assert all(np.isfinite(of_pictures(np.zeros((1, 1, 28, 28)))[m]).all() for m in found)
 
 
-def test_measures_of_speech():
+def test_measures_of_spectra():
     values = np.full((3, 9, 5), -50.0, np.float32)
     values[0, :4, 1] = 2.0
     values[1, :9, 3] = 2.0
     values[2, :2, 3] = 4.0
     values[2, 2:] = 99.0  # padding, whatever it holds
-    found = of_speech(values, np.array([4, 9, 2]))
+    found = of_spectra(values, np.array([4, 9, 2]))
     assert found["duration"].tolist() == [4, 9, 2]
     assert found["loudness"] == pytest.approx(np.array([2, 2, 4]) - np.log(5))
     assert found["brightness"] == pytest.approx([1, 3, 3])

@@ -17,9 +17,10 @@ class PairedLoader:
     An epoch visits each example of the first modality once; the last batch may be smaller. It
     is a function of (seed, epoch) alone, so training can be taken up at any batch.
 
-    Where several processes train together each gets its own part of every batch: of equal size
-    (up to one example fewer than there are processes is given twice, in the last batch) and of
-    about as many frames. So the batches are those of one process, however many there are.
+    Where several processes train together each gets its own part of every batch, of about as
+    many frames, in random order, and of equal size: a last batch that they cannot share evenly is
+    repeated from its start until they can. So the batches are those of one process, however many
+    there are.
 
     Args:
         examples: modality -> its examples; the first leads.
@@ -71,10 +72,10 @@ class PairedLoader:
         which, number = self.part
         if number == 1:
             return rows
+        rows = np.resize(rows, -(-len(rows) // number) * number)
         lengths = next(iter(self.examples.values())).lengths
-        if lengths is not None:
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-        return np.resize(rows, -(-len(rows) // number) * number)[which::number]
+        by_length = np.argsort(0 * rows if lengths is None else lengths[rows], kind="stable")
+        return rows[np.sort(by_length[which::number])]
 
     def _observation(self, name: str, index: np.ndarray) -> Observation:
         observation = self.examples[name].observation(index)

@@ -40,8 +40,8 @@ def of_pictures(values: np.ndarray) -> Measures:
     return {"slant": slant, "width": np.sqrt(xx), "boldness": ink.mean((1, 2))}
 
 
-def of_speech(values: np.ndarray, lengths: np.ndarray) -> Measures:
-    """Duration, loudness and brightness of log-Mel energies ``[B, T, F]``: ``[B]`` each.
+def of_spectra(values: np.ndarray, lengths: np.ndarray) -> Measures:
+    """Duration, loudness and brightness of log energies ``[B, T, F]``: ``[B]`` each.
 
     duration: frames. loudness: log of the mean energy over frames and filters, in nats.
     brightness: the filter at the centre of the mean energy over frames, 0 to F - 1.
@@ -56,10 +56,10 @@ def of_speech(values: np.ndarray, lengths: np.ndarray) -> Measures:
 
 
 def measured(observation: Observation, normalisation: Normalisation) -> Measures:
-    """`of_pictures` or `of_speech`, of what is normalised; of anything else there is none."""
+    """`of_pictures` or `of_spectra`, of what is normalised; of anything else there is none."""
     values = observation.value.detach().cpu().numpy() * normalisation.scale + normalisation.loc
     if observation.lengths is not None:
-        return of_speech(values, observation.lengths.cpu().numpy())
+        return of_spectra(values, observation.lengths.cpu().numpy())
     if values.ndim == 4 and values.shape[1] == 1:
         return of_pictures(values / np.max(normalisation.scale))
     return {}

@@ -12,6 +12,12 @@
  */
 #include <stdint.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+#define omp_get_thread_num() 0
+#define omp_get_num_threads() 1
+#endif
 
 typedef REAL real;
 
@@ -31,7 +37,8 @@ typedef REAL real;
 enum {
     LANES = BYTES / sizeof(real),
     UNITS = 4 * LANES,
-    CHUNK = 16 * ROWS,   /* rows of one task */
+    FEW = 4,            /* threads, see `share` */
+    CHUNK = 16 * ROWS,  /* rows of one task */
     FRAMES = 256,       /* depth of a block of the weights' gradient */
     COLUMNS = 16 * ROWS /* gates of one task of it */
 };
@@ -62,10 +69,24 @@ typedef struct {
 int64_t units(void) { return UNITS; }
 
 /* Reals that `scratch` must hold: for `forward` and `backward`, packed weights; else inputs. */
-int64_t scratch_size(int64_t padded, int64_t features) {
+int64_t scratch_size(int64_t padded, int64_t features, int64_t threads) {
     const int64_t columns = padded + (features + UNITS - 1) / UNITS * UNITS;
-    const int64_t packed = 4 * padded * (padded + features), inputs = FRAMES * columns;
+    const int64_t packed = 4 * padded * (padded + features);
+    const int64_t inputs = FRAMES * columns * (threads <= FEW ? threads : 1);
     return packed > inputs ? packed : inputs;
+}
+
+/* How threads share a step. Few: each has rows of its own, all steps long, and waits for nobody,
+ * which matters where something else wants the processor too. Many: each has columns, whose
+ * weights then stay in its own cache, and all wait at the end of each step.
+ */
+typedef struct {
+    int64_t me, threads, few;
+} Share;
+
+static Share share(void) {
+    const int64_t threads = omp_get_num_threads();
+    return (Share){omp_get_thread_num(), threads, threads <= FEW};
 }
 
 /* exp(x) - 1 without cancellation near 0: with x = n ln 2 + r, 2^n (exp(r) - 1) + (2^n - 1).
@@ -156,8 +177,9 @@ static void pack_panel(const Call *s, int64_t p, real *out) {
         const int64_t unit = p * LANES + column % LANES, row = column / LANES * s->hidden + unit;
         const real *h = s->w_hh + row * s->hidden, *x = s->w_ih + row * s->features;
         for (int64_t k = 0; k < depth; k++) {
-            const real weight = k < s->hidden ? h[k] : x[k - s->hidden];
-            out[k * UNITS + column] = unit < s->hidden ? weight : 0;
+            out[k * UNITS + column] = unit >= s->hidden ? 0
+                                      : k < s->hidden ? h[k]
+                                                      : x[k - s->hidden];
         }
     }
 }
@@ -181,7 +203,7 @@ static void forward_tile(const Call *s, int64_t p, int64_t row, int64_t rows, in
     for (int64_t i = 0; i < rows; i++) {
         const int64_t frame = first + row + i, here = s->gates ? frame : row + i;
         const int64_t there = s->gates ? earlier + row + i : row + i;
-        real *restrict c = s->cells + here * s->padded + unit;
+        real *c = s->cells + here * s->padded + unit; /* without gates, the same as b */
         const real *b = s->cells + there * s->padded + unit;
         real *restrict h = s->states + frame * s->padded + unit;
         real *restrict in = tile[i], *restrict forget = in + LANES, *restrict g = in + 2 * LANES;
@@ -203,19 +225,27 @@ void forward(const Call *s) {
     const int64_t panels = s->padded / LANES, size = (s->hidden + s->features) * UNITS;
 #pragma omp parallel num_threads(s->threads)
     {
+        const Share my = share();
 #pragma omp for schedule(static)
         for (int64_t p = 0; p < panels; p++) pack_panel(s, p, s->scratch + p * size);
         int64_t first = 0, earlier = 0;
         for (int64_t t = 0; t < s->steps; t++) {
             const int64_t alive = s->alive[t], chunks = (alive + CHUNK - 1) / CHUNK;
-#pragma omp for schedule(static) collapse(2)
-            for (int64_t p = 0; p < panels; p++)
-                for (int64_t chunk = 0; chunk < chunks; chunk++) {
-                    const int64_t end = MIN(alive, (chunk + 1) * CHUNK);
-                    for (int64_t row = chunk * CHUNK; row < end; row += ROWS)
-                        forward_tile(s, p, row, MIN(ROWS, end - row), first, earlier,
+            if (my.few) {
+                for (int64_t p = 0; p < panels; p++)
+                    for (int64_t row = my.me * ROWS; row < alive; row += my.threads * ROWS)
+                        forward_tile(s, p, row, MIN(ROWS, alive - row), first, earlier,
                                      s->scratch + p * size);
-                }
+            } else {
+#pragma omp for schedule(static) collapse(2)
+                for (int64_t p = 0; p < panels; p++)
+                    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                        const int64_t end = MIN(alive, (chunk + 1) * CHUNK);
+                        for (int64_t row = chunk * CHUNK; row < end; row += ROWS)
+                            forward_tile(s, p, row, MIN(ROWS, end - row), first, earlier,
+                                         s->scratch + p * size);
+                    }
+            }
             earlier = first;
             first += alive;
         }
@@ -283,20 +313,28 @@ void backward(const Call *s) {
     const int64_t blocks = s->padded / UNITS, size = 4 * s->padded * UNITS;
 #pragma omp parallel num_threads(s->threads)
     {
+        const Share my = share();
 #pragma omp for schedule(static)
         for (int64_t q = 0; q < blocks; q++) pack_columns(s, q, s->scratch + q * size);
         int64_t end = 0, going_on = 0;
         for (int64_t t = 0; t < s->steps; t++) end += s->alive[t];
         for (int64_t t = s->steps - 1; t >= 0; t--) {
             const int64_t alive = s->alive[t], chunks = (alive + CHUNK - 1) / CHUNK;
-#pragma omp for schedule(static) collapse(2)
-            for (int64_t q = 0; q < blocks; q++)
-                for (int64_t chunk = 0; chunk < chunks; chunk++) {
-                    const int64_t last = MIN(alive, (chunk + 1) * CHUNK);
-                    for (int64_t row = chunk * CHUNK; row < last; row += ROWS)
-                        backward_tile(s, q, row, MIN(ROWS, last - row), end - alive, end,
+            if (my.few) {
+                for (int64_t q = 0; q < blocks; q++)
+                    for (int64_t row = my.me * ROWS; row < alive; row += my.threads * ROWS)
+                        backward_tile(s, q, row, MIN(ROWS, alive - row), end - alive, end,
                                       going_on, s->scratch + q * size);
-                }
+            } else {
+#pragma omp for schedule(static) collapse(2)
+                for (int64_t q = 0; q < blocks; q++)
+                    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+                        const int64_t last = MIN(alive, (chunk + 1) * CHUNK);
+                        for (int64_t row = chunk * CHUNK; row < last; row += ROWS)
+                            backward_tile(s, q, row, MIN(ROWS, last - row), end - alive, end,
+                                          going_on, s->scratch + q * size);
+                    }
+            }
             end -= alive;
             going_on = alive;
         }
@@ -319,7 +357,8 @@ static void pack_inputs(const Call *s, int64_t q, int64_t begin, int64_t depth, 
 }
 
 /* The weights' gradient from that of gates m … at frames [begin, begin + depth). */
-static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth, int64_t blocks) {
+static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth, int64_t blocks,
+                         const real *inputs) {
     real left[FRAMES][COLUMNS] __attribute__((aligned(BYTES)));
     const int64_t width = 4 * s->padded, columns = MIN(COLUMNS, width - m);
     real sum[COLUMNS] = {0};
@@ -347,7 +386,7 @@ static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth,
             const int64_t rows = MIN(ROWS, columns - c);
             for (int64_t i = 0; i < rows; i++) a[i] = left[0] + c + i;
             memset(tile, 0, sizeof tile);
-            product(rows, vectors, tile, a, COLUMNS, depth, s->scratch + q * FRAMES * UNITS);
+            product(rows, vectors, tile, a, COLUMNS, depth, inputs + q * FRAMES * UNITS);
             for (int64_t i = 0; i < rows; i++) {
                 if (to[c + i] < 0) continue;
                 real *restrict out = grad + to[c + i] * all + column;
@@ -364,12 +403,25 @@ void weights(const Call *s) {
     int64_t frames = 0;
     for (int64_t t = 0; t < s->steps; t++) frames += s->alive[t];
 #pragma omp parallel num_threads(s->threads)
-    for (int64_t begin = s->input ? 0 : s->batch; begin < frames; begin += FRAMES) {
-        const int64_t depth = MIN(FRAMES, frames - begin);
+    {
+        const Share my = share();
+        /* Of few threads each has inputs and gates of its own, and waits for nobody. */
+        real *inputs = s->scratch + (my.few ? my.me : 0) * blocks * FRAMES * UNITS;
+        for (int64_t begin = s->input ? 0 : s->batch; begin < frames; begin += FRAMES) {
+            const int64_t depth = MIN(FRAMES, frames - begin);
+            if (my.few) {
+                for (int64_t q = 0; q < blocks; q++)
+                    pack_inputs(s, q, begin, depth, inputs + q * FRAMES * UNITS);
+                for (int64_t m = my.me * COLUMNS; m < width; m += my.threads * COLUMNS)
+                    weights_task(s, m, begin, depth, blocks, inputs);
+            } else {
 #pragma omp for schedule(static)
-        for (int64_t q = 0; q < blocks; q++)
-            pack_inputs(s, q, begin, depth, s->scratch + q * FRAMES * UNITS);
+                for (int64_t q = 0; q < blocks; q++)
+                    pack_inputs(s, q, begin, depth, inputs + q * FRAMES * UNITS);
 #pragma omp for schedule(static)
-        for (int64_t m = 0; m < width; m += COLUMNS) weights_task(s, m, begin, depth, blocks);
+                for (int64_t m = 0; m < width; m += COLUMNS)
+                    weights_task(s, m, begin, depth, blocks, inputs);
+            }
+        }
     }
 }

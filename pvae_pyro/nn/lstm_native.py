@@ -40,12 +40,11 @@ class _Call(ctypes.Structure):
 
 @dataclass
 class Saved:
-    """Flat buffers of gates, c and h of packed frames. own_states: h may be used again."""
+    """Flat buffers of gates, c and, unless the caller keeps it, h of packed frames."""
 
     gates: Tensor
     cells: Tensor
-    states: Tensor
-    own_states: bool
+    states: Tensor | None
 
 
 @cache
@@ -55,7 +54,7 @@ def library(dtype: torch.dtype) -> Any:
     if built is not None:
         for function in (built.forward, built.backward, built.weights):
             function.argtypes, function.restype = [ctypes.POINTER(_Call)], None
-        built.scratch_size.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        built.scratch_size.argtypes = [ctypes.c_int64] * 3
         built.units.restype = built.scratch_size.restype = ctypes.c_int64
     return built
 
@@ -71,29 +70,33 @@ def forward(
 ) -> tuple[Tensor, Saved | None]:
     """States h of packed frames ``[N, H]``, and what `backward` needs, if it is to be kept.
 
-    give_states: the states outlive the call of `backward`.
+    give_states: they are the caller's, who gives them back to `backward`; else they are good
+    until the next call.
     """
     lib, hidden, frames = library(x.dtype), w_hh.shape[1], len(packing.frame)
-    padded = -(-hidden // lib.units()) * lib.units()
+    padded = _padded(hidden, lib)
     start = _interleave(bias.unsqueeze(1), padded, lib).view(-1)
     if x.dim() == 2:
         weight = _interleave(w_ih, padded, lib)
         start = torch.addmm(start, x.index_select(0, packing.order), weight.t())
-    new = x.new_empty if give_states else lambda size: take(x.dtype, size)
-    states = new(frames * padded)
+    given = give_states and padded == hidden
+    states = x.new_empty(frames, hidden) if given else take(x.dtype, frames * padded)
     gates = take(x.dtype, frames * 4 * padded) if keep else None
     cells = take(x.dtype, (frames if keep else len(packing.order)) * padded)
-    scratch = take(x.dtype, lib.scratch_size(padded, x.shape[-1]))
+    scratch = take(x.dtype, lib.scratch_size(padded, x.shape[-1], torch.get_num_threads()))
     call = _call(x, w_ih, w_hh, packing, padded, start=start, gates=gates, cells=cells,
                  states=states, scratch=scratch)  # fmt: skip
     lib.forward(call)
     give_back(scratch)
-    saved = None
-    if gates is not None:
-        saved = Saved(gates, cells, states, not give_states)
+    if gates is None:
+        give_back(cells, *([] if given else [states]))
+        saved = None
     else:
-        give_back(cells)
-    return states[: frames * padded].view(frames, padded)[:, :hidden], saved
+        saved = Saved(gates, cells, None if given else states)
+    if given:
+        return states, saved
+    narrow = states[: frames * padded].view(frames, padded)[:, :hidden]
+    return narrow.contiguous() if give_states else narrow, saved
 
 
 def backward(
@@ -102,24 +105,27 @@ def backward(
     w_ih: Tensor,
     w_hh: Tensor,
     packing: Packing,
+    states: Tensor | None,
     grad_states: Tensor | None,
     grad_last: Tensor | None,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
     """Gradient of x and of (w_ih, w_hh, bias), each where `needed`; `saved` is used up.
 
-    grad_states: ``[N, H]`` of packed frames. grad_last: ``[B, H]`` of sorted rows' last states.
+    states: what `forward` gave, if it gave them. grad_states: ``[N, H]`` of packed frames.
+    grad_last: ``[B, H]`` of sorted rows' last states.
     """
     lib, hidden, features = library(x.dtype), w_hh.shape[1], x.shape[-1]
-    padded = -(-hidden // lib.units()) * lib.units()
+    padded = _padded(hidden, lib)
     constant, batch, frames = x.dim() == 2, len(packing.order), len(packing.frame)
-    scratch = take(x.dtype, lib.scratch_size(padded, features))
+    scratch = take(x.dtype, lib.scratch_size(padded, features, torch.get_num_threads()))
     total = x.new_zeros(batch, 4 * padded) if constant else None
     grads = [torch.zeros_like(w_hh), torch.zeros_like(w_ih), w_hh.new_zeros(4 * hidden)]
     wanted = [None if constant and n > 0 else grad for n, grad in enumerate(grads)]
     call = _call(
-        x, w_ih, w_hh, packing, padded, gates=saved.gates, cells=saved.cells, states=saved.states,
-        scratch=scratch, grad_states=_widen(grad_states, padded),
+        x, w_ih, w_hh, packing, padded, gates=saved.gates, cells=saved.cells,
+        states=states if saved.states is None else saved.states, scratch=scratch,
+        grad_states=_widen(grad_states, padded),
         grad_last=_widen(grad_last, padded), grad_c=x.new_zeros(batch, padded), total=total,
         grad_hh=wanted[0], grad_ih=wanted[1], grad_b=wanted[2],
     )  # fmt: skip
@@ -136,7 +142,8 @@ def backward(
     if needed[0]:
         products = total @ _interleave(w_ih, padded, lib)
         grad_x = torch.zeros_like(flat).index_copy_(0, rows, products).view(x.shape)
-    give_back(scratch, saved.gates, saved.cells, *([saved.states] if saved.own_states else []))
+    own = [] if saved.states is None else [saved.states]
+    give_back(scratch, saved.gates, saved.cells, *own)
     return grad_x, (grads[1], grads[0], grads[2]) if needed[1] else None
 
 
@@ -153,6 +160,11 @@ def _call(
     call = _Call(*numbers, **{k: None if v is None else v.data_ptr() for k, v in tensors.items()})
     call.kept = tensors  # as long as C has their addresses
     return call
+
+
+def _padded(hidden: int, lib: Any) -> int:
+    """H, up to the next multiple of what C works in."""
+    return int(-(-hidden // lib.units()) * lib.units())
 
 
 def _widen(x: Tensor | None, padded: int) -> Tensor | None:

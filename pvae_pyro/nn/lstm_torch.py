@@ -15,17 +15,27 @@ from pvae_pyro.packing import Packing
 
 @dataclass
 class Saved:
-    """Of packed frames, after the non-linearity: gates ``[N, 4H]`` and c ``[N, H]``."""
+    """Of packed frames: gates after the non-linearity ``[N, 4H]``, c ``[N, H]`` and, unless the
+    caller keeps it, h ``[N, H]``."""
 
     gates: Tensor
     cells: Tensor
-    states: Tensor
+    states: Tensor | None
 
 
 def forward(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, packing: Packing, keep: bool
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    bias: Tensor,
+    packing: Packing,
+    keep: bool,
+    give_states: bool,
 ) -> tuple[Tensor, Saved | None]:
-    """States h of packed frames ``[N, H]``, and what `backward` needs, if it is to be kept."""
+    """States h of packed frames ``[N, H]``, and what `backward` needs, if it is to be kept.
+
+    give_states: they are the caller's, who gives them back to `backward`.
+    """
     alive, hidden = packing.alive.tolist(), w_hh.shape[1]
     if x.dim() == 2:
         projected = torch.addmm(bias, x.index_select(0, packing.order), w_ih.t())
@@ -51,7 +61,7 @@ def forward(
             c.addcmul_(f, c_before[: len(gate)])
         torch.tanh(c, out=h).mul_(o)
         c_before, h_before = c, h
-    return states, Saved(gates, cells, states) if keep else None
+    return states, Saved(gates, cells, None if give_states else states) if keep else None
 
 
 def backward(
@@ -60,13 +70,15 @@ def backward(
     w_ih: Tensor,
     w_hh: Tensor,
     packing: Packing,
+    states: Tensor | None,
     grad_states: Tensor | None,
     grad_last: Tensor | None,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
     """Gradient of x and of (w_ih, w_hh, bias), each where `needed`; `saved` is used up.
 
-    grad_states: ``[N, H]`` of packed frames. grad_last: ``[B, H]`` of sorted rows' last states.
+    states: what `forward` gave, if it gave them. grad_states: ``[N, H]`` of packed frames.
+    grad_last: ``[B, H]`` of sorted rows' last states.
     """
     gates, batch, constant = saved.gates, len(packing.order), x.dim() == 2
     grad_h = x.new_zeros(batch, w_hh.shape[1])
@@ -104,7 +116,9 @@ def backward(
     if needed[0]:
         grad_x = torch.zeros_like(flat).index_copy_(0, rows_of_x, total @ w_ih).view(x.shape)
     if needed[1]:
-        before = saved.states.index_select(0, packing.before[batch:])
+        states = states if saved.states is None else saved.states
+        assert states is not None
+        before = states.index_select(0, packing.before[batch:])
         grad_hh = gates[batch:].t() @ before
         grads = total.t() @ flat.index_select(0, rows_of_x), grad_hh, total.sum(0)
     return grad_x, grads

@@ -37,7 +37,8 @@ def build(source: str, *defines: str) -> ctypes.CDLL | None:
             library = Path(folder, "library.so")
             for options in _OPTIONS:
                 command = [*compiler, *_FLAGS, *options, *(f"-D{define}" for define in defines)]
-                with suppress(subprocess.SubprocessError):
+                # It may build what then does not load: without the library of OpenMP, say.
+                with suppress(subprocess.SubprocessError, OSError):
                     subprocess.run(
                         [*command, "-o", str(library), str(path)],
                         check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS,

@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import PackedSequence
 from pvae_pyro.nn import lstm_native, lstm_torch
 from pvae_pyro.packing import Packing
 
+_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
 
 def cpu_language() -> str:
     """What the recurrence on CPU runs in: ``"C"``, or ``"torch"`` where nothing could be built."""
@@ -36,17 +38,19 @@ class _RaggedLSTM(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         ctx.set_materialize_grads(False)
         ctx.packing, ctx.want_states = packing, want_states
-        ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh)
         states, ctx.saved = _forward(x, w_ih, w_hh, b_ih + b_hh, packing, keep, want_states)
         last = states.index_select(0, packing.last)
-        return states.contiguous() if want_states else x.new_empty(0), last
+        # The output too, in this way: torch then tells of a change to it, and frees it in time.
+        given = [states] if want_states else []
+        ctx.save_for_backward(x, w_ih, w_hh, b_ih, b_hh, *given)
+        return states if want_states else x.new_empty(0), last
 
     @staticmethod
     @once_differentiable
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # type: ignore[override]
         grad_states, grad_last = grad_outputs
-        x, w_ih, w_hh, b_ih, b_hh = ctx.saved_tensors
+        x, w_ih, w_hh, b_ih, b_hh, *given = ctx.saved_tensors
         packing: Packing = ctx.packing
         if ctx.saved is None:  # a second pass over a retained graph: the first overwrote it
             ctx.saved = _forward(x, w_ih, w_hh, b_ih + b_hh, packing, True, False)[1]
@@ -54,8 +58,11 @@ class _RaggedLSTM(torch.autograd.Function):
         if grad_last is not None:
             grad_last = grad_last.index_select(0, packing.order)
         needed = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
-        backward = (lstm_native if isinstance(saved, lstm_native.Saved) else lstm_torch).backward
-        grad_x, grads = backward(saved, x, w_ih, w_hh, packing, grad_states, grad_last, needed)
+        in_c = isinstance(saved, lstm_native.Saved)
+        grad_x, grads = (lstm_native if in_c else lstm_torch).backward(
+            saved, x, w_ih, w_hh, packing, given[0] if given else None, grad_states, grad_last,
+            needed,
+        )  # fmt: skip
         grad_ih, grad_hh, grad_b = grads or (None, None, None)
         return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None, None
 
@@ -63,9 +70,8 @@ class _RaggedLSTM(torch.autograd.Function):
 def _forward(
     x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, packing: Packing, keep: bool, give: bool
 ) -> tuple[Tensor, Any]:
-    if lstm_native.library(x.dtype) is None:
-        return lstm_torch.forward(x, w_ih, w_hh, bias, packing, keep)
-    return lstm_native.forward(x, w_ih, w_hh, bias, packing, keep, give)
+    how = lstm_torch if lstm_native.library(x.dtype) is None else lstm_native
+    return how.forward(x, w_ih, w_hh, bias, packing, keep, give)
 
 
 class RaggedLSTM(nn.LSTM):
@@ -79,8 +85,9 @@ class RaggedLSTM(nn.LSTM):
     Parameters are those of ``nn.LSTM(input_size, hidden_size)``, so state dicts interchange.
     The `Packing` says which frames exist; others influence nothing, whatever they hold. On CPU
     this is code of ours, in float32 under autocast too, and gradients of gradients are not
-    available; elsewhere it is torch's (cuDNN). Raises ValueError for x of another batch or, in
-    `last_state`, of another number of frames than the packing's.
+    available; elsewhere it is torch's (cuDNN). Raises ValueError for x of other features than
+    `input_size`, of another batch or, in `last_state`, of another number of frames than the
+    packing's.
 
     Source: Hochreiter and Schmidhuber (1997), in the variant with a forget gate and without
     peepholes (Gers et al., 2000) that cuDNN and ``nn.LSTM`` compute.
@@ -102,14 +109,25 @@ class RaggedLSTM(nn.LSTM):
         return self._run(x, packing, want_states=True)[0]
 
     def _run(self, x: Tensor, packing: Packing, want_states: bool) -> tuple[Tensor, Tensor]:
-        weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
-        dtype = weights[0].dtype
-        plain = type(x) in (Tensor, nn.Parameter)  # not, for example, a fake tensor
-        if plain and x.device.type == "cpu" and dtype in (torch.float32, torch.float64):
-            packing.check(x)
+        packing.check(x)
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"x has {x.shape[-1]} features, and the LSTM takes {self.input_size}")
+        weights = tuple(self.get_parameter(name) for name in _WEIGHTS)
+        if all(_on_cpu(t) for t in (x, *weights)) and _of_one_type(weights):
             keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights))
-            return _RaggedLSTM.apply(x.to(dtype), *weights, packing, want_states, keep)
+            x = x.to(weights[0].dtype)
+            return _RaggedLSTM.apply(x, *weights, packing, want_states, keep)
         data = packing.repeat(x) if x.dim() == 2 else packing.pack(x)
         order, unsorted = packing.order.to(x.device), packing.unsorted.to(x.device)
         packed, (states, _) = super().forward(PackedSequence(data, packing.alive, order, unsorted))
         return packed.data, states[0]
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Whether it has memory of its own there: not so, for example, a fake tensor."""
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu"
+
+
+def _of_one_type(weights: tuple[Tensor, ...]) -> bool:
+    dtypes = {weight.dtype for weight in weights}
+    return len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}
