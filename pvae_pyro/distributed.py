@@ -99,3 +99,9 @@ def of_each(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     distributed.all_gather_object(values, value)
     return values
+
+
+def wait_for_all() -> None:
+    """Return once every process has come here: none then leaves while another still talks to it."""
+    if world_size() > 1:
+        distributed.all_reduce(torch.zeros(1))

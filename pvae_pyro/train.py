@@ -142,6 +142,7 @@ def fit(
         progress.interrupted = progress.epoch < num_epochs
         progress.seconds = time.monotonic() - started
         _save(checkpoint, svi, progress, sums, extra)
+        distributed.wait_for_all()
     return progress
 
 
