@@ -274,6 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--cells", type=natural, default=PAPER["num_cells"], help="of the paper's size (512)")
     add("--batch", type=natural, default=PAPER["batch_size"], help="of the paper's size (256)")
     arguments = parser.parse_args(argv)
+    made_by = {"threads": arguments.threads, **environment()}  # of now, not of minutes later
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
     try:
@@ -281,7 +282,6 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         torch.set_num_threads(before)
     if arguments.json:
-        made_by = {"threads": arguments.threads, **environment()}
         write_json(arguments.json, {**figures, **made_by})
     return 0
 

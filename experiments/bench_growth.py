@@ -185,6 +185,7 @@ def main(argv: list[str] | None = None) -> int:
             if distributed.rank() == 0:
                 print(json.dumps(figures))
         return 0
+    made_by = {"threads": arguments.threads, **environment()}  # of now, not of minutes later
     rows = []
     print(f"{'varied':12}{'value':>9}{'step, s':>10}{'epoch, s':>10}{'memory, MiB':>13}")
     for varied, case in cases():
@@ -193,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{varied:12}{row[varied]:9}{row['step_seconds']:10.3f}", end="")
         print(f"{row['epoch_seconds']:10.1f}{row['peak_memory_mib']:13.0f}", flush=True)
     if arguments.json:
-        write_json(arguments.json, {"cases": rows, "threads": arguments.threads, **environment()})
+        write_json(arguments.json, {"cases": rows, **made_by})
     if arguments.figure:
         draw(rows, arguments.figure)
     return 0

@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = resolve(make_parser("").parse_args(options))
     data = load_data(config, data_root())
     config["max_frames"] = longest(data)
+    made_by = environment()  # of now, not of minutes later
     figures = {}
     kinds = {"torch, nn.LSTM padded": PaddedLSTM, "torch, nn.LSTM packed": PackedLSTM}
     for name, kind in {"pvae_pyro": None, **kinds}.items():
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "config": config,
             "wanted": WANTED,
         }
-        write_json(arguments.json, {**figures, **about, **environment()})
+        write_json(arguments.json, {**figures, **about, **made_by})
     return 0
 
 

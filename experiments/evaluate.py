@@ -177,6 +177,8 @@ def summary(content: dict[str, Any]) -> str:
         lines += [f"style of {name} kept, {what}: {_short(part)}" for what, part in value.items()]
     for pair, value in content.get("styles", {}).get("diversity", {}).items():
         lines.append(f"diversity of {pair}, of reality's: {_short(value)}")
+    if heard := content.get("recognised"):
+        lines.append(f"heard by a recogniser: {_short(heard)}")
     for what in ("joint", "marginal", "conditional"):
         if value := content.get("log_likelihood", {}).get(what):
             lines.append(f"log-likelihood, {what}: {_short(value)}")

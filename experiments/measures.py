@@ -12,6 +12,7 @@ import torch
 from experiments.runs import RunError
 from experiments.trained import STYLE, Trained
 from pvae_pyro.data.cache import cache_dir
+from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.coherence import coherence, style_swap
 from pvae_pyro.evaluate.judges import cached_judge
@@ -19,10 +20,13 @@ from pvae_pyro.evaluate.likelihood import evaluate_likelihood
 from pvae_pyro.evaluate.num_classes import find_num_classes
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.probes import group_probe, linear_probe
+from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.styles import diversity, style_kept
+from pvae_pyro.figures.observations import panels
 from pvae_pyro.generate import decode, shared_of
+from pvae_pyro.sound import to_waveform
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
 OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
@@ -149,6 +153,46 @@ def _diversity(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """What a recogniser of words, trained on other recordings, hears: fractions of right classes.
+
+    Of spoken digits alone. Everything is made of log-Mel features, also "originals": what is lost
+    between a recording and these is lost for all. Elsewhere, and without pocketsphinx, a reason.
+    """
+    log_mel, name = run.data.log_mel, "speech"
+    words = {word: label for word, label in DIGITS.items() if label in run.data.classes}
+    if log_mel is None or name not in run.names or not set(run.data.classes) <= set(words.values()):
+        return {"reason": "only spoken digits are recognised"}
+    given = run.data.test[name]
+    given = given.take(np.random.default_rng(0).permutation(len(given))[: options.limit])
+    labels = {name: given.labels}
+    locs = posterior_locs(run.guide.unimodal[name], name, given, run.device)
+    found = {"originals": given.observation(np.arange(len(given)))}
+    own = {site: torch.from_numpy(z).to(run.device) for site, z in locs.items()}
+    found["reconstructions"] = decode(run.model, own, [name])[name]
+    for source in (n for n in run.names if n != name):
+        content = run.test[source]
+        content = content.take(np.random.default_rng(0).permutation(len(content))[: options.limit])
+        of = posterior_locs(run.guide.unimodal[source], source, content, run.device)
+        shared = shared_of({site: torch.from_numpy(z).to(run.device) for site, z in of.items()})
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            found[f"from {source}"] = decode(run.model, shared, [name])[name]
+        labels[f"from {source}"] = content.labels
+    heard: dict[str, Any] = {}
+    try:
+        for what, x in found.items():
+            energies = panels(x, given.normalisation)
+            sounds = [to_waveform(np.ascontiguousarray(e.T), log_mel) for e in energies]
+            right = [run.data.classes[k] for k in labels.get(what, given.labels)]
+            heard[what] = recognition_accuracy(
+                [(sound, log_mel.sample_rate) for sound in sounds], right, words
+            )
+    except CorpusError as error:  # no pocketsphinx
+        return {"reason": str(error)}
+    return {**heard, "num_examples": len(given)}
+
+
 def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """Of the first pairs of the test partition."""
     loader = PairedLoader(run.data.test, 32, device=run.device, names=run.names)
@@ -170,10 +214,14 @@ MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
     "probes": probes,
     "retrieval": retrieval,
     "generation": generation,
+    "recognised": recognised,
     "log_likelihood": log_likelihood,
 }
 KEYS = {
     "clustering": CLUSTERING,
     "generation": ("coherence", "style_swap", "styles"),
-    **{name: (name,) for name in ("num_classes", "probes", "retrieval", "log_likelihood")},
+    **{
+        name: (name,)
+        for name in ("num_classes", "probes", "retrieval", "recognised", "log_likelihood")
+    },
 }

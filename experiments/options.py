@@ -43,7 +43,7 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
 # Of the command and the place, not of what is trained.
-NOT_CONFIGURATION = ("data", "out", "resume")
+NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, and where.
 MAY_CHANGE = ("epochs", "device")
 
@@ -114,6 +114,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="go on with the run in DIR (or --out), in its own configuration; only --epochs and "
         "--device may be changed",
+    )
+
+    run(
+        "--no-report",
+        dest="report",
+        action="store_false",
+        help="no report.html at the end: figures and sound, which take a minute or two",
     )
 
     run(

@@ -6,8 +6,8 @@
     torchrun --nproc-per-node 2 experiments/run_svi.py --dataset fsdd  # a process a GPU, or core
 
 The run folder holds config.json (what was run, resolved), metrics.jsonl (a line an epoch: every
-term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log
-and results.json. Ctrl-C saves and exits with code 130 (under torchrun, which reports it
+term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log,
+results.json and report.html. Ctrl-C saves and exits with code 130 (under torchrun, which reports it
 in its own way, with 1); errors exit with 1, wrong usage with 2.
 """
 
@@ -258,7 +258,27 @@ def command(argv: list[str] | None) -> int:
         return INTERRUPTED
     log.info(table(results))
     log.info(f"results in {folder / 'results.json'}")
+    if arguments.report:
+        _report(folder, root)
     return 0
+
+
+def _report(folder: Path, root: Path) -> None:
+    """The page of the run; where that fails the run is finished all the same, and it is told."""
+    # Not before: it wants the figures' libraries, which a run without it need not load.
+    from experiments.report import REPORT, write_report
+    from experiments.trained import open_run
+
+    log.info("report …")
+    try:
+        write_report(open_run(folder, root), folder / REPORT)
+    except Exception as error:  # whatever it is: the run itself is done
+        log.warning(f"no report: {type(error).__name__}: {error}")
+        log.warning(f"python experiments/report.py {folder} tries again")
+    except KeyboardInterrupt:
+        log.warning(f"no report; python experiments/report.py {folder} makes it")
+    else:
+        log.info(f"report in {folder / REPORT}")
 
 
 if __name__ == "__main__":

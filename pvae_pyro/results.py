@@ -11,7 +11,10 @@ from typing import Any
 
 from pvae_pyro.nn.recurrent import cpu_language
 
-PACKAGES = ("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision", "scikit-learn", "numpy")
+PACKAGES = (
+    *("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision"),
+    *("scikit-learn", "numpy", "arviz"),
+)
 
 
 def environment() -> dict[str, Any]:

@@ -13,7 +13,18 @@ from experiments.trained import open_run
 
 # The keys that issue 4 names.
 KEYS = {
-    *("purity", "nmi", "ari", "hungarian", "probes", "retrieval", "coherence", "style_swap"),
+    *(
+        "purity",
+        "nmi",
+        "ari",
+        "hungarian",
+        "probes",
+        "retrieval",
+        "coherence",
+        "style_swap",
+        "styles",
+        "recognised",
+    ),
     *("num_classes", "active_units", "log_likelihood"),
 }
 QUICK = ["--limit", "8", "--judge-steps", "2", "--num-samples", "2", "--likelihood-examples", "8"]
@@ -192,12 +203,13 @@ def test_only_some_keys(run, counted):
     assert evaluate.main([str(run), *QUICK, "--only", "style_swap", "nmi"]) == 0
     assert counted == ["clustering", "generation"]  # what is found together with them, too
     assert read(run).keys() & KEYS == {
-        *("purity", "nmi", "ari", "hungarian", "active_units", "coherence", "style_swap")
+        *("purity", "nmi", "ari", "hungarian", "active_units", "coherence", "style_swap"),
+        "styles",
     }
     assert evaluate.main([str(run), *QUICK, "--only", "coherence", "probes"]) == 0
     assert counted[2:] == ["probes"]
     assert evaluate.main([str(run), *QUICK]) == 0
-    assert sorted(counted[3:]) == ["log_likelihood", "num_classes", "retrieval"]
+    assert sorted(counted[3:]) == ["log_likelihood", "num_classes", "recognised", "retrieval"]
 
 
 def test_a_damaged_file_is_told_and_made_anew_on_demand(run, counted, capsys):

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from experiments import evaluate, figures, prepare, run_svi, table1
+from experiments import criticise, evaluate, figures, generate, prepare, report, run_svi, table1
 from experiments.options import PRESETS, make_parser
 from pvae_pyro.data.corpora.registry import DATASETS
 from tests.conftest import REPOSITORY
@@ -18,6 +18,9 @@ COMMANDS = {
     "evaluate": evaluate,
     "figures": figures,
     "table1": table1,
+    "report": report,
+    "criticise": criticise,
+    "generate": generate,
 }
 # In the text, and in the commands' own help.
 LINES = re.findall(

@@ -254,6 +254,8 @@ def test_manifests_of_speech_and_images(here, tmp_path):
     assert results["stand_in"] is False
     assert results["classes"] == ["<c>", "big dog", "árbol"]
     assert results["left_out"] == {"missing": 1, "unknown split": 1}
+    assert "report in" in done.stdout
+    assert "<audio" in (out / "report.html").read_text("utf-8")
     # Nine test examples in three clusters.
     assert 1 / 3 <= results["purity"]["z_sem"]["speech"] <= 1
     going_on = here(["--resume", out, "--epochs", 2])

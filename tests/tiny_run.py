@@ -12,7 +12,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Synthetic digits, where `PVAE_DATA` has no TIDIGITS; needs eSpeak.
-TINY = ["--dataset", "tidigit", "--limit", "2", "--num-cells", "8"]
+TINY = ["--dataset", "tidigit", "--limit", "2", "--num-cells", "8", "--no-report"]
 
 
 def command(arguments, cache, **kwargs):
@@ -50,5 +50,5 @@ def small_corpus(folder, classes="abc", copies=4):
     return [
         *("--dataset", f"manifest:{folder}/words.csv"),
         *("--image-dataset", f"manifest:{folder}/drawings.csv"),
-        *("--num-cells", "8"),
+        *("--num-cells", "8", "--no-report"),
     ]

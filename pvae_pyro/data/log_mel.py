@@ -97,7 +97,7 @@ class LogMel:
             raise ValueError(f"expected samples [n] with n > 0, got shape {samples.shape}")
         with torch.inference_mode():
             wave = torch.from_numpy(resampled(samples, rate, self.sample_rate))
-            energy = _mel_spectrogram(self)(wave)
+            energy = mel_spectrogram(self)(wave)
             features: np.ndarray = energy.clamp_(min=self.floor).log_().T.contiguous().numpy()
         return features
 
@@ -111,7 +111,7 @@ def _hertz(mel: float) -> float:
 
 
 @lru_cache(maxsize=8)
-def _mel_spectrogram(settings: LogMel) -> torchaudio.transforms.MelSpectrogram:
+def mel_spectrogram(settings: LogMel) -> torchaudio.transforms.MelSpectrogram:
     return torchaudio.transforms.MelSpectrogram(
         settings.sample_rate,
         n_fft=settings.fft_length,

@@ -63,7 +63,10 @@ def find_num_classes(
     classes = [(np.bincount(fit.labels_) >= least_size(len(points))).sum() for fit in fits]
     criteria = {
         "silhouette": int(classes[1 + np.argmax(silhouette)]),
-        "prediction_strength": int(classes[np.flatnonzero(strength >= LEAST_STRENGTH)[-1]]),
+        # One cluster where none is found twice: of few points even one may not be.
+        "prediction_strength": int(
+            classes[max(np.flatnonzero(strength >= LEAST_STRENGTH), default=0)]
+        ),
         "density": density_clusters(points),
     }
     agreed, agreed_by = Counter(criteria.values()).most_common(1)[0]

@@ -1,0 +1,245 @@
+"""Say this digit in that voice, write it in that hand: generation from a finished run.
+
+    python experiments/generate.py translate runs/my-run --from my_seven.wav --style hand.png
+    python experiments/generate.py translate runs/my-run --from five.png --draws 4
+    python experiments/generate.py restyle runs/my-run --from my_seven.wav --style her_two.wav
+    python experiments/generate.py reconstruct runs/my-run --from five.png
+    python experiments/generate.py interpolate runs/my-run --from 3.png --to 8.png --in z_sem
+    python experiments/generate.py sample runs/my-run --draws 8
+
+A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
+it is prepared as the training data were: speech is trimmed and made as loud, a digit is cropped,
+scaled and centred as in MNIST. Look at sheet.png, whose first panels are what the model saw.
+Without --style the style comes from the prior, in --draws draws.
+
+The folder --out (RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large) or a WAV
+for what went in and what came out, and generated.npz with values and latents. What is generated is
+at its mean: nothing is random but what comes from the prior. Exit codes: 0, 1 for an error, 2 for
+wrong usage.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from experiments.arguments import number
+from experiments.options import DeviceError, resolve_device
+from experiments.runs import RunError, load_run, read_config
+from pvae_pyro import generate as library
+from pvae_pyro.checkpoint import CheckpointError, load_extra
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.own_file import modality_of, observation, read_picture, read_sound
+from pvae_pyro.figures.observations import SequenceAxes, panels
+from pvae_pyro.figures.strip import strip_figure
+from pvae_pyro.figures.style import save_figure
+from pvae_pyro.modality import Observation
+from pvae_pyro.results import environment, write_json
+from pvae_pyro.sound import level_matched, to_waveform, write_wav
+from pvae_pyro.train import CHECKPOINT
+
+ENLARGED = 8  # times, of pictures
+LEVEL = 0.1  # root mean square of a sound, full scale being 1
+
+
+class Run:
+    """A finished run, without its data: model, guide, and how its data were prepared."""
+
+    def __init__(self, folder: Path, device: str):
+        self.config = read_config(folder)
+        self.device = resolve_device(device)
+        self.model, self.guide = load_run(folder, self.device)
+        kept = load_extra(folder / CHECKPOINT)
+        self.normalisation = {
+            name: Normalisation(kept[f"{name}.loc"].numpy(), kept[f"{name}.scale"].numpy())
+            for name in self.guide.unimodal
+        }
+        self.log_mel = None
+        if rate := self.config.get("sample_rate_of_features"):
+            self.log_mel = LogMel(rate)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.guide.unimodal)
+
+    def settings(self) -> LogMel:
+        if self.log_mel is None:
+            raise RunError(
+                "this run is of a version that did not keep the sample rate of its features: "
+                "give it with --sample-rate"
+            )
+        return self.log_mel
+
+    def read(self, path: Path, options: argparse.Namespace) -> tuple[str, Observation]:
+        """A file as the model sees it, and of which modality it is."""
+        name = modality_of(path)
+        if name not in self.names:
+            raise RunError(f"{path} is {name}, and the run is of {', '.join(self.names)}")
+        normalisation = self.normalisation[name]
+        if name == "speech":
+            sound = read_sound(
+                path, self.settings(), normalisation.loc, trim=options.trim,
+                keep_level=options.keep_level,
+            )  # fmt: skip
+            values = sound.log_mel
+        else:
+            values = read_picture(path, like_mnist=self.config["image_dataset"] == "mnist")
+        return name, observation(values, normalisation).to(self.device)
+
+
+Shown = list[tuple[str, str, Observation]]  # title, modality, what there is of it
+
+
+def translate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+    source, content = run.read(options.source, options)
+    target = options.target
+    style = None
+    shown: Shown = [("from", source, content)]
+    if options.style is not None:
+        target, style = run.read(options.style, options)
+        shown.append(("style", target, style))
+    others = [name for name in run.names if name != source]
+    target = target or (others[0] if len(others) == 1 else None)
+    if target not in run.names:
+        raise RunError(f"into what? --into one of {', '.join(run.names)}, or give a --style")
+    draws = 1 if style is not None else options.draws
+    repeated = {source: _repeated(content, draws)}
+    made = library.translate(run.model, run.guide, repeated, target, style)
+    shown.append(("translated" if source != target else "restyled", target, made))
+    return shown, library.infer_from(run.guide, {source: content})
+
+
+def restyle(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+    if modality_of(options.source) != modality_of(options.style):
+        raise RunError("restyling is of two sounds or two pictures; see `translate`")
+    return translate(run, options)
+
+
+def reconstruct(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+    name, given = run.read(options.source, options)
+    latents = library.infer_from(run.guide, {name: given})
+    made = library.decode(run.model, latents, [name])[name]
+    return [("from", name, given), ("reconstructed", name, made)], latents
+
+
+def interpolate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+    (name, start), (other, end) = (run.read(p, options) for p in (options.source, options.to))
+    if name != other:
+        raise RunError("interpolation is between two sounds or two pictures")
+    ends = [library.infer_from(run.guide, {name: x}) for x in (start, end)]
+    own = list(library.style_of(ends[0], name))
+    sites = {"z_sem": list(library.shared_of(ends[0])), "z_style": own, "both": list(ends[0])}
+    moved = sites[options.latent]
+    if not moved:
+        raise RunError(f"this model has no {options.latent}")
+    made = library.interpolate(run.model, *ends, moved, [name], options.steps)[name]
+    return [("from", name, start), ("to", name, end), ("between", name, made)], ends[0]
+
+
+def sample(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+    made, shared = library.sample(run.model, options.draws, run.names)
+    return [("sample", name, x) for name, x in made.items()], shared
+
+
+def _repeated(x: Observation, times: int) -> Observation:
+    lengths = None if x.lengths is None else x.lengths.repeat(times)
+    return Observation(x.value.repeat(times, *[1] * (x.value.dim() - 1)), lengths)
+
+
+COMMANDS = {f.__name__: f for f in (translate, restyle, reconstruct, interpolate, sample)}
+
+
+def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list[Path]:
+    """Everything into the folder `out`; returns the files."""
+    files, drawn, titles, arrays = [], [], [], {}
+    for title, name, x in shown:
+        of = panels(x, run.normalisation[name])
+        for n, panel in enumerate(of):
+            key = f"{title}-{name}" + f"-{n}" * (len(of) > 1)
+            drawn.append(panel)
+            titles.append(f"{title}: {name}" + f" {n}" * (len(of) > 1))
+            arrays[key] = panel
+            if x.lengths is None:
+                files.append(out / f"{key}.png")
+                pixels = np.clip(panel, 0, 255).round().astype(np.uint8)
+                enlarged = np.kron(pixels, np.ones((ENLARGED, ENLARGED), np.uint8))
+                Image.fromarray(enlarged).save(files[-1])
+            else:
+                files.append(out / f"{key}.wav")
+                samples = to_waveform(np.ascontiguousarray(panel.T), run.settings())
+                write_wav(files[-1], level_matched(samples, LEVEL), run.settings().sample_rate)
+    axes = None
+    if run.log_mel is not None:
+        axes = SequenceAxes(run.log_mel.hop, run.log_mel.centre_frequencies)
+    files += save_figure(strip_figure(drawn, titles, axes), out / "sheet", ["png"])
+    arrays |= {f"latent-{site}": z.cpu().numpy() for site, z in latents.items()}
+    np.savez_compressed(out / "generated.npz", **arrays)
+    return [*files, out / "generated.npz"]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    natural = number(int, above=0)
+    for name in COMMANDS:
+        add = commands.add_parser(name, allow_abbrev=False).add_argument
+        add("run", type=Path, help="folder of a finished run")
+        add("--out", type=Path, metavar="DIR", help="else RUN/generated/<command>-<time>")
+        add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
+        add("--seed", type=number(int, least=0), default=0, metavar="N", help="of what is drawn")
+        add("--sample-rate", type=natural, metavar="HZ", help="of a run that did not keep its own")
+        if name != "sample":
+            add("--from", dest="source", type=Path, required=True, metavar="FILE")
+            add("--no-trim", dest="trim", action="store_false", help="speech is cut already")
+            add("--keep-level", action="store_true", help="leave speech as loud as it is")
+        if name in ("translate", "restyle"):
+            needed = name == "restyle"
+            add("--style", type=Path, required=needed, metavar="FILE", help="whose style to take")
+        if name == "translate":
+            add("--into", dest="target", metavar="MODALITY", help="where no style says it")
+        if name in ("translate", "sample"):
+            add("--draws", type=natural, default=4, metavar="N", help="from the prior (4)")
+        if name == "interpolate":
+            add("--to", type=Path, required=True, metavar="FILE")
+            add("--in", dest="latent", choices=("z_sem", "z_style", "both"), default="z_sem")
+            add("--steps", type=number(int, least=2), default=8, metavar="N", help="(8)")
+    commands.choices["restyle"].set_defaults(target=None, draws=1)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    try:
+        run = Run(options.run, options.device)
+        if options.sample_rate:
+            run.log_mel = LogMel(options.sample_rate)
+        torch.manual_seed(options.seed)
+        shown, latents = COMMANDS[options.command](run, options)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        out = options.out or options.run / "generated" / f"{options.command}-{stamp}"
+        out.mkdir(parents=True, exist_ok=True)
+        files = write(run, shown, latents, out)
+        write_json(out / "generated.json", {**_given(options), **environment()})
+    except (RunError, CheckpointError, CorpusError, DeviceError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(map(str, files)))
+    return 0
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
