@@ -40,7 +40,7 @@ from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
 EVALUATION = "evaluation.json"
-FORMAT = 2  # of what it holds: one more than before where a measure has changed
+FORMAT = 3  # of what it holds: one more than before where a measure has changed
 INTERRUPTED = 130
 
 

@@ -8,12 +8,14 @@
     python experiments/generate.py sample runs/my-run --draws 8
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
-it is prepared as the training data were: speech is trimmed and made as loud, a digit is cropped,
-scaled and centred as in MNIST. Look at sheet.png, whose first panels are what the model saw.
+it is prepared as the training data were: silence at the ends of speech is cut off and a level far
+from theirs mended, a digit is cropped, scaled and centred as in MNIST. Look at sheet.png, whose
+first panels are what the model saw; from-*.wav is that, too, made sound again.
 Without --style the style comes from the prior, in --draws draws.
 
 The folder --out (RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large) or a WAV
-for what went in and what came out, and generated.npz with values and latents. What is generated is
+for what went in and what came out, and generated.npz with values and with the latents inferred from
+what --from names (drawn, for `sample`). What is generated is
 at its mean: nothing is random but what comes from the prior. Exit codes: 0, 1 for an error, 2 for
 wrong usage.
 """
@@ -85,9 +87,11 @@ class Run:
             raise RunError(f"{path} is {name}, and the run is of {', '.join(self.names)}")
         normalisation = self.normalisation[name]
         if name == "speech":
+            hop = self.settings().hop
             sound = read_sound(
-                path, self.settings(), normalisation.loc, trim=options.trim,
+                path, self.settings(), normalisation, trim=options.trim,
                 keep_level=options.keep_level,
+                longest=max(3.0, self.config.get("max_frames", 0) * hop),
             )  # fmt: skip
             values = sound.log_mel
         else:
@@ -105,6 +109,8 @@ def translate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, T
     shown: Shown = [("from", source, content)]
     if options.style is not None:
         target, style = run.read(options.style, options)
+        if options.target not in (None, target):
+            raise RunError(f"--into {options.target}, and the style is {target}")
         shown.append(("style", target, style))
     others = [name for name in run.names if name != source]
     target = target or (others[0] if len(others) == 1 else None)
@@ -180,7 +186,7 @@ def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list
     if run.log_mel is not None:
         axes = SequenceAxes(run.log_mel.hop, run.log_mel.centre_frequencies)
     files += save_figure(strip_figure(drawn, titles, axes), out / "sheet", ["png"])
-    arrays |= {f"latent-{site}": z.cpu().numpy() for site, z in latents.items()}
+    arrays |= {f"inferred-{site}": z.cpu().numpy() for site, z in latents.items()}
     np.savez_compressed(out / "generated.npz", **arrays)
     return [*files, out / "generated.npz"]
 
@@ -200,7 +206,8 @@ def make_parser() -> argparse.ArgumentParser:
         add("--sample-rate", type=natural, metavar="HZ", help="of a run that did not keep its own")
         if name != "sample":
             add("--from", dest="source", type=Path, required=True, metavar="FILE")
-            add("--no-trim", dest="trim", action="store_false", help="speech is cut already")
+            cut = "cut off what is not speech at the ends; else where that is over 0.25 s"
+            add("--trim", action=argparse.BooleanOptionalAction, help=cut)
             add("--keep-level", action="store_true", help="leave speech as loud as it is")
         if name in ("translate", "restyle"):
             needed = name == "restyle"
@@ -222,12 +229,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = Run(options.run, options.device)
         if options.sample_rate:
+            if run.log_mel is not None and run.log_mel.sample_rate != options.sample_rate:
+                raise RunError(f"the run's features are at {run.log_mel.sample_rate} Hz")
             run.log_mel = LogMel(options.sample_rate)
         torch.manual_seed(options.seed)
         shown, latents = COMMANDS[options.command](run, options)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         out = options.out or options.run / "generated" / f"{options.command}-{stamp}"
         out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise RunError(f"{out} is not empty: give another --out")
         files = write(run, shown, latents, out)
         write_json(out / "generated.json", {**_given(options), **environment()})
     except (RunError, CheckpointError, CorpusError, DeviceError, ValueError, OSError) as error:

@@ -1,13 +1,14 @@
 """What evaluate.py measures of a finished run: functions, and the keys of evaluation.json."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from experiments.runs import RunError
 from experiments.trained import STYLE, Trained
@@ -15,7 +16,7 @@ from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.coherence import coherence, style_swap
-from pvae_pyro.evaluate.judges import cached_judge
+from pvae_pyro.evaluate.judges import cached_judge, judged
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
 from pvae_pyro.evaluate.num_classes import find_num_classes
 from pvae_pyro.evaluate.posterior import posterior_locs
@@ -26,6 +27,7 @@ from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.styles import diversity, style_kept
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generate import decode, shared_of
+from pvae_pyro.modality import Observation
 from pvae_pyro.sound import to_waveform
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
@@ -105,7 +107,7 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
                 speaker_judges=_speaker_judges(run, options),
                 limit=options.limit,
             ),
-            "diversity": _diversity(run, options),
+            "diversity": _diversity(run, options, judges),
         },
     }
 
@@ -129,8 +131,11 @@ def _speaker_judges(run: Trained, options: argparse.Namespace) -> dict[str, Any]
     return found
 
 
-def _diversity(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Of translations of each modality into each other one, in styles from the prior."""
+def _diversity(
+    run: Trained, options: argparse.Namespace, judges: Mapping[str, nn.Module]
+) -> dict[str, Any]:
+    """Of translations of each modality into each other one, in styles from the prior: of those
+    that are judged to be of the right class."""
     found = {}
     for source, target in permutations(run.names, 2):
         real = run.test[target]
@@ -142,11 +147,13 @@ def _diversity(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
             torch.manual_seed(0)
             moved = {site: z.to(run.device) for site, z in shared.items()}
             made = decode(run.model, moved, [target])[target]
-        some = real.take(np.arange(len(real))[: options.limit])
+        right = np.flatnonzero(judged(judges[target], made, run.device) == content.labels)
+        lengths = None if made.lengths is None else made.lengths[right]
+        some = real.take(np.random.default_rng(1).permutation(len(real))[: options.limit])
         found[f"{source}->{target}"] = diversity(
-            made,
+            Observation(made.value[right], lengths),
             some.observation(np.arange(len(some))),
-            content.labels,
+            content.labels[right],
             some.labels,
             real.normalisation,
         )
@@ -190,7 +197,8 @@ def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
             )
     except CorpusError as error:  # no pocketsphinx
         return {"reason": str(error)}
-    return {**heard, "num_examples": len(given)}
+    chance = 1 / len(set(words.values()))
+    return {**heard, "chance": chance, "num_examples": {k: len(x.value) for k, x in found.items()}}
 
 
 def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:

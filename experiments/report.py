@@ -66,6 +66,15 @@ MEASURES = {
     ),
     "num_classes": ("The number of clusters, found without labels", ("agreed", "agreed_by")),
     "probes": ("Linear classifiers of latents: accuracy, and chance", ("accuracy", "chance")),
+    "recognised": (
+        "Spoken digits as a recogniser of other training hears them: the fraction right",
+        ("fraction",),
+    ),
+    "styles": (
+        "What of a style is kept: correlations within classes with the style's example, with the "
+        "content's, and of reconstructions with their originals",
+        ("style", "content", "reconstruction"),
+    ),
     "log_likelihood": (
         "Log-likelihood by importance weighting, nats per example",
         ("mean", "se", "elbo", "effective_sample_size"),

@@ -1,6 +1,7 @@
 """The command: files in, pictures and sounds out, and errors in a line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def run(small_runs, environment):
 
 def made(run, files, *arguments) -> set[str]:
     out = files / "out"
+    shutil.rmtree(out, ignore_errors=True)
     command, *rest = map(str, arguments)
     assert generate.main([command, str(run), *rest, "--out", str(out)]) == 0
     assert json.loads((out / "generated.json").read_text())["command"] == command
@@ -53,7 +55,7 @@ def test_translate_to_a_picture_in_the_style_of_one(run, files):
         assert picture.size == (224, 224)
     with np.load(files / "out" / "generated.npz") as arrays:
         assert arrays["translated-image"].shape == (28, 28)
-        assert arrays["latent-z_sem"].shape == (1, 32)
+        assert arrays["inferred-z_sem"].shape == (1, 32)
 
 
 def test_translate_to_speech_in_styles_of_the_prior(run, files):
@@ -109,6 +111,11 @@ def test_without_styles_there_is_no_style(small_runs, environment, files, capsys
         (["restyle", "--from", "word.wav", "--style", "one.jpg"], "two sounds or two pictures"),
         (["interpolate", "--from", "word.wav", "--to", "one.jpg"], "two sounds or two pictures"),
         (["translate", "--from", "word.wav", "--into", "touch"], "--into one of"),
+        (["reconstruct", "--from", "word.wav", "--sample-rate", "16000"], "are at 8000 Hz"),
+        (
+            ["translate", "--from", "word.wav", "--style", "one.jpg", "--into", "speech"],
+            "and the style is image",
+        ),
     ],
 )
 def test_errors_in_a_line(run, files, capsys, arguments, message):
@@ -117,6 +124,13 @@ def test_errors_in_a_line(run, files, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_nothing_is_mixed_with_what_was_there(run, files, capsys):
+    made(run, files, "reconstruct", "--from", files / "one.jpg")
+    again = ["reconstruct", str(run), "--from", str(files / "one.jpg")]
+    assert generate.main([*again, "--out", str(files / "out")]) == 1
+    assert "is not empty" in capsys.readouterr().err
 
 
 def test_no_run(tmp_path, capsys):

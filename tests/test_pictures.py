@@ -47,8 +47,13 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
         255 - photo(digit()),
         np.kron(digit(), np.ones((9, 9), np.uint8)),
         np.pad(255 - digit(), ((10, 60), (40, 0)), constant_values=255),
+        np.pad(
+            255 - np.kron(digit(), np.ones((4, 4), np.uint8)),
+            ((700, 90), (50, 640)),
+            constant_values=255,
+        ),
     ],
-    ids=["photo", "negative", "large", "off the centre"],
+    ids=["photo", "negative", "large", "off the centre", "small on a page"],
 )
 def test_a_digit_is_found_and_put_as_mnist_has_it(drawn: np.ndarray) -> None:
     found = as_mnist(drawn, "x")
@@ -71,6 +76,12 @@ def test_a_sheet_with_nothing_on_it(value: int) -> None:
     sheet = (value + np.random.default_rng(0).normal(0, 1.5, (90, 70))).astype(np.uint8)
     with pytest.raises(CorpusError, match=r"empty\.png: nothing stands out"):
         as_mnist(sheet, "empty.png")
+
+
+def test_noise_is_no_digit() -> None:
+    noise = (200 + 25 * np.random.default_rng(0).normal(size=(200, 200))).clip(0, 255)
+    with pytest.raises(CorpusError, match="specks"):
+        as_mnist(noise.astype(np.uint8), "noise.png")
 
 
 def test_square_keeps_light_and_dark() -> None:

@@ -17,7 +17,7 @@ from pvae_pyro.modality import Observation
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
-_LONGEST = 3.0  # seconds: a word of the kind that corpora of words have
+_SILENCE = 0.25  # seconds
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,43 @@ def modality_of(path: str | os.PathLike[str]) -> str:
 def read_sound(
     path: str | os.PathLike[str],
     settings: LogMel,
-    usual: np.ndarray,
+    normalisation: Normalisation,
     *,
-    trim: bool = True,
+    trim: bool | None = None,
     keep_level: bool = False,
+    longest: float = 3.0,
 ) -> Sound:
     """A word of any file that `read_audio` takes, at any rate, of any channels.
 
     Args:
-        settings: of the training data's features.
-        usual: ``[F]``, mean log-Mel energies of the training data. Unless keep_level, the
-            sound is made as loud: the mean of log-Mel energies over frames and filters is theirs.
-        trim: cut off what is not speech at both ends (`VoiceActivity`).
+        settings, normalisation: of the training data's features.
+        trim: cut off what is not speech at both ends (`VoiceActivity`); None where that is more
+            than a quarter of a second, which words cut out of recordings do not have.
+        keep_level: else a sound whose normalised energies are beyond ±1 in the mean over frames
+            and filters, twice what recordings of a corpus differ by, is brought to that.
+        longest: seconds.
 
-    Raises `AudioError` as `read_audio` does, ``"no speech"`` where nothing is found to trim to,
-    and ``"too long"`` for more than three seconds after that: this is a model of words.
+    Raises `AudioError` as `read_audio` does, ``"no speech"`` where it is to be trimmed and nothing
+    is found, and ``"too long"`` for more than `longest` after that: this is a model of words.
     """
     samples, rate = read_audio(path, any_kind=True)
-    if trim:
+    if trim is not False:
         span = VoiceActivity().span(samples, rate)
-        if span is None:
-            reason = f"{shown(path)}: no speech is found in it; try --no-trim"
-            raise AudioError(reason, "no speech")
-        samples = samples[span[0] : span[1]]
-    if len(samples) > _LONGEST * rate:
+        if span is None and trim:
+            raise AudioError(f"{shown(path)}: no speech is found in it", "no speech")
+        if span is not None and (trim or len(samples) - (span[1] - span[0]) > _SILENCE * rate):
+            samples = samples[span[0] : span[1]]
+    if len(samples) > longest * rate:
         seconds = len(samples) / rate
-        reason = f"{shown(path)}: {seconds:.1f} s of speech, and {_LONGEST:g} s is the most: cut it"
+        reason = f"{shown(path)}: {seconds:.1f} s of speech, and {longest:g} s is the most: cut it"
         raise AudioError(reason, "too long")
     samples = resampled(samples, rate, settings.sample_rate)
     if not keep_level:
         # Twice, as what lies below the floor does not rise with the rest.
         for _ in range(2):
-            lower = float(np.mean(usual) - settings(samples, settings.sample_rate).mean())
-            samples = samples * np.float32(np.exp(lower / 2))  # energies are squares
+            mean = float(normalisation.apply(settings(samples, settings.sample_rate)).mean())
+            nats = (np.clip(mean, -1, 1) - mean) / float(np.mean(1 / normalisation.scale))
+            samples = samples * np.float32(np.exp(nats / 2))  # energies are squares
     return Sound(samples, settings.sample_rate, settings(samples, settings.sample_rate))
 
 

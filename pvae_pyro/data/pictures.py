@@ -14,6 +14,7 @@ _MAX_PIXELS = 64 << 20
 _WORKED_ON = 200  # longest side in pixels when ink is looked for
 _DIGIT = 20  # longest side of a digit of MNIST
 _CONTRAST = 24  # of 255: a picture with less has nothing on it
+_PARTS = 100  # of the ink; noise has many more
 _SPECK = 0.03  # of the ink: what is smaller is dirt
 
 
@@ -83,22 +84,17 @@ def as_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     """
     if pixels.shape == (SIZE, SIZE) and not _border(pixels).any():
         return pixels
-    image = Image.fromarray(pixels)
-    image.thumbnail((_WORKED_ON, _WORKED_ON), Image.Resampling.LANCZOS)
-    grey = np.asarray(image).astype(np.float32)
-    dark, light = np.quantile(grey, [0.01, 0.99])
-    if np.median(_border(grey)) > (dark + light) / 2:
-        grey = 255 - grey
-    ink = ndimage.white_tophat(ndimage.gaussian_filter(grey, 0.7), size=max(grey.shape) // 3)
-    most = float(np.quantile(ink, 0.995))
-    if most < _CONTRAST:
-        raise CorpusError(f"{shown(name)}: nothing stands out from its ground", "blank")
-    ink = np.clip((ink / most - 0.25) / 0.6, 0, 1)
-    parts, number = ndimage.label(ink > 0.3, np.ones((3, 3)))
-    sizes = ndimage.sum_labels(ink > 0.3, parts, np.arange(1, number + 1))
-    kept = np.isin(parts, 1 + np.flatnonzero(sizes >= _SPECK * sizes.sum()))
-    ink = ink * ndimage.binary_dilation(kept, iterations=2)
+    ink, kept = _ink(pixels, name)
     rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
+    if max(np.ptp(rows), np.ptp(columns)) < max(kept.shape) / 3:  # small on its page: look closer
+        factor = max(pixels.shape) / max(kept.shape)
+        margin = 0.5 * max(np.ptp(rows), np.ptp(columns)) + 2
+        (top, bottom), (left, right) = (
+            (max(0, round(factor * (ends[0] - margin))), round(factor * (ends[-1] + margin + 1)))
+            for ends in (rows, columns)
+        )
+        ink, kept = _ink(pixels[top:bottom, left:right], name)
+        rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
     digit = Image.fromarray(
         (255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8)
     )
@@ -113,6 +109,26 @@ def as_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     )
     canvas[top : top + height, left : left + width] = small
     return canvas.round().astype(np.uint8)
+
+
+def _ink(pixels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Ink, 0 to 1, of a picture made smaller, and where it is more than specks."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_WORKED_ON, _WORKED_ON), Image.Resampling.LANCZOS)
+    grey = ndimage.gaussian_filter(np.asarray(image).astype(np.float32), 0.7)
+    if np.median(_border(grey)) > (grey.min() + grey.max()) / 2:
+        grey = 255 - grey
+    ink = ndimage.white_tophat(grey, size=max(grey.shape) // 3)
+    most = float(np.sort(ink.ravel())[-8:].mean())
+    if most < _CONTRAST:
+        raise CorpusError(f"{shown(name)}: nothing stands out from its ground", "blank")
+    ink = np.clip((ink / most - 0.25) / 0.6, 0, 1)
+    if ndimage.label(ink > 0.6, np.ones((3, 3)))[1] > _PARTS:
+        raise CorpusError(f"{shown(name)}: full of specks, and no digit in it", "blank")
+    parts, number = ndimage.label(ink > 0.3, np.ones((3, 3)))
+    sizes = ndimage.sum_labels(ink > 0.3, parts, np.arange(1, number + 1))
+    kept = np.isin(parts, 1 + np.flatnonzero(sizes >= _SPECK * sizes.sum()))
+    return ink * ndimage.binary_dilation(kept, iterations=2), kept
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:

@@ -83,8 +83,9 @@ def style_kept(
 
     Returns modality -> measure -> {"style": correlation (Pearson) of the generated with the
     style's example, "content": with the content's, "reconstruction": of reconstructions with
-    their originals, a ceiling}; and "speaker": {"of_style", "of_content": the fraction judged
-    to be that one's, where the two differ, "real": of real examples}. Without styles: nothing.
+    their originals}, all within classes: the mean of each value's class (the content's, of what
+    is generated) is taken off, as a measure may follow the class alone; and "speaker": {"of_style",
+    "of_content": the fraction judged to be that one's, where the two differ, "real": of real examples}. Without styles: nothing.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(seed)
@@ -106,9 +107,16 @@ def style_kept(
         )
         kept[name] = {
             measure: {
-                "style": _correlation(made_m[measure], style_m[measure]),
-                "content": _correlation(made_m[measure], content_m[measure]),
-                "reconstruction": _correlation(again_m[measure], content_m[measure]),
+                "style": _correlation(
+                    _within(made_m[measure], content.labels),
+                    _within(style_m[measure], style.labels),
+                ),
+                "content": _correlation(
+                    *(_within(of[measure], content.labels) for of in (made_m, content_m))
+                ),
+                "reconstruction": _correlation(
+                    *(_within(of[measure], content.labels) for of in (again_m, content_m))
+                ),
             }
             for measure in made_m
         }
@@ -134,6 +142,14 @@ def _speakers(
     }
 
 
+def _within(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Less the mean of each value's class."""
+    _, of = np.unique(classes, return_inverse=True)
+    means = np.bincount(of, values) / np.bincount(of)
+    difference: np.ndarray = values - means[of]
+    return difference
+
+
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     """None where one of the two does not vary."""
     if min(a.std(), b.std()) < 1e-9:
@@ -153,7 +169,8 @@ def diversity(
         (Σ_c sd_c) / (Σ_c sd'_c),  sd_c the standard deviation of a measure in class c
 
     for each of `measured`: 1 as various as reality, 0 a prototype for each class. Classes are
-    of what is generated and of the real; those with two examples in both count. None if none.
+    of what is generated (leave out what is of the wrong one, which would pass for various) and of
+    the real; those with two examples in both count. None if none.
     """
     found: dict[str, float | None] = {}
     both = (
