@@ -85,7 +85,8 @@ def style_kept(
     style's example, "content": with the content's, "reconstruction": of reconstructions with
     their originals}, all within classes: the mean of each value's class (the content's, of what
     is generated) is taken off, as a measure may follow the class alone; and "speaker": {"of_style",
-    "of_content": the fraction judged to be that one's, where the two differ, "real": of real examples}. Without styles: nothing.
+    "of_content": the fraction judged to be that one's, where the two differ, "real": of real
+    examples}. Without styles: nothing.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(seed)
