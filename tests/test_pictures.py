@@ -78,6 +78,13 @@ def test_a_sheet_with_nothing_on_it(value: int) -> None:
         as_mnist(sheet, "empty.png")
 
 
+def test_a_small_digit_is_looked_at_closely() -> None:
+    """At a twentieth of the page it is ten pixels high where ink is looked for at first."""
+    page = np.full((2400, 1800), 235, np.uint8)
+    page[1500:1640, 300:440] = 235 - np.kron(digit(), np.ones((5, 5), np.uint8)) // 2
+    assert alike(as_mnist(page, "x"), digit()) > 0.85
+
+
 def test_noise_is_no_digit() -> None:
     noise = (200 + 25 * np.random.default_rng(0).normal(size=(200, 200))).clip(0, 255)
     with pytest.raises(CorpusError, match="specks"):

@@ -92,6 +92,30 @@ def test_style_kept_correlates_with_the_styles_example(monkeypatch):
     assert found["reconstruction"] > 0.98
 
 
+def test_what_follows_the_class_alone_is_no_style(monkeypatch):
+    """A decoder that knows the content's class and nothing else, of classes that lean apart."""
+    from pvae_pyro.evaluate import styles
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=400)
+    pictures = examples(0.8 * labels - 0.4 + 0.05 * rng.normal(size=400))
+    some = Examples(pictures.values, labels, PIXELS)
+
+    def locs(guide, name, of, device):
+        content = of.labels[:, None].astype(np.float32)
+        return {"z_sem": content, "z_style_image": np.zeros_like(content)}
+
+    def draw(model, latents, names):
+        shears = 0.8 * latents["z_sem"][:, 0] - 0.4 + 0.05 * torch.randn(len(latents["z_sem"]))
+        made = np.stack([stroke(s) for s in shears.tolist()])
+        return {"image": Observation(torch.from_numpy(made).float())}
+
+    monkeypatch.setattr(styles, "posterior_locs", locs)
+    monkeypatch.setattr(styles, "decode", draw)
+    found = style_kept(None, {"image": None}, {"image": some})["image"]["slant"]
+    assert all(abs(correlation) < 0.2 for correlation in found.values())
+
+
 def test_of_a_model_and_of_speakers():
     model, guide = tiny_pair()
     tiny = tiny_examples(60, 60)
