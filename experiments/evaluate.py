@@ -23,6 +23,7 @@ import argparse
 import hashlib
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from experiments.runs import RunError
 from experiments.trained import Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.files import folder_held
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
@@ -129,9 +131,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
+    # Of a folder that is not there `open_run` tells.
+    alone = folder_held(options.run) if options.run.is_dir() else nullcontext()
     try:
-        run = open_run(options.run, options.data, options.device)
-        with torch.no_grad():
+        with alone, torch.no_grad():
+            run = open_run(options.run, options.data, options.device)
             content = evaluate(run, options)
     except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

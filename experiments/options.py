@@ -44,8 +44,8 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
-# What may change when a run is taken up again: how long, and where.
-MAY_CHANGE = ("epochs", "device")
+# What may change when a run is taken up again: how long, where, and what is kept of it.
+MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches", "best_of")
 
 
 # Options that say nothing to some models.
@@ -112,8 +112,28 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         metavar="DIR",
-        help="go on with the run in DIR (or --out), in its own configuration; only --epochs and "
-        "--device may be changed",
+        help="go on with the run in DIR (or --out), in its own configuration; only --epochs, "
+        "--device and the three that follow may be changed",
+    )
+    run(
+        "--checkpoint-seconds",
+        type=number(float, least=0.0),
+        default=60.0,
+        metavar="X",
+        help="of training between checkpoints: what a kill costs at most",
+    )
+    run(
+        "--skip-bad-batches",
+        action="store_true",
+        help="leave out batches that come to NaN or overflow, and count them, instead of ending",
+    )
+    run(
+        "--best-of",
+        type=number(int, least=0),
+        default=5,
+        metavar="N",
+        help="besides the last weights keep, of the last N epochs, those of the one with the best "
+        "training objective",
     )
 
     run(
@@ -225,6 +245,11 @@ def without_effect(
     return [
         f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
     ]
+
+
+def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+    """Options given in `argv` that may change when a run is taken up again."""
+    return {name: value for name, value in _given(parser, argv).items() if name in MAY_CHANGE}
 
 
 def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:

@@ -6,20 +6,24 @@
     torchrun --nproc-per-node 2 experiments/run_svi.py --dataset fsdd  # a process a GPU, or core
 
 The run folder holds config.json (what was run, resolved), metrics.jsonl (a line an epoch: every
-term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log,
-results.json and report.html. Ctrl-C saves and exits with code 130 (under torchrun, which reports it
-in its own way, with 1); errors exit with 1, wrong usage with 2.
+term of the objective, nats per example), checkpoint.safetensors and the one before it,
+best.safetensors, TensorBoard events, run.log, results.json and report.html. Ctrl-C and SIGTERM save
+and exit with code 130 (under torchrun, which reports it in its own way, with 1); errors exit with
+1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust-resume.md.
 """
 
 import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -27,6 +31,7 @@ import torch
 from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
     DeviceError,
+    changes,
     contradictions,
     fill_epochs,
     make_parser,
@@ -37,19 +42,21 @@ from experiments.options import (
 from experiments.paper import table
 from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.checkpoint import CheckpointError, has_checkpoint
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
+from pvae_pyro.files import folder_held, remove_unfinished, whole_lines
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
 
 log = logging.getLogger("pvae_pyro")
 
 LOG = "run.log"
-INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+RESULTS = "results.json"
+INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C; here of SIGTERM too
 
 
 def run(
@@ -69,6 +76,7 @@ def run(
         )
     if distributed.rank() == 0:
         write_json(folder / CONFIG, config)
+        (folder / RESULTS).unlink(missing_ok=True)  # the weights will be others
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -98,6 +106,9 @@ def run(
         folder=folder,
         resume=resume,
         extra=normalisation,
+        checkpoint_seconds=config["checkpoint_seconds"],
+        skip_bad_batches=config["skip_bad_batches"],
+        best_of=config["best_of"],
     )
     if progress.interrupted or distributed.rank() > 0:
         return None
@@ -123,12 +134,13 @@ def run(
         "processes": distributed.world_size(),
         "epochs": progress.epoch,
         "steps": progress.step,
+        "skipped_batches": progress.skipped,
         "seconds_training": round(progress.seconds, 1),
         "seconds_evaluating": round(time.monotonic() - started, 1),
         "config": config,
         **made_by,
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
     return results
 
 
@@ -140,9 +152,15 @@ def longest(data: PairedData) -> int:
 
 
 def open_folder(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, argv: list[str] | None
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    argv: list[str] | None,
+    held: contextlib.ExitStack,
 ) -> tuple[Path, dict[str, Any], bool]:
-    """The run folder, its configuration, and whether there is a checkpoint to go on from."""
+    """The run folder, its configuration, and whether there is a checkpoint to go on from.
+
+    The folder is this process's alone until `held` is closed.
+    """
     if arguments.resume is None:
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -154,23 +172,26 @@ def open_folder(
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
         # A name of our own making is nobody else's: of two started at once, one is told.
         folder.mkdir(parents=True, exist_ok=arguments.out is not None)
+        held.enter_context(folder_held(folder))
+        remove_unfinished(folder)
         if others := {path.name for path in folder.iterdir()} - {LOG}:
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
+        if folder.is_dir():  # else there is no configuration, which is told
+            held.enter_context(folder_held(folder))
+            remove_unfinished(folder)
         config = read_config(folder)
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
-        metrics = folder / METRICS
-        done = len(metrics.read_text("utf-8").splitlines()) if metrics.exists() else 0
-        config["epochs"] = arguments.epochs or config["epochs"]
+        done = len(whole_lines(folder / METRICS))
+        config |= changes(parser, argv)
         if config["epochs"] < done:
             raise RunError(
                 f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
             )
-        given = arguments.device != "auto"
-        config["device"] = resolve_device(arguments.device if given else config["device"])
-    return folder, config, (folder / CHECKPOINT).exists()
+        config["device"] = resolve_device(config["device"])
+    return folder, config, has_checkpoint(folder / CHECKPOINT)
 
 
 def start_log(folder: Path) -> None:
@@ -187,16 +208,36 @@ def end_log() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     try:
-        with distributed.started():
+        with distributed.started(), contextlib.ExitStack() as held:
             if distributed.rank() > 0:
                 log.setLevel(logging.ERROR)  # the first process tells the rest
-            return command(argv)
+            if distributed.world_size() == 1:  # of several, one that waits could not be told
+                held.enter_context(_sigterm_as_ctrl_c())
+            return command(argv, held)
     finally:
         end_log()
 
 
-def command(argv: list[str] | None) -> int:
-    """What `main` does; returns the exit code."""
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Outside training too, which has its own answer to both."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
+    """What `main` does, until `held` is closed; returns the exit code."""
     parser = make_parser(__doc__)
     arguments = parser.parse_args(argv)
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
@@ -210,7 +251,7 @@ def command(argv: list[str] | None) -> int:
         opened = None
         try:
             if distributed.rank() == 0:
-                opened = open_folder(parser, arguments, argv)
+                opened = open_folder(parser, arguments, argv, held)
                 start_log(opened[0])
         finally:  # the others do not wait for one that failed
             opened = distributed.first_of_all(opened)
@@ -249,7 +290,9 @@ def command(argv: list[str] | None) -> int:
                 folder.rmdir()
         return 1
     except KeyboardInterrupt:  # outside training, or a second one inside it
-        print("stopped", file=sys.stderr)
+        going_on = folder is not None and (folder / CONFIG).exists()
+        to_go_on = f"; to go on: python experiments/run_svi.py --resume {folder}" * going_on
+        print(f"stopped{to_go_on}", file=sys.stderr)
         return INTERRUPTED
     if results is None and distributed.rank() > 0:
         return 0

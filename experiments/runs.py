@@ -107,13 +107,17 @@ def load_run_data(folder: str | Path, root: Path | None = None) -> PairedData:
     return data
 
 
-def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
+def load_run(
+    folder: str | Path, device: str = "cpu", weights: str = CHECKPOINT
+) -> tuple[nn.Module, nn.Module]:
     """The trained model and guide of a run.
+
+    weights: the file of the folder that holds them; `pvae_pyro.best.BEST` is another.
 
     Raises RunError without a readable config.json, CheckpointError without its checkpoint.
     """
     svi = build({**read_config(folder), "device": device})
-    load_weights(Path(folder) / CHECKPOINT, svi.model, svi.guide)
+    load_weights(Path(folder) / weights, svi.model, svi.guide)
     return svi.model.eval(), svi.guide.eval()
 
 

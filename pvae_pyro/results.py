@@ -1,7 +1,6 @@
 """Files of a run that people and programs read: what was run, on what, with which result."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pvae_pyro.files import write_whole
 from pvae_pyro.nn.recurrent import cpu_language
 
 PACKAGES = (
@@ -37,13 +37,8 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write all of it or, on any failure, nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write all of it or, on any failure, nothing; see `write_whole`."""
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _git_commit() -> str | None:

@@ -68,7 +68,7 @@ def test_progress_and_files(finished):
     folder, done = finished
     assert "2/2" in done.stderr
     names = {path.name.split(".")[0] for path in folder.iterdir()}
-    assert names == {"config", "metrics", "checkpoint", "results", "run", "events"}
+    assert names == {"config", "metrics", "checkpoint", "results", "run", "events", "best"}
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 

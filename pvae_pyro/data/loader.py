@@ -59,6 +59,11 @@ class PairedLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on."""
+        for rows in self.rows(epoch, start):
+            yield {name: self._observation(name, index) for name, index in rows.items()}
+
+    def rows(self, epoch: int, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
+        """Of each of those batches: modality -> the indices of the examples it holds."""
         labels = {name: examples.labels for name, examples in self.examples.items()}
         pairs = pair_by_class(labels, self.seed, epoch)
         order = np.arange(self.num_examples)
@@ -66,7 +71,7 @@ class PairedLoader:
             np.random.default_rng([self.seed, epoch, 1]).shuffle(order)
         for batch in range(start, len(self)):
             rows = self._of_part(order[batch * self.batch_size : (batch + 1) * self.batch_size])
-            yield {name: self._observation(name, pairs[name][rows]) for name in self.names}
+            yield {name: pairs[name][rows] for name in self.names}
 
     def _of_part(self, rows: np.ndarray) -> np.ndarray:
         which, number = self.part

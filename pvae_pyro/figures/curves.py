@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pvae_pyro.figures.style import RC, new_figure
+from pvae_pyro.files import whole_lines
 
 # Each panel's title, y label, and what the names of its terms start with (up to a slash).
 PANELS = (
@@ -27,10 +28,9 @@ PANELS = (
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
 
-    Raises ValueError when there is none.
+    A line that is being written is left out. Raises ValueError when there is none.
     """
-    with open(path, encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
+    records = [json.loads(line) for line in whole_lines(path)]
     if not records:
         raise ValueError(f"{path}: no epoch was finished yet")
     return records
