@@ -139,6 +139,34 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "test partition is not touched",
     )
 
+    of_presence = parser.add_argument_group("missing modalities (of training alone)").add_argument
+    fraction = number(float, least=0.0, most=0.99)
+    of_presence(
+        "--missing",
+        type=fraction,
+        default=0.0,
+        metavar="X",
+        help="each modality of each example is missing with this probability, for good",
+    )
+    of_presence(
+        "--drop-incomplete",
+        action="store_true",
+        help="with --missing: train on the examples alone that lack nothing",
+    )
+    of_presence(
+        "--paired",
+        type=number(float, above=0.0, most=1.0),
+        default=1.0,
+        metavar="X",
+        help="this fraction of the pairs is known; the others are taken apart",
+    )
+    of_presence(
+        "--pairs",
+        choices=("anew", "fixed"),
+        default="anew",
+        help="each epoch pairs anew, by class, or all of them as the first",
+    )
+
     model = parser.add_argument_group("model and objective").add_argument
     weight = number(float, least=0.0)
     model(
@@ -196,6 +224,14 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
 def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of all options, those that say what is trained."""
     return {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
+
+
+def check_presence_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what no single option shows to be wrong."""
+    if arguments.missing and arguments.paired < 1:
+        parser.error("--missing and --paired: examples lack modalities in one way or the other")
+    if arguments.drop_incomplete and not arguments.missing:
+        parser.error("--drop-incomplete is of examples with --missing modalities")
 
 
 def fill_epochs(config: dict[str, Any], num_examples: int) -> None:

@@ -1,7 +1,7 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pvae_pyro.checkpoint import load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, load_paired
+from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Modality
 from pvae_pyro.svi import SVI
@@ -52,6 +53,7 @@ def _assemble(
 ) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
     """The PVAE, or a baseline of as many latent dimensions, with the same networks."""
     semantic, style = config["semantic_dim"], config["style_dim"]
+    incomplete = lacks_modalities(config)
     if config["model"] == "pvae":
         elbo = PartitionedELBO(
             alpha=config["alpha"],
@@ -62,15 +64,37 @@ def _assemble(
             delta=config["delta"],
         )
         dims = (semantic, style)
-        return PVAE(modalities, *dims), PartitionedGuide(modalities, *dims), elbo
+        return PVAE(modalities, *dims), PartitionedGuide(modalities, *dims, incomplete), elbo
     if config["model"] == "jmvae":
         # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
         elbo = PartitionedELBO(alpha=config["alpha"], beta=0.0, shared="z")
         dim = semantic + style * len(modalities)
-        return JMVAE(modalities, dim), JMVAEGuide(modalities, dim), elbo
+        return JMVAE(modalities, dim), JMVAEGuide(modalities, dim, incomplete), elbo
     (modality,) = (m for m in modalities if config["model"] == f"vae-{m.name}")
     dim = semantic + style
     return JMVAE([modality], dim), VAEGuide(modality, dim), PartitionedELBO(alpha=0.0, beta=0.0)
+
+
+def lacks_modalities(config: Mapping[str, Any]) -> bool:
+    """Whether examples that a model is trained on lack any."""
+    return config["paired"] < 1 or (config["missing"] > 0 and not config["drop_incomplete"])
+
+
+def presence(config: Mapping[str, Any], num_examples: int, names: Sequence[str]) -> Presence | None:
+    """Which training examples have which modalities; None where all have all.
+
+    Raises RunError where none is left.
+    """
+    of = (num_examples, names)
+    try:
+        if config["missing"]:
+            found = missing_at_random(*of, config["missing"], config["seed"])
+            return found.complete if config["drop_incomplete"] else found
+        if config["paired"] < 1:
+            return few_paired(*of, config["paired"], config["seed"])
+    except ValueError as error:
+        raise RunError(f"--missing {config['missing']}: {error}") from error
+    return None
 
 
 def load_data(config: Mapping[str, Any], root: Path) -> PairedData:

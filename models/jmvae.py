@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.priors import standard_normal
 from models.request import resolve
-from pvae_pyro.modality import Batch, Modality
+from pvae_pyro.modality import Batch, Modality, where_present
 
 
 class JMVAE(nn.Module):
@@ -17,7 +17,7 @@ class JMVAE(nn.Module):
     For each example of the batch:
 
         z    ~ N(0, I)        what and how, of all modalities
-        x^m  ~ p(x^m | z)     the likelihood of modality m
+        x^m  ~ p(x^m | z)     the likelihood of modality m, of the examples that have it
 
     With one modality it is the ordinary VAE (VAE-sp and VAE-im of the paper).
 
@@ -47,7 +47,8 @@ class JMVAE(nn.Module):
         asked = resolve(self.likelihoods, batch, names, observed, num_examples)
         with pyro.plate("examples", asked.num_examples, dim=-1):
             z = pyro.sample("z", standard_normal(self.latent_dim, self.zero))
-            return {
-                name: self.likelihoods[name](name, z, observation)
-                for name, observation in asked.modalities.items()
-            }
+            x = {}
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    x[name] = self.likelihoods[name](name, z, observation)
+            return x

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.priors import standard_normal
 from models.request import resolve
-from pvae_pyro.modality import Batch, Modality
+from pvae_pyro.modality import Batch, Modality, where_present
 
 
 class PVAE(nn.Module):
@@ -19,6 +19,8 @@ class PVAE(nn.Module):
         z_sem      ~ N(0, I)                     what is said and written
         z_style_m  ~ N(0, I)                     how, in modality m
         x^m        ~ p(x^m | z_sem, z_style_m)   the likelihood of modality m
+
+    The last two are left out of an example that lacks the modality (`Observation.present`).
 
     Args:
         modalities: what there is to generate.
@@ -48,13 +50,14 @@ class PVAE(nn.Module):
         z_style = {}
         with pyro.plate("examples", asked.num_examples, dim=-1):
             z_sem = pyro.sample("z_sem", standard_normal(self.semantic_dim, self.zero))
-            for name in asked.modalities:
-                z_style[name] = pyro.sample(
-                    f"z_style_{name}", standard_normal(self.style_dim, self.zero)
-                )
-            return {
-                name: self.likelihoods[name](
-                    name, torch.cat([z_sem, z_style[name]], -1), observation
-                )
-                for name, observation in asked.modalities.items()
-            }
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    z_style[name] = pyro.sample(
+                        f"z_style_{name}", standard_normal(self.style_dim, self.zero)
+                    )
+            x = {}
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    z = torch.cat([z_sem, z_style[name]], -1)
+                    x[name] = self.likelihoods[name](name, z, observation)
+            return x
