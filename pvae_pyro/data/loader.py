@@ -94,10 +94,11 @@ class PairedLoader:
         return rows[np.sort(by_length[which::number])]
 
     def _observation(self, name: str, index: np.ndarray, rows: np.ndarray) -> Observation:
-        if self.presence is None:
+        present = None if self.presence is None else self.presence.present[name]
+        if present is None or present.all():
             observation = self.examples[name].observation(index)
         else:
-            present = self.presence.present[name][rows]
+            present = present[rows]
             observation = self.examples[name].observation_of_present(index, present)
         if self.device.type != "cuda":
             return observation.to(self.device)
