@@ -11,6 +11,8 @@ active_units               dimensions in use; a latent with none has scores that
 num_classes                the number of clusters, found without labels, of latents that are shared
 probes                     class and speaker, read off each latent by a linear classifier
 retrieval                  nearest neighbours of the other modality, in latents that are shared
+subsets                    what is inferred from each set of modalities, and generated from that
+unseen                     classes that training left out (--unseen-classes)
 coherence style_swap       what is generated, judged by classifiers trained on real data
 log_likelihood             joint, marginal, conditional, by importance weighting, nats per example
 
@@ -177,6 +179,12 @@ def summary(content: dict[str, Any]) -> str:
         lines += [f"style of {name} kept, {what}: {_short(part)}" for what, part in value.items()]
     for pair, value in content.get("styles", {}).get("diversity", {}).items():
         lines.append(f"diversity of {pair}, of reality's: {_short(value)}")
+    for some, ways in content.get("subsets", {}).items():
+        if some != "reason":
+            lines += [f"from {some} by {way}: {_short(found)}" for way, found in ways.items()]
+    for latent, of in content.get("unseen", {}).items():
+        if latent != "reason":
+            lines += [f"unseen classes in {latent}, {name}: {_short(x)}" for name, x in of.items()]
     if heard := content.get("recognised"):
         lines.append(f"heard by a recogniser: {_short(heard)}")
     for what in ("joint", "marginal", "conditional"):

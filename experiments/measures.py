@@ -25,6 +25,8 @@ from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.styles import diversity, style_kept
+from pvae_pyro.evaluate.subsets import subsets
+from pvae_pyro.evaluate.unseen import unseen_classes
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generate import decode, shared_of
 from pvae_pyro.modality import Observation
@@ -84,16 +86,7 @@ def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 
 def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """Coherence, style swaps and what of a style is kept, by the same judges."""
-    judges = {
-        name: cached_judge(
-            run.data.train[name],
-            len(run.data.classes),
-            cache_dir() / "judges",
-            device=run.device,
-            steps=options.judge_steps,
-        )
-        for name in run.names
-    }
+    judges = _judges(run, options)
     arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
     return {
         "coherence": coherence(*arguments, limit=options.limit),
@@ -109,6 +102,19 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
             ),
             "diversity": _diversity(run, options, judges),
         },
+    }
+
+
+def _judges(run: Trained, options: argparse.Namespace) -> dict[str, nn.Module]:
+    return {
+        name: cached_judge(
+            run.data.train[name],
+            len(run.data.classes),
+            cache_dir() / "judges",
+            device=run.device,
+            steps=options.judge_steps,
+        )
+        for name in run.names
     }
 
 
@@ -157,6 +163,42 @@ def _diversity(
             some.labels,
             real.normalisation,
         )
+    return found
+
+
+def of_subsets(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of models of several modalities."""
+    if len(run.names) < 2:
+        return {"reason": "the model has one modality"}
+    return subsets(
+        run.model,
+        run.guide,
+        _judges(run, options),
+        run.test,
+        run.config["num_clusters"] or len(run.data.classes),
+        run.device,
+        limit=options.limit,
+    )
+
+
+def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of each latent and modality; of a run with --unseen-classes."""
+    if not run.config["unseen_classes"]:
+        return {"reason": "the run was trained on all classes"}
+    classes = list(run.data.classes)
+    left_out = [classes.index(label) for label in run.config["unseen_classes"]]
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items():
+            train, labels = run.examples("train")[name], run.test[name].labels
+            at = run.latents("train")[latent][name], train.labels, locs, labels
+            found.setdefault(latent, {})[name] = unseen_classes(*at, left_out)
+        if latent != STYLE and len(of_modality) > 1:
+            some = {name: np.isin(run.test[name].labels, left_out) for name in of_modality}
+            found[latent]["retrieval"] = cross_modal_retrieval(
+                {name: of_modality[name][some[name]] for name in some},
+                {name: run.test[name].labels[some[name]] for name in some},
+            )
     return found
 
 
@@ -222,6 +264,8 @@ MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
     "probes": probes,
     "retrieval": retrieval,
     "generation": generation,
+    "subsets": of_subsets,
+    "unseen": unseen,
     "recognised": recognised,
     "log_likelihood": log_likelihood,
 }
@@ -230,6 +274,9 @@ KEYS = {
     "generation": ("coherence", "style_swap", "styles"),
     **{
         name: (name,)
-        for name in ("num_classes", "probes", "retrieval", "recognised", "log_likelihood")
+        for name in (
+            *("num_classes", "probes", "retrieval", "subsets", "unseen"),
+            *("recognised", "log_likelihood"),
+        )
     },
 }

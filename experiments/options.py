@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from experiments.arguments import number
-from experiments.corpora import add_corpus_options, add_image_options
+from experiments.corpora import add_corpus_options, add_image_options, label_list
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -137,6 +137,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="X",
         help="train on the rest of the training partition and score on this fraction of it; the "
         "test partition is not touched",
+    )
+
+    run(
+        "--unseen-classes",
+        type=label_list,
+        metavar="A,B",
+        help="train without these classes; evaluate.py says where they lie in the latents",
     )
 
     of_presence = parser.add_argument_group("missing modalities (of training alone)").add_argument

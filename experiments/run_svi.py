@@ -86,7 +86,7 @@ def run(
         device=config["device"],
         names=modelled,
     )
-    there = presence(config, len(next(iter(data.train.values()))), modelled)
+    there = presence(config, data, modelled)
     train = loader(data.train, presence=there, anew=config["pairs"] == "anew")
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
     test = loader(data.test, part=(0, 1))
@@ -248,7 +248,7 @@ def command(argv: list[str] | None) -> int:
         lead = next(iter(data.train.values()))
         of_one = config["model"].startswith("vae-")
         modelled = [config["model"].removeprefix("vae-")] if of_one else list(data.train)
-        there = presence(config, len(lead), modelled)
+        there = presence(config, data, modelled)
         fill_epochs(config, len(lead if there is None else there))
         config.setdefault("max_frames", longest(data))
         if data.log_mel is not None:  # for what is to be prepared alike, without the corpus

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import nn
@@ -80,21 +82,28 @@ def lacks_modalities(config: Mapping[str, Any]) -> bool:
     return config["paired"] < 1 or (config["missing"] > 0 and not config["drop_incomplete"])
 
 
-def presence(config: Mapping[str, Any], num_examples: int, names: Sequence[str]) -> Presence | None:
+def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) -> Presence | None:
     """Which training examples have which modalities; None where all have all.
 
-    Raises RunError where none is left.
+    Those of the unseen classes are left out. Raises RunError where none is left.
     """
-    of = (num_examples, names)
+    labels = next(iter(data.train.values())).labels
+    if unknown := set(config["unseen_classes"] or ()) - set(data.classes):
+        raise RunError(f"--unseen-classes: there is no class {', '.join(sorted(unknown))}")
+    left_out = [data.classes.index(label) for label in config["unseen_classes"] or ()]
+    of_seen = np.flatnonzero(~np.isin(labels, left_out))
+    found = None
     try:
         if config["missing"]:
-            found = missing_at_random(*of, config["missing"], config["seed"])
-            return found.complete if config["drop_incomplete"] else found
-        if config["paired"] < 1:
-            return few_paired(*of, config["paired"], config["seed"])
+            found = missing_at_random(len(of_seen), names, config["missing"], config["seed"])
+            found = found.complete if config["drop_incomplete"] else found
+        elif config["paired"] < 1:
+            found = few_paired(len(of_seen), names, config["paired"], config["seed"])
+        elif left_out:
+            found = missing_at_random(len(of_seen), names, 0.0, config["seed"])
     except ValueError as error:
-        raise RunError(f"--missing {config['missing']}: {error}") from error
-    return None
+        raise RunError(f"no training example is left: {error}") from error
+    return None if found is None else replace(found, rows=of_seen[found.rows])
 
 
 def load_data(config: Mapping[str, Any], root: Path) -> PairedData:
