@@ -46,6 +46,7 @@ MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, and where.
 MAY_CHANGE = ("epochs", "device")
+HOW_LONG = ("epochs", "steps")
 
 
 # Options that say nothing to some models.
@@ -84,6 +85,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
     run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run("--steps", type=natural, metavar="N", help="in whole epochs, else the preset's")
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
@@ -222,8 +224,9 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
+    how_long = any(config[name] for name in HOW_LONG)
     for name, value in (PRESETS[config["preset"]] | OBJECTIVES[config["objective"]]).items():
-        if name in config and config[name] is None:
+        if name in config and config[name] is None and not (how_long and name in HOW_LONG):
             config[name] = value
     return config
 
@@ -233,8 +236,10 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
 
 
-def check_presence_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse what no single option shows to be wrong."""
+    if arguments.epochs and arguments.steps:
+        parser.error("--epochs and --steps: how long is said in one way or the other")
     if arguments.missing and arguments.paired < 1:
         parser.error("--missing and --paired: examples lack modalities in one way or the other")
     if arguments.drop_incomplete and not arguments.missing:
@@ -242,10 +247,10 @@ def check_presence_options(parser: argparse.ArgumentParser, arguments: argparse.
 
 
 def fill_epochs(config: dict[str, Any], num_examples: int) -> None:
-    """Epochs where none are given: as many as make the preset's steps."""
+    """Epochs where none are given: as many as make the steps."""
     if config["epochs"] is None:
         steps_per_epoch = -(-num_examples // config["batch_size"])
-        config["epochs"] = -(-PRESETS[config["preset"]]["steps"] // steps_per_epoch)
+        config["epochs"] = -(-config["steps"] // steps_per_epoch)
 
 
 def resolve_device(device: str) -> str:

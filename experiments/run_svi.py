@@ -28,7 +28,7 @@ import torch
 from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
     DeviceError,
-    check_presence_options,
+    check_options,
     contradictions,
     fill_epochs,
     make_parser,
@@ -218,7 +218,7 @@ def command(argv: list[str] | None) -> int:
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
         parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
     check_corpus_options(parser, arguments)
-    check_presence_options(parser, arguments)
+    check_options(parser, arguments)
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
