@@ -71,6 +71,16 @@ def test_the_order_of_frames_counts(encoder):
     assert changed.tolist() == [False, False, True, False, False]
 
 
+def test_a_transformer_knows_when():
+    """What is the same but for a step's time, to which attention alone is blind."""
+    encoder = SPEECH_ENCODERS["transformer"](MELS, 16)
+    value = torch.zeros(2, 40, MELS)
+    value[0, 16:19] = torch.randn(3, MELS)
+    value[1] = value[0].roll(encoder.stride, 0)
+    features = encoder(Observation(value, torch.tensor([40, 40])))
+    assert (features[0] - features[1]).abs().max() > 1e-4
+
+
 def test_evaluation_frozen_and_with_gradients_is_training(encoder):
     """Torch takes other ways through attention in evaluation; all come to the same."""
     given = observation()
