@@ -25,7 +25,7 @@ class ConvolutionalSpeechEncoder(nn.Module):
     W = H / 2. Each output sees 33 frames, a third of a second; of their order beyond that nothing
     is kept. Layer normalisation is of a frame's channels (Ba et al. 2016, arXiv:1607.06450): a
     batch's statistics would be of padding too. Source: time-delay networks (Waibel et al. 1989),
-    pooled as in Snyder et al. 2018 ("X-vectors", section 2.2), with the maximum for the deviation,
+    pooled as in Snyder et al. 2018 ("X-vectors"), with the maximum for the deviation,
     which has no gradient in an utterance of one frame.
 
     Raises ValueError for an observation without lengths.
