@@ -64,7 +64,7 @@ class ImageLikelihood(nn.Module):
 
     m is the decoder's output. Without an observation, the site ``<name>_loc`` holds the mean (m,
     or p) besides the noisy sample, which under Bernoulli is black and white. What is observed is
-    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: not to be compared with the others'.
+    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: no other's compares with it.
 
     Args:
         latent_dim: of z.

@@ -19,8 +19,8 @@ class ObservationScale(nn.Module):
     that is cut off, it has a gradient at every value that it can take.
 
     Of Normals, the likelihood is greatest at the root mean square error of loc; of Laplaces, at
-    the mean absolute error. Source: Rybkin et al. 2021 (arXiv:2006.13202, σ-VAE),
-    with a bound of ours.
+    the mean absolute error. Source: Rybkin et al. 2021 (arXiv:2006.13202, σ-VAE), with a
+    bound of ours.
 
     Raises ValueError for a scale that is not positive, or to be learnt and beyond its bounds.
     """
