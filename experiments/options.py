@@ -8,6 +8,8 @@ import torch
 
 from experiments.arguments import number
 from experiments.corpora import add_corpus_options, add_image_options, label_list
+from models.modalities import SPEECH_ENCODERS
+from pvae_pyro.nn.image import FAMILIES
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -49,12 +51,15 @@ MAY_CHANGE = ("epochs", "device")
 HOW_LONG = ("epochs", "steps")
 
 
-# Options that say nothing to some models.
+# Options that say nothing to some models, or beside a likelihood.
 OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
 WITHOUT_EFFECT = {
     "jmvae": OF_PVAE,
-    "vae-speech": (*OF_PVAE, "alpha", "image_scale"),
-    "vae-image": (*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells"),
+    "vae-speech": (*OF_PVAE, "alpha", "image_scale", "image_likelihood"),
+    "vae-image": (
+        *(*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells", "speech_encoder"),
+    ),
+    "bernoulli": ("image_scale",),
 }
 
 
@@ -215,6 +220,23 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="X",
         help="observation scale of log-duration; 0 leaves duration out of the model",
     )
+    model(
+        "--image-likelihood",
+        choices=FAMILIES,
+        default="normal",
+        help="of a pixel in [0, 1]; bernoulli has no scale",
+    )
+    model(
+        "--learn-scale",
+        action="store_true",
+        help="learn the speech and image scales, starting at what they are set to",
+    )
+    model(
+        "--speech-encoder",
+        choices=tuple(SPEECH_ENCODERS),
+        default="lstm",
+        help="network that the guides read speech by (docs/networks.md)",
+    )
     return parser
 
 
@@ -268,11 +290,12 @@ def resolve_device(device: str) -> str:
 def without_effect(
     parser: argparse.ArgumentParser, argv: list[str] | None, model: str
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model."""
+    """Options given in `argv` that say nothing to the model, or beside its likelihood."""
     given = _given(parser, argv)
-    return [
-        f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
-    ]
+    names = WITHOUT_EFFECT.get(model, ()) + WITHOUT_EFFECT.get(
+        given.get("image_likelihood", ""), ()
+    )
+    return [f"--{name.replace('_', '-')}" for name in dict.fromkeys(names) if name in given]
 
 
 def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:

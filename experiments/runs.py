@@ -42,6 +42,9 @@ def build(config: Mapping[str, Any]) -> SVI:
         speech_scale=config["speech_scale"],
         image_scale=config["image_scale"],
         duration_scale=config["duration_scale"] or None,
+        speech_encoder=config["speech_encoder"],
+        image_likelihood=config["image_likelihood"],
+        learn_scale=config["learn_scale"],
     )
     model, guide, elbo = _assemble(config, modalities)
     # β1 = 0.95 is that of the author's other papers' code.

@@ -10,6 +10,7 @@ from experiments.options import MODELS, OBJECTIVES, make_parser, resolve, withou
 from experiments.runs import RunError, build, check_data
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
 from pvae_pyro.train import Progress
 
 
@@ -73,6 +74,26 @@ def test_options_reach_the_networks(data):
     svi = build(config("--semantic-dim", "7", "--style-dim", "3"))
     assert svi.guide.multimodal.heads["z_sem"].loc.out_features == 7
     assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
+
+
+def test_networks_and_likelihoods_are_those_asked_for(data):
+    svi = build(
+        config(
+            *("--speech-encoder", "transformer", "--image-likelihood", "laplace"),
+            *("--learn-scale", "--speech-scale", "0.4"),
+        )
+    )
+    for guide in (svi.guide.multimodal, svi.guide.unimodal["speech"]):
+        assert type(guide.encoders["speech"]) is TransformerSpeechEncoder
+    likelihoods = svi.model.likelihoods
+    assert likelihoods["image"].family == "laplace"
+    started = {name: likelihoods[name].scale().item() for name in likelihoods}
+    assert started == pytest.approx({"speech": 0.4, "image": 0.5})
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+    for _ in range(5):
+        svi.update(batch)
+    for name, scale in started.items():
+        assert abs(likelihoods[name].scale().item() - scale) > 1e-3
 
 
 def test_observed_duration_is_its_logarithm(data):
@@ -150,3 +171,24 @@ def test_options_of_no_effect_are_those_that_change_nothing(model):
     for name in OBJECTIVES["ours"]:
         option = f"--{name.replace('_', '-')}"
         assert (loss(option, "0.7") == plain) == (option in told), option
+
+
+def test_options_of_networks_that_have_no_effect():
+    """A network that is not there, and the scale of what has none."""
+
+    def told(model, *options):
+        return without_effect(make_parser(None), [*options], model)
+
+    bernoulli = ("--image-likelihood", "bernoulli")
+    assert told("vae-speech", *bernoulli) == ["--image-likelihood"]
+    assert told("vae-image", "--speech-encoder", "conv") == ["--speech-encoder"]
+    assert told("pvae", "--speech-encoder", "conv", "--image-scale", "0.7", "--learn-scale") == []
+    assert told("pvae", *bernoulli, "--image-scale", "0.7") == ["--image-scale"]
+
+    def loss(*options):
+        svi = build(config(*bernoulli, *options))
+        pyro.set_rng_seed(1)
+        return svi.evaluate_loss({n: e.observation(np.arange(4)) for n, e in made.items()})
+
+    made = examples(4, seed=0)
+    assert loss("--image-scale", "0.7") == loss("--image-scale", "0.2")
