@@ -14,8 +14,7 @@ from experiments.corpora import image_arguments, speech_arguments
 from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
-from models.flow import Flow
-from models.priors import GaussianMixture, StandardNormal, VampPrior
+from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.checkpoint import load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out

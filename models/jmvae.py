@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 import pyro
 from torch import Tensor, nn
 
-from models.priors import StandardNormal
+from models import priors
 from models.request import resolve
 from pvae_pyro.modality import Batch, Modality
 
@@ -25,14 +25,14 @@ class JMVAE(nn.Module):
     Args:
         modalities: what there is to generate.
         latent_dim: of z; the paper's is the sum of the PVAE's latents.
-        prior: of z, by its size (`models.priors`, `models.flow`).
+        prior: of z, by its size (models/priors.py).
     """
 
     def __init__(
         self,
         modalities: Iterable[Modality],
         latent_dim: int = 96,
-        prior: Callable[[int], nn.Module] = StandardNormal,
+        prior: Callable[[int], nn.Module] = priors.StandardNormal,
     ):
         super().__init__()
         self.latent_dim = latent_dim

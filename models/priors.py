@@ -1,7 +1,7 @@
 """Priors of z_sem; swap one by editing the line of the model that makes it (docs/priors.md).
 
 A prior is a module that is called without arguments and returns a distribution of event shape
-``[dim]`` and no batch shape. Those of this file and `models.flow.Flow` are interchangeable.
+``[dim]`` and no batch shape. Those here, and the `Flow` of models/flow.py, can be exchanged.
 
 Shapes: D dimensions, K components, F features.
 """
@@ -10,7 +10,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from models.flow import Flow
 from pvae_pyro.nn.heads import GaussianHead
+
+__all__ = ["Flow", "GaussianMixture", "StandardNormal", "VampPrior"]
 
 # exp(±5) ≈ 150 and 0.007. A component on a single point would have no largest density.
 LOG_SCALE_BOUND = 5.0
@@ -32,10 +35,10 @@ class GaussianMixture(nn.Module):
 
         π = softmax(logits)      scale = exp(b tanh(raw_scale / b)), within exp(±b)
 
-    b is `LOG_SCALE_BOUND`. At first π is uniform, scale 1, and loc_k ~ N(0, spread² I): far
-    enough apart (√(2D) spread) that components can divide the examples among them, near enough
-    that each is within a posterior's reach. A KL divergence from it is sampled, for it has no
-    formula.
+    b is `LOG_SCALE_BOUND`. At first π is uniform, scale 1, and loc_k ~ N(0, spread² I): all
+    of them where the posteriors begin, with a share in every example, and no two the same. Far
+    apart, the few that are nearest to the posteriors' first place take every example, and keep
+    them. A KL divergence from it is sampled, for it has no formula.
 
     Source: Dilokthanakul et al. 2016 (arXiv:1611.02648) and Jiang et al. 2017
     (arXiv:1611.05148), whose component is a latent variable; here it is summed out.
@@ -43,7 +46,7 @@ class GaussianMixture(nn.Module):
     Args: dim, num_components: D, K. spread: in units of z. Raises ValueError for none of either.
     """
 
-    def __init__(self, dim: int, num_components: int = 30, spread: float = 1.0):
+    def __init__(self, dim: int, num_components: int = 30, spread: float = 0.1):
         super().__init__()
         _check(dim, num_components)
         self.loc = nn.Parameter(spread * torch.randn(num_components, dim))

@@ -6,7 +6,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from models.priors import StandardNormal
+from models import priors
 from models.request import resolve
 from pvae_pyro.modality import Batch, Modality
 
@@ -23,7 +23,7 @@ class PVAE(nn.Module):
     Args:
         modalities: what there is to generate.
         semantic_dim, style_dim: sizes of z_sem and of each z_style.
-        prior: of z_sem, by its size (`models.priors`, `models.flow`).
+        prior: of z_sem, by its size (models/priors.py).
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class PVAE(nn.Module):
         modalities: Iterable[Modality],
         semantic_dim: int = 32,
         style_dim: int = 32,
-        prior: Callable[[int], nn.Module] = StandardNormal,
+        prior: Callable[[int], nn.Module] = priors.StandardNormal,
     ):
         super().__init__()
         self.semantic_dim = semantic_dim
         self.style_dim = style_dim
         self.prior = prior(semantic_dim)
-        self.style_prior = StandardNormal(style_dim)
+        self.style_prior = priors.StandardNormal(style_dim)
         self.likelihoods = nn.ModuleDict(
             {m.name: m.likelihood(semantic_dim + style_dim) for m in modalities}
         )

@@ -98,7 +98,7 @@ def test_active_units():
 
 
 def test_components_in_use_by_hand():
-    """Of 100 examples component 0 has 98, component 1 and component 3 one; 2 has half of nothing."""
+    """Of 100 examples component 0 has 98, component 1 and component 3 one, component 2 none."""
     shares = np.zeros((100, 4))
     shares[:98, 0] = 1.0
     shares[98, 1] = 1.0
