@@ -1,10 +1,11 @@
 """A normalising flow as the prior of z_sem; see `models.priors`."""
 
+from collections.abc import Callable
+
 import pyro.distributions as dist
 import torch
 from pyro.distributions.transforms import AffineCoupling, Permute
-from pyro.nn import DenseNN
-from torch import nn
+from torch import Tensor, nn
 
 
 class Flow(nn.Module):
@@ -33,14 +34,19 @@ class Flow(nn.Module):
         if num_layers < 1:
             raise ValueError(f"a flow has one layer at least, not {num_layers}")
         self.split = dim // 2
-        sizes = [dim - self.split] * 2  # of t and s
+        # Of t and s, one after the other.
         self.networks = nn.ModuleList(
-            DenseNN(self.split, [hidden_dim], sizes) for _ in range(num_layers)
+            nn.Sequential(
+                nn.Linear(self.split, hidden_dim),
+                nn.ReLU(),
+                nn.Linear(hidden_dim, 2 * (dim - self.split)),
+            )
+            for _ in range(num_layers)
         )
         with torch.no_grad():
             for network in self.networks:
-                network.layers[-1].weight.mul_(0.1)
-                network.layers[-1].bias.mul_(0.1)
+                network[-1].weight.mul_(0.1)
+                network[-1].bias.mul_(0.1)
         turned = torch.arange(dim).flip(0)
         orders = [torch.randperm(dim) if n % 2 else turned for n in range(num_layers)]
         self.register_buffer("permutations", torch.stack(orders))
@@ -51,6 +57,10 @@ class Flow(nn.Module):
         # the parameters have changed. So they are made anew and live as long as what is returned.
         transforms: list[dist.transforms.Transform] = []
         for network, permutation in zip(self.networks, self.permutations, strict=True):
-            transforms += [AffineCoupling(self.split, network), Permute(permutation)]
+            transforms += [AffineCoupling(self.split, _halved(network)), Permute(permutation)]
         base = dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
         return dist.TransformedDistribution(base, transforms)
+
+
+def _halved(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    return lambda half: network(half).chunk(2, -1)

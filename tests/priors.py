@@ -22,7 +22,7 @@ def flow(dim):
     prior = Flow(dim, num_layers=3, hidden_dim=8)
     with torch.no_grad():
         for network in prior.networks:
-            network.layers[-1].weight.mul_(8.0)  # far from N(0, I)
+            network[-1].weight.mul_(8.0)  # far from N(0, I)
     return prior
 
 

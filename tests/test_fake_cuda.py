@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
@@ -36,9 +37,9 @@ BATCH = tiny_batch()
 PACKING = BATCH["speech"].packing  # of real lengths, which decide shapes
 
 
-def terms(device, **weights):
+def terms(device, prior=StandardNormal, **weights):
     with device:  # made there: fake tensors cannot be moved by `Module.to`
-        model, guide = tiny_pair()
+        model, guide = tiny_pair(prior)
     adam = partial(torch.optim.Adam, lr=1e-3)
     svi = SVI(model, guide, adam, PartitionedELBO(**weights))
     batch = {
@@ -50,8 +51,9 @@ def terms(device, **weights):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 30.0])
-def test_terms_stay_on_their_device(cuda, gamma) -> None:
-    found = terms(cuda, gamma=gamma)
+@pytest.mark.parametrize("prior", [StandardNormal, GaussianMixture, VampPrior, Flow])
+def test_terms_stay_on_their_device(cuda, gamma, prior) -> None:
+    found = terms(cuda, prior, gamma=gamma)
     assert {"objective", "log_prob/speech", "log_prob/speech_log_frames"} < found.keys()
     for name, value in found.items():
         assert value.device.type == "cuda", name
