@@ -9,6 +9,7 @@ is of the training partition, which has more examples; most are by latent and mo
 purity nmi ari hungarian   k-means clusters of the posterior means, against the classes
 active_units               dimensions in use; a latent with none has scores that mean nothing
 num_classes                the number of clusters, found without labels, of latents that are shared
+prior_clusters             the components of a mixture prior as clusters, and how many are in use
 probes                     class and speaker, read off each latent by a linear classifier
 retrieval                  nearest neighbours of the other modality, in latents that are shared
 subsets                    what is inferred from each set of modalities, and generated from that
@@ -158,6 +159,15 @@ def summary(content: dict[str, Any]) -> str:
             if found := content.get("num_classes", {}).get(latent, {}).get(name):
                 line += f" | classes found {_num_classes(found)}"
             lines.append(line)
+    if "reason" not in (mixtures := content.get("prior_clusters", {})):
+        for latent, of_modality in mixtures.items():
+            for name, found in of_modality.items():
+                scores = " ".join(f"{score} {found[score]:.3f}" for score in CLUSTERING[:4])
+                lines.append(
+                    f"{latent:8}{name:8} by the prior's {found['in_use']} components in use "
+                    f"of {found['components']}: {scores} (k-means with as many: "
+                    f"purity {found['kmeans']['purity']:.3f})"
+                )
     for latent, of_modality in content.get("probes", {}).items():
         for name, probe in of_modality.items():
             for what, score in probe.items():

@@ -15,6 +15,11 @@ from experiments.trained import STYLE, Trained
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.evaluate.clustering import (
+    clustering_scores,
+    components_in_use,
+    partition_scores,
+)
 from pvae_pyro.evaluate.coherence import coherence, style_swap
 from pvae_pyro.evaluate.judges import cached_judge, judged
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
@@ -50,6 +55,31 @@ def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
                 found.setdefault(latent, {})[name] = find_num_classes(locs)
             except ValueError as error:
                 found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
+    return found
+
+
+def prior_clusters(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """The test partition's posterior means of the shared latent, clustered by the prior.
+
+    A cluster is a component of the prior, and holds the means that it is most responsible for;
+    beside it k-means with as many clusters as there are components in use.
+    """
+    prior = getattr(run.model, "prior", None)
+    responsibilities = getattr(prior, "responsibilities", None)
+    if responsibilities is None:
+        return {"reason": f"the prior is no mixture but a {type(prior).__name__}"}
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items() if latent != STYLE else ():
+            labels = run.test[name].labels
+            shares = responsibilities(torch.as_tensor(locs, device=run.device)).cpu().numpy()
+            use = components_in_use(shares)
+            found.setdefault(latent, {})[name] = {
+                **partition_scores(labels, shares.argmax(1)),
+                **use,
+                "components": shares.shape[1],
+                "kmeans": clustering_scores(locs, labels, max(1, int(use["in_use"]))),
+            }
     return found
 
 
@@ -261,6 +291,7 @@ def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
     "clustering": clustering,
     "num_classes": num_classes,
+    "prior_clusters": prior_clusters,
     "probes": probes,
     "retrieval": retrieval,
     "generation": generation,
@@ -275,7 +306,7 @@ KEYS = {
     **{
         name: (name,)
         for name in (
-            *("num_classes", "probes", "retrieval", "subsets", "unseen"),
+            *("num_classes", "prior_clusters", "probes", "retrieval", "subsets", "unseen"),
             *("recognised", "log_likelihood"),
         )
     },

@@ -44,6 +44,9 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 # What networks compute in, where torch holds it safe; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
+# Of z_sem, or of a baseline's z: models/priors.py, models/flow.py.
+PRIORS = ("normal", "mixture", "vamp", "flow")
+OF_COMPONENTS = ("mixture", "vamp")
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, and where.
@@ -212,6 +215,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     ):
         model(f"--{name}", type=kind, metavar="X", help=f"{help}; else the objective's")
     model("--semantic-dim", type=natural, default=32, metavar="N", help="size of z_sem")
+    model(
+        "--prior",
+        choices=PRIORS,
+        default="normal",
+        help="of z_sem, or of a baseline's z: N(0, I), or learnt",
+    )
+    model(
+        "--num-components", type=natural, default=30, metavar="N", help="of --prior mixture or vamp"
+    )
     model("--style-dim", type=natural, default=32, metavar="N", help="size of each z_style")
     model(
         "--duration-scale",
@@ -288,13 +300,15 @@ def resolve_device(device: str) -> str:
 
 
 def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, model: str
+    parser: argparse.ArgumentParser, argv: list[str] | None, model: str, prior: str = "normal"
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model, or beside its likelihood."""
+    """Options given in `argv` that say nothing to the model, its prior or its likelihood."""
     given = _given(parser, argv)
     names = WITHOUT_EFFECT.get(model, ()) + WITHOUT_EFFECT.get(
         given.get("image_likelihood", ""), ()
     )
+    if prior not in OF_COMPONENTS:
+        names = (*names, "num_components")
     return [f"--{name.replace('_', '-')}" for name in dict.fromkeys(names) if name in given]
 
 

@@ -240,8 +240,9 @@ def command(argv: list[str] | None) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        if ignored := without_effect(parser, argv, config["model"]):
-            log.warning(f"of no effect on {config['model']}: {', '.join(ignored)}")
+        if ignored := without_effect(parser, argv, config["model"], config["prior"]):
+            of = f"{config['model']} with the prior {config['prior']}"
+            log.warning(f"of no effect on {of}: {', '.join(ignored)}")
         with distributed.first_alone():
             data = load_data(config, root)
         config |= check_data(config, data, folder)

@@ -16,6 +16,7 @@ from experiments.corpora import image_arguments, speech_arguments
 from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
+from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.checkpoint import load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
@@ -59,6 +60,7 @@ def _assemble(
     """The PVAE, or a baseline of as many latent dimensions, with the same networks."""
     semantic, style = config["semantic_dim"], config["style_dim"]
     incomplete = lacks_modalities(config)
+    prior = partial(_prior, config)
     if config["model"] == "pvae":
         elbo = PartitionedELBO(
             alpha=config["alpha"],
@@ -69,15 +71,39 @@ def _assemble(
             delta=config["delta"],
         )
         dims = (semantic, style)
-        return PVAE(modalities, *dims), PartitionedGuide(modalities, *dims, incomplete), elbo
+        pvae = PVAE(modalities, *dims, prior)
+        both = PartitionedGuide(modalities, *dims, incomplete)
+        return _joined(pvae, both.multimodal.heads["z_sem"]), both, elbo
     if config["model"] == "jmvae":
         # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
         elbo = PartitionedELBO(alpha=config["alpha"], beta=0.0, shared="z")
         dim = semantic + style * len(modalities)
-        return JMVAE(modalities, dim), JMVAEGuide(modalities, dim, incomplete), elbo
+        jmvae, of_all = JMVAE(modalities, dim, prior), JMVAEGuide(modalities, dim, incomplete)
+        return _joined(jmvae, of_all.multimodal.heads["z"]), of_all, elbo
     (modality,) = (m for m in modalities if config["model"] == f"vae-{m.name}")
     dim = semantic + style
-    return JMVAE([modality], dim), VAEGuide(modality, dim), PartitionedELBO(alpha=0.0, beta=0.0)
+    vae, guide = JMVAE([modality], dim, prior), VAEGuide(modality, dim)
+    return _joined(vae, guide.heads["z"]), guide, PartitionedELBO(alpha=0.0, beta=0.0)
+
+
+def _prior(config: Mapping[str, Any], dim: int) -> nn.Module:
+    """Of the shared latent. Raises RunError where it cannot be of that many dimensions."""
+    kind, num_components = config["prior"], config["num_components"]
+    try:
+        if kind == "mixture":
+            return GaussianMixture(dim, num_components)
+        if kind == "vamp":
+            return VampPrior(dim, num_components)
+        return {"normal": StandardNormal, "flow": Flow}[kind](dim)
+    except ValueError as error:
+        raise RunError(f"--prior {kind}: {error}") from error
+
+
+def _joined(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
+    """The model, its prior following the guide's head of its latent if it is made to."""
+    if isinstance(model.prior, VampPrior):
+        model.prior.follow(head)
+    return model
 
 
 def lacks_modalities(config: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
+from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
@@ -52,8 +53,9 @@ def terms(device, pair=tiny_pair, **weights):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 30.0])
-def test_terms_stay_on_their_device(cuda, gamma) -> None:
-    found = terms(cuda, gamma=gamma)
+@pytest.mark.parametrize("prior", [StandardNormal, GaussianMixture, VampPrior, Flow])
+def test_terms_stay_on_their_device(cuda, gamma, prior) -> None:
+    found = terms(cuda, partial(tiny_pair, prior), gamma=gamma)
     assert {"objective", "log_prob/speech", "log_prob/speech_log_frames"} < found.keys()
     for name, value in found.items():
         assert value.device.type == "cuda", name
