@@ -51,7 +51,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     )
     data(
         "--classes",
-        type=_list,
+        type=label_list,
         metavar="A,B",
         help="use these labels alone",
     )
@@ -88,7 +88,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     of("--language", metavar="CODE", help=f"mswc: {', '.join(DIGITS)}, … (es)")
     of(
         "--words",
-        type=_list,
+        type=label_list,
         metavar="A,B",
         help="mswc: words that are the classes; else the digits",
     )
@@ -171,7 +171,7 @@ def _absolute(text: str) -> str:
     return str(Path(text).expanduser().absolute())
 
 
-def _list(text: str) -> list[str]:
+def label_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 

@@ -196,6 +196,12 @@ def check_comparable(runs: list[Trained]) -> None:
                 f"of {other.folder} and {first.folder} one has durations in its likelihood "
                 "(--duration-scale), the other has not"
             )
+        both = [run for run in (first, other) if "image" in run.names]
+        if len({run.config["image_likelihood"] == "bernoulli" for run in both}) > 1:
+            raise RunError(
+                f"of {other.folder} and {first.folder} one has probabilities of pixels in its "
+                "likelihood (--image-likelihood bernoulli), the other densities"
+            )
         if not {*other.names} & {*first.names}:
             raise RunError(f"{other.folder} and {first.folder} have no modality in common")
 

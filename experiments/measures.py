@@ -15,6 +15,11 @@ from experiments.trained import STYLE, Trained
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.evaluate.clustering import (
+    clustering_scores,
+    components_in_use,
+    partition_scores,
+)
 from pvae_pyro.evaluate.coherence import coherence, style_swap
 from pvae_pyro.evaluate.judges import cached_judge, judged
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
@@ -25,6 +30,8 @@ from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.styles import diversity, style_kept
+from pvae_pyro.evaluate.subsets import subsets
+from pvae_pyro.evaluate.unseen import unseen_classes
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generate import decode, shared_of
 from pvae_pyro.modality import Observation
@@ -48,6 +55,31 @@ def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
                 found.setdefault(latent, {})[name] = find_num_classes(locs)
             except ValueError as error:
                 found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
+    return found
+
+
+def prior_clusters(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """The test partition's posterior means of the shared latent, clustered by the prior.
+
+    A cluster is a component of the prior, and holds the means that it is most responsible for;
+    beside it k-means with as many clusters as there are components in use.
+    """
+    prior = getattr(run.model, "prior", None)
+    responsibilities = getattr(prior, "responsibilities", None)
+    if responsibilities is None:
+        return {"reason": f"the prior is no mixture but a {type(prior).__name__}"}
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items() if latent != STYLE else ():
+            labels = run.test[name].labels
+            shares = responsibilities(torch.as_tensor(locs, device=run.device)).cpu().numpy()
+            use = components_in_use(shares)
+            found.setdefault(latent, {})[name] = {
+                **partition_scores(labels, shares.argmax(1)),
+                **use,
+                "components": shares.shape[1],
+                "kmeans": clustering_scores(locs, labels, max(1, int(use["in_use"]))),
+            }
     return found
 
 
@@ -84,16 +116,7 @@ def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 
 def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """Coherence, style swaps and what of a style is kept, by the same judges."""
-    judges = {
-        name: cached_judge(
-            run.data.train[name],
-            len(run.data.classes),
-            cache_dir() / "judges",
-            device=run.device,
-            steps=options.judge_steps,
-        )
-        for name in run.names
-    }
+    judges = _judges(run, options)
     arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
     return {
         "coherence": coherence(*arguments, limit=options.limit),
@@ -109,6 +132,19 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
             ),
             "diversity": _diversity(run, options, judges),
         },
+    }
+
+
+def _judges(run: Trained, options: argparse.Namespace) -> dict[str, nn.Module]:
+    return {
+        name: cached_judge(
+            run.data.train[name],
+            len(run.data.classes),
+            cache_dir() / "judges",
+            device=run.device,
+            steps=options.judge_steps,
+        )
+        for name in run.names
     }
 
 
@@ -157,6 +193,42 @@ def _diversity(
             some.labels,
             real.normalisation,
         )
+    return found
+
+
+def of_subsets(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of models of several modalities."""
+    if len(run.names) < 2:
+        return {"reason": "the model has one modality"}
+    return subsets(
+        run.model,
+        run.guide,
+        _judges(run, options),
+        run.test,
+        run.config["num_clusters"] or len(run.data.classes),
+        run.device,
+        limit=options.limit,
+    )
+
+
+def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of each latent and modality; of a run with --unseen-classes."""
+    if not run.config["unseen_classes"]:
+        return {"reason": "the run was trained on all classes"}
+    classes = list(run.data.classes)
+    left_out = [classes.index(label) for label in run.config["unseen_classes"]]
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items():
+            train, labels = run.examples("train")[name], run.test[name].labels
+            at = run.latents("train")[latent][name], train.labels, locs, labels
+            found.setdefault(latent, {})[name] = unseen_classes(*at, left_out)
+        if latent != STYLE and len(of_modality) > 1:
+            some = {name: np.isin(run.test[name].labels, left_out) for name in of_modality}
+            found[latent]["retrieval"] = cross_modal_retrieval(
+                {name: of_modality[name][some[name]] for name in some},
+                {name: run.test[name].labels[some[name]] for name in some},
+            )
     return found
 
 
@@ -219,9 +291,12 @@ def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
     "clustering": clustering,
     "num_classes": num_classes,
+    "prior_clusters": prior_clusters,
     "probes": probes,
     "retrieval": retrieval,
     "generation": generation,
+    "subsets": of_subsets,
+    "unseen": unseen,
     "recognised": recognised,
     "log_likelihood": log_likelihood,
 }
@@ -230,6 +305,9 @@ KEYS = {
     "generation": ("coherence", "style_swap", "styles"),
     **{
         name: (name,)
-        for name in ("num_classes", "probes", "retrieval", "recognised", "log_likelihood")
+        for name in (
+            *("num_classes", "prior_clusters", "probes", "retrieval", "subsets", "unseen"),
+            *("recognised", "log_likelihood"),
+        )
     },
 }

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from experiments.arguments import number
-from experiments.corpora import add_corpus_options, add_image_options
+from experiments.corpora import add_corpus_options, add_image_options, label_list
+from models.modalities import SPEECH_ENCODERS
+from pvae_pyro.nn.image import FAMILIES
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -42,18 +44,25 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 # What networks compute in, where torch holds it safe; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
+# Of z_sem, or of a baseline's z: models/priors.py, models/flow.py.
+PRIORS = ("normal", "mixture", "vamp", "flow")
+OF_COMPONENTS = ("mixture", "vamp")
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, where, and what is kept of it.
 MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches", "best_of")
+HOW_LONG = ("epochs", "steps")
 
 
-# Options that say nothing to some models.
+# Options that say nothing to some models, or beside a likelihood.
 OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
 WITHOUT_EFFECT = {
     "jmvae": OF_PVAE,
-    "vae-speech": (*OF_PVAE, "alpha", "image_scale"),
-    "vae-image": (*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells"),
+    "vae-speech": (*OF_PVAE, "alpha", "image_scale", "image_likelihood"),
+    "vae-image": (
+        *(*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells", "speech_encoder"),
+    ),
+    "bernoulli": ("image_scale",),
 }
 
 
@@ -84,6 +93,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
     run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run("--steps", type=natural, metavar="N", help="in whole epochs, else the preset's")
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
@@ -159,6 +169,41 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "test partition is not touched",
     )
 
+    run(
+        "--unseen-classes",
+        type=label_list,
+        metavar="A,B",
+        help="train without these classes; evaluate.py says where they lie in the latents",
+    )
+
+    of_presence = parser.add_argument_group("missing modalities (of training alone)").add_argument
+    fraction = number(float, least=0.0, most=0.99)
+    of_presence(
+        "--missing",
+        type=fraction,
+        default=0.0,
+        metavar="X",
+        help="each modality of each example is missing with this probability, for good",
+    )
+    of_presence(
+        "--drop-incomplete",
+        action="store_true",
+        help="with --missing: train on the examples alone that lack nothing",
+    )
+    of_presence(
+        "--paired",
+        type=number(float, above=0.0, most=1.0),
+        default=1.0,
+        metavar="X",
+        help="this fraction of the pairs is known; the others are taken apart",
+    )
+    of_presence(
+        "--pairs",
+        choices=("anew", "fixed"),
+        default="anew",
+        help="each epoch pairs anew, by class, or all of them as the first",
+    )
+
     model = parser.add_argument_group("model and objective").add_argument
     weight = number(float, least=0.0)
     model(
@@ -190,6 +235,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     ):
         model(f"--{name}", type=kind, metavar="X", help=f"{help}; else the objective's")
     model("--semantic-dim", type=natural, default=32, metavar="N", help="size of z_sem")
+    model(
+        "--prior",
+        choices=PRIORS,
+        default="normal",
+        help="of z_sem, or of a baseline's z: N(0, I), or learnt",
+    )
+    model(
+        "--num-components", type=natural, default=30, metavar="N", help="of --prior mixture or vamp"
+    )
     model("--style-dim", type=natural, default=32, metavar="N", help="size of each z_style")
     model(
         "--duration-scale",
@@ -197,6 +251,23 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         default=0.1,
         metavar="X",
         help="observation scale of log-duration; 0 leaves duration out of the model",
+    )
+    model(
+        "--image-likelihood",
+        choices=FAMILIES,
+        default="normal",
+        help="of a pixel in [0, 1]; bernoulli has no scale",
+    )
+    model(
+        "--learn-scale",
+        action="store_true",
+        help="learn the speech and image scales, starting at what they are set to",
+    )
+    model(
+        "--speech-encoder",
+        choices=tuple(SPEECH_ENCODERS),
+        default="lstm",
+        help="network that the guides read speech by (docs/networks.md)",
     )
     return parser
 
@@ -207,8 +278,9 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
+    how_long = any(config[name] for name in HOW_LONG)
     for name, value in (PRESETS[config["preset"]] | OBJECTIVES[config["objective"]]).items():
-        if name in config and config[name] is None:
+        if name in config and config[name] is None and not (how_long and name in HOW_LONG):
             config[name] = value
     return config
 
@@ -218,11 +290,21 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
 
 
+def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what no single option shows to be wrong."""
+    if arguments.epochs and arguments.steps:
+        parser.error("--epochs and --steps: how long is said in one way or the other")
+    if arguments.missing and arguments.paired < 1:
+        parser.error("--missing and --paired: examples lack modalities in one way or the other")
+    if arguments.drop_incomplete and not arguments.missing:
+        parser.error("--drop-incomplete is of examples with --missing modalities")
+
+
 def fill_epochs(config: dict[str, Any], num_examples: int) -> None:
-    """Epochs where none are given: as many as make the preset's steps."""
+    """Epochs where none are given: as many as make the steps."""
     if config["epochs"] is None:
         steps_per_epoch = -(-num_examples // config["batch_size"])
-        config["epochs"] = -(-PRESETS[config["preset"]]["steps"] // steps_per_epoch)
+        config["epochs"] = -(-config["steps"] // steps_per_epoch)
 
 
 def resolve_device(device: str) -> str:
@@ -238,13 +320,16 @@ def resolve_device(device: str) -> str:
 
 
 def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, model: str
+    parser: argparse.ArgumentParser, argv: list[str] | None, model: str, prior: str = "normal"
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model."""
+    """Options given in `argv` that say nothing to the model, its prior or its likelihood."""
     given = _given(parser, argv)
-    return [
-        f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
-    ]
+    names = WITHOUT_EFFECT.get(model, ()) + WITHOUT_EFFECT.get(
+        given.get("image_likelihood", ""), ()
+    )
+    if prior not in OF_COMPONENTS:
+        names = (*names, "num_components")
+    return [f"--{name.replace('_', '-')}" for name in dict.fromkeys(names) if name in given]
 
 
 def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:

@@ -26,12 +26,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
     DeviceError,
     changes,
+    check_options,
     contradictions,
     fill_epochs,
     make_parser,
@@ -40,7 +42,15 @@ from experiments.options import (
     without_effect,
 )
 from experiments.paper import table
-from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
+from experiments.runs import (
+    CONFIG,
+    RunError,
+    build,
+    check_data,
+    load_data,
+    presence,
+    read_config,
+)
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError, has_checkpoint
 from pvae_pyro.data.cache import data_root
@@ -84,11 +94,16 @@ def run(
         device=config["device"],
         names=modelled,
     )
+    there = presence(config, data, modelled)
+    train = loader(data.train, presence=there, anew=config["pairs"] == "anew")
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
-    train, test = loader(data.train), loader(data.test, part=(0, 1))
+    test = loader(data.test, part=(0, 1))
+    whole = train.num_examples if there is None else int(np.all([*there.present.values()], 0).sum())
     num_parameters = sum(p.numel() for p in svi.parameters())
     log.info(
-        f"{data.corpus}\n{train.num_examples} training and {test.num_examples} test pairs, "
+        f"{data.corpus}\n{train.num_examples} training examples"
+        + f" ({whole} with every modality)" * (whole < train.num_examples)
+        + f", {test.num_examples} to test, "
         f"{config['epochs']} epochs of {len(train)} steps, "
         f"{num_parameters / 1e6:.1f} M parameters on {config['device']}"
         + f", {distributed.world_size()} processes"
@@ -128,6 +143,7 @@ def run(
         "classes": data.classes,
         "remarks": data.remarks,
         "left_out": Counter(problem.kind for problem in data.problems),
+        "num_examples": {"train": train.num_examples, "complete": whole, "test": test.num_examples},
         "preset": config["preset"],
         "seed": config["seed"],
         "device": config["device"],
@@ -243,6 +259,7 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
         parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
     check_corpus_options(parser, arguments)
+    check_options(parser, arguments)
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
@@ -264,12 +281,17 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        if ignored := without_effect(parser, argv, config["model"]):
-            log.warning(f"of no effect on {config['model']}: {', '.join(ignored)}")
+        if ignored := without_effect(parser, argv, config["model"], config["prior"]):
+            of = f"{config['model']} with the prior {config['prior']}"
+            log.warning(f"of no effect on {of}: {', '.join(ignored)}")
         with distributed.first_alone():
             data = load_data(config, root)
         config |= check_data(config, data, folder)
-        fill_epochs(config, len(data.train["speech"]))
+        lead = next(iter(data.train.values()))
+        of_one = config["model"].startswith("vae-")
+        modelled = [config["model"].removeprefix("vae-")] if of_one else list(data.train)
+        there = presence(config, data, modelled)
+        fill_epochs(config, len(lead if there is None else there))
         config.setdefault("max_frames", longest(data))
         if data.log_mel is not None:  # for what is to be prepared alike, without the corpus
             config["sample_rate_of_features"] = data.log_mel.sample_rate

@@ -1,4 +1,4 @@
-"""What Pyro lacks: a Normal over sequences whose length differs by example.
+"""What Pyro lacks: a Normal over sequences whose length differs by example, a Bernoulli of grey.
 
 Shapes: T frames, F features of a frame; `...` is the batch shape.
 """
@@ -7,7 +7,7 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Bernoulli, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -80,3 +80,18 @@ class RaggedNormal(TorchDistribution):
             self.lengths.expand(batch_shape),
             validate_args=False,
         )
+
+
+class SoftBernoulli(Bernoulli):
+    """A Bernoulli that can be told a probability x in [0, 1] in place of a value, 0 or 1.
+
+        log_prob(x) = x log p + (1 - x) log(1 - p) = E_{b ~ Bernoulli(x)}[log p(b)]
+
+    which is what binarising anew at every look comes to (Salakhutdinov & Murray 2008), without its
+    noise; samples are 0 or 1. Of x in {0, 1} it is the Bernoulli's. Of others it is an expected
+    log-probability and no log-density of x, which a continuous Bernoulli has (Loaiza-Ganem &
+    Cunningham 2019, arXiv:1907.06845); it is greatest at p = x, and below 0 there.
+    """
+
+    support = constraints.unit_interval
+    has_enumerate_support = False

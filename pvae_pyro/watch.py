@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -77,30 +78,32 @@ class Watch:
 
     def _record(self, epoch: int, number: int, step: int, numbers: Numbers) -> dict[str, Any]:
         """Of all processes: each has a part of the batch."""
-        rows = next(self.loader.rows(epoch, number))
-        parts = distributed.of_each((numbers.wrong(), self._named(rows, numbers.rows())))
+        held = self.loader.held(epoch, number)
+        parts = distributed.of_each((numbers.wrong(), self._named(held, numbers.rows())))
         # Where a process's terms are finite its gradients are not: they are everybody's mean.
         if any("/" in name for wrong, _ in parts for name in wrong):
             parts = [(wrong, names) for wrong, names in parts if any("/" in name for name in wrong)]
         wrong = {name: kind for part, _ in parts for name, kind in part.items()}
-        examples = {name: [n for _, part in parts for n in part[name]] for name in rows}
+        examples = {name: [n for _, part in parts for n in part[name]] for name in held}
         return {
             "step": step,
             "epoch": epoch + 1,
             "batch": number + 1,
             "wrong": wrong,
-            "modalities": _unique(m for name in wrong for m in modalities_of(name, rows)),
+            "modalities": _unique(m for name in wrong for m in modalities_of(name, held)),
             "examples": examples,
         }
 
-    def _named(self, rows: dict[str, Any], bad: list[int]) -> dict[str, list[str | int]]:
-        """Identifiers of the bad examples, of all where none is known; numbers without names."""
-        chosen = {name: index[bad] if bad else index for name, index in rows.items()}
-        return {
-            name: [examples.names[n] if examples.names else int(n) for n in chosen[name].tolist()]
-            for name in rows
-            for examples in [self.loader.examples[name]]
-        }
+    def _named(
+        self, held: dict[str, np.ndarray], bad: list[int]
+    ) -> dict[str, list[str | int | None]]:
+        """Identifiers of the bad examples, of all where none is known: names, or else numbers."""
+        found: dict[str, list[str | int | None]] = {}
+        for name, index in held.items():
+            names = self.loader.examples[name].names or range(len(self.loader.examples[name]))
+            chosen = (index[bad] if bad else index).tolist()
+            found[name] = [None if n < 0 else names[n] for n in chosen]  # None: missing there
+        return found
 
     def _told(self, record: dict[str, Any]) -> str:
         kinds: dict[str, list[str]] = {}

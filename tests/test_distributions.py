@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pvae_pyro.distributions import RaggedNormal
+from pvae_pyro.distributions import RaggedNormal, SoftBernoulli
 
 LENGTHS = torch.tensor([3, 5, 0])
 
@@ -55,3 +55,18 @@ def test_samples_and_shapes():
 def test_matrix_scale_is_refused():
     with pytest.raises(ValueError, match="scale"):
         RaggedNormal(torch.zeros(3, 5, 2), torch.ones(5, 2), LENGTHS)
+
+
+def test_bernoulli_of_probabilities_by_hand():
+    bernoulli = SoftBernoulli(torch.tensor([0.25, 0.25, 0.25, 0.25]))
+    found = bernoulli.log_prob(torch.tensor([1.0, 0.0, 0.5, 0.25]))
+    half = 0.5 * (math.log(0.25) + math.log(0.75))
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert found.tolist() == pytest.approx([math.log(0.25), math.log(0.75), half, -entropy])
+    expanded = bernoulli.expand([3, 4])
+    assert type(expanded) is SoftBernoulli
+    assert expanded.log_prob(torch.full((3, 4), 0.5)).flatten().tolist() == pytest.approx(
+        [half] * 12
+    )
+    with pytest.raises(ValueError, match="support"):
+        bernoulli.log_prob(torch.tensor(-0.01))

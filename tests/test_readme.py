@@ -7,8 +7,12 @@ import pytest
 
 from experiments import criticise, evaluate, figures, generate, prepare, report, run_svi, table1
 from experiments.options import PRESETS, make_parser
+from guides import PartitionedGuide
+from models.priors import GaussianMixture
 from pvae_pyro.data.corpora.registry import DATASETS
+from pvae_pyro.elbo import PartitionedELBO
 from tests.conftest import REPOSITORY
+from tests.tiny import tiny_batch, tiny_modalities
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 DATA = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
@@ -56,6 +60,21 @@ def test_prediction_snippet(finished):
     assert names["log_mel"].shape == (5, 3, longest, 80)
     assert -19 < names["log_mel"].mean() < -3
     assert abs(spoken["speech_loc"].mean()) < 2
+
+
+def test_another_prior_is_one_line():
+    """The README's edit of models/pvae.py, made to its text: another prior, and it trains."""
+    (diff,) = re.findall(r"```diff\n(.*?)```", README, re.DOTALL)
+    old, new = (re.search(rf"^\{sign}(.*\n)", diff, re.M)[1] for sign in "-+")
+    text = (REPOSITORY / "models" / "pvae.py").read_text("utf-8")
+    assert text.count(old) == 1
+    names = {"__name__": "models.edited"}
+    exec(text.replace(old, new), names)
+    guide = PartitionedGuide(tiny_modalities(), 3, 2)
+    model = names["PVAE"](tiny_modalities(), 3, 2)
+    assert isinstance(model.prior, GaussianMixture)
+    PartitionedELBO().terms(model, guide, tiny_batch())["objective"].sum().backward()
+    assert model.prior.loc.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("command", "line"), sorted(set(LINES)))

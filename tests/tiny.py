@@ -7,6 +7,7 @@ import torch
 
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
+from models.priors import StandardNormal, VampPrior
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
@@ -21,15 +22,18 @@ def tiny_modalities():
     return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES)
 
 
-def tiny_pair():
+def tiny_pair(prior=StandardNormal):
     modalities = tiny_modalities()
     dims = {"semantic_dim": 3, "style_dim": 2}
-    return PVAE(modalities, **dims), PartitionedGuide(modalities, **dims)
+    model, guide = PVAE(modalities, **dims, prior=prior), PartitionedGuide(modalities, **dims)
+    if isinstance(model.prior, VampPrior):
+        model.prior.follow(guide.multimodal.heads["z_sem"])
+    return model, guide
 
 
-def tiny_svi(seed=0, learning_rate=1e-3):
+def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal):
     torch.manual_seed(seed)
-    model, guide = tiny_pair()
+    model, guide = tiny_pair(prior)
     return SVI(model, guide, partial(torch.optim.Adam, lr=learning_rate), PartitionedELBO())
 
 
