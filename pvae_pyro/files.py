@@ -58,11 +58,13 @@ def append_line(path: Path, line: str) -> None:
     A process that is killed may leave a part of a line, without its end: see `whole_lines`.
     Raises OSError naming `path`.
     """
-    with naming(path), open(path, "ab") as file:
+    rest = line.encode() + b"\n"
+    # Unbuffered: a buffer would be written once more when the file is closed.
+    with naming(path), open(path, "ab", buffering=0) as file:
         before = file.tell()
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+# Terms that no other example of the batch has a part in.
+_OF_ONE = ("log_prob/", "kl/", "coherence/")
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -48,9 +51,16 @@ class Numbers:
         return {}
 
     def rows(self) -> list[int]:
-        """Places in the batch of the examples that have a term that is not finite."""
-        bad = torch.stack([~value.isfinite() for value in self.terms.values()]).any(0)
-        return bad.nonzero().flatten().tolist()
+        """Places in the batch of the examples with a term that is not finite.
+
+        By the terms that are of one example alone; where those are finite, by the others.
+        """
+        bad = {name: ~value.isfinite() for name, value in self.terms.items()}
+        own = [value for name, value in bad.items() if name.startswith(_OF_ONE)]
+        for values in (own, list(bad.values())):
+            if values and (found := torch.stack(values).any(0)).any():
+                return found.nonzero().flatten().tolist()
+        return []
 
 
 def modalities_of(name: str, modalities: Collection[str]) -> list[str]:

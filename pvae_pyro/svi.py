@@ -119,7 +119,7 @@ class SVI:
         return terms
 
     def _step_if(self, finite: Tensor) -> None:
-        if finite.device.type != "cpu" and getattr(self.optim, "_step_supports_amp_scaling", False):
+        if getattr(self.optim, "_step_supports_amp_scaling", False):
             # As torch.amp.GradScaler has it: the device decides, and nobody waits for it.
             self.optim.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optim.step()

@@ -18,6 +18,7 @@ from pvae_pyro.numbers import Numbers, modalities_of
 from pvae_pyro.svi import SVI
 
 BAD_BATCHES = "bad-batches.jsonl"
+_AT_ONCE = ("cpu",)  # devices that nothing is to be waited for
 _SHOWN = 6  # of each modality's examples and of the gradients, in a message
 
 
@@ -36,7 +37,7 @@ class Watch:
 
     def __init__(self, svi: SVI, loader: PairedLoader, folder: Path, skip: bool):
         self.svi, self.loader, self.folder, self.skip = svi, loader, Path(folder), skip
-        self._at_once = skip or next(svi.parameters()).device.type == "cpu"
+        self._at_once = skip or next(svi.parameters()).device.type in _AT_ONCE
         self._waiting: list[tuple[int, int, int, Numbers]] = []
 
     def step(self, batch: Batch, epoch: int, number: int, step: int) -> dict[str, Tensor] | None:
