@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-def try_kills(folder: Path, number: int, seed: int, show: Any = print) -> dict[str, Any]:
-    """`number` runs, each killed once and resumed; what came of it."""
+def try_kills(folder: Path, phases: Sequence[str], seed: int) -> dict[str, Any]:
+    """Runs that are killed once each, in those phases, and resumed; what came of it."""
     rng = random.Random(seed)
     data = folder / "data"
     data.mkdir()
@@ -213,10 +214,8 @@ def try_kills(folder: Path, number: int, seed: int, show: Any = print) -> dict[s
     lengths = {"training step": 0.03, "checkpoint": 0.1, "evaluation": 0.5, "cache write": 0.05}
     hits: Counter[str] = Counter()
     equal = unfinished = 0
-    for n in range(number):
-        case, at = folder / f"killed{n}", None
-        phase = PHASES[n % len(PHASES)]
-        tries = 0
+    for n, phase in enumerate(phases):
+        case, at, tries = folder, None, 0
         while at is None:  # else it was too late
             case = folder / f"killed{n}-{tries}"
             case.mkdir()
@@ -231,9 +230,9 @@ def try_kills(folder: Path, number: int, seed: int, show: Any = print) -> dict[s
         hits[at] += 1
         equal += same
         unfinished += left > 0
-        show(f"kill {n + 1}: at {at}, {left} unfinished files, equal: {same} {different[:5]}")
+        print(f"kill {n + 1}: at {at}, {left} unfinished files, equal: {same} {different[:5]}")
     return {
-        "kills": number,
+        "kills": len(phases),
         "equal": equal,
         "hit": dict(hits),
         "with_unfinished_files": unfinished,
