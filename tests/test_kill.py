@@ -8,7 +8,7 @@ from tests.tiny_run import small_corpus
 
 
 def test_two_kills(tmp_path) -> None:
-    found = try_kills(tmp_path, ["checkpoint", "training step"], seed=1)
+    found = try_kills(tmp_path, ["checkpoint", "training step"], seed=1, num_epochs=2)
     assert found["equal"] == 2, found
 
 
