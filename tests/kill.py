@@ -226,6 +226,7 @@ def try_kills(
             tries += 1
         left = left_behind(case)
         finish(case, options)
+        assert not left_behind(case)
         found = outcome(case)
         same = found == expected
         different = [key for key in expected if found.get(key) != expected[key]]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,4 +15,6 @@ def record(kind: str, name: str, outcome: Any) -> None:
     if folder := os.environ.get("PVAE_TRUST"):
         path = Path(folder) / f"{kind}.json"
         content = json.loads(path.read_text()) if path.exists() else {}
+        if isinstance(outcome, str):  # where the test happened to be is of no interest
+            outcome = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^\s']*/", "…/", outcome)
         write_json(path, dict(sorted({**content, name: outcome}.items())))

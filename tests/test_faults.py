@@ -135,9 +135,13 @@ def test_checkpoint_larger_than_may_be_written(tmp_path):
         run(tmp_path, num_epochs=2, resume=True)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
     assert not unfinished(tmp_path)
-    with largest_file(10), pytest.raises(OSError, match=METRICS):
-        files.append_line(tmp_path / METRICS, "x" * 5000)
-    assert [r["epoch"] for r in read_metrics(tmp_path / METRICS)] == [1, 2]  # none of it is left
+    path = tmp_path / METRICS
+    before = path.read_bytes()
+    with largest_file(len(before) + 100), pytest.raises(OSError, match=METRICS):
+        files.append_line(path, json.dumps({"x": "y" * 5000}))  # a part of it could be written
+    assert path.read_bytes() == before
+    files.append_line(path, json.dumps({"epoch": 3}))
+    assert [r["epoch"] for r in read_metrics(path)] == [1, 2, 3]
 
 
 def test_small_files_on_a_full_disk(tmp_path, caplog):

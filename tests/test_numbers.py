@@ -150,6 +150,28 @@ def test_a_gradient_alone(tmp_path):
     assert all(map(torch.equal, before, snapshot(svi)))
 
 
+def test_a_loss_whose_gradient_is_finite(tmp_path, monkeypatch):
+    """What is added to it may have none."""
+    svi = tiny_svi()
+    before, terms = snapshot(svi), svi.loss.terms
+
+    def with_more(*args, **kwargs):
+        found = terms(*args, **kwargs)
+        more = torch.zeros(5)
+        more[3] = -torch.inf
+        return {**found, "log_prob/image": found["log_prob/image"] + more} | {
+            name: found[name] + more for name in ("elbo", "objective")
+        }
+
+    monkeypatch.setattr(svi.loss, "terms", with_more)
+    loader = spoilt(0.0)
+    bad = loader.held(0, 0)["speech"][3]
+    with pytest.raises(FloatingPointError, match="overflow in log_prob/image") as error:
+        train(tmp_path, loader, svi=svi)
+    assert f"speech: speech{bad}; image" in str(error.value)
+    assert all(map(torch.equal, before, snapshot(svi)))
+
+
 def test_skipped_batches_are_counted_and_left_out(tmp_path):
     loader = spoilt(np.nan)
     svi, progress = train(tmp_path, loader, num_epochs=3, skip_bad_batches=True)
