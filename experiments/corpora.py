@@ -10,7 +10,7 @@ from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
 from pvae_pyro.data.corpora.spoken_words import DIGITS
 from pvae_pyro.data.corpora.tidigits import SPEAKERS
 from pvae_pyro.data.digit_words import OH
-from pvae_pyro.data.paired import LONGEST, SHORTEST
+from pvae_pyro.data.speech import LONGEST, SHORTEST
 from pvae_pyro.data.voice_activity import VoiceActivity
 
 # Of single corpora; each reader says which it takes, and the others refuse it.
