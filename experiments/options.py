@@ -1,13 +1,20 @@
 """Command line and presets of a training run."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.arguments import number
-from experiments.corpora import add_corpus_options, add_image_options
+from experiments.corpora import (
+    OF_MODALITY,
+    add_corpus_options,
+    add_image_options,
+    add_modality_options,
+)
+from models.modalities import SPOKEN
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -41,7 +48,8 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 }
 # What networks compute in, where torch holds it safe; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
+MODELS = ("pvae", "jmvae")  # and vae-NAME, of one modality
+VAE = "vae-"
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, and where.
@@ -50,10 +58,9 @@ MAY_CHANGE = ("epochs", "device")
 
 # Options that say nothing to some models.
 OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
-WITHOUT_EFFECT = {
-    "jmvae": OF_PVAE,
-    "vae-speech": (*OF_PVAE, "alpha", "image_scale"),
-    "vae-image": (*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells"),
+OF_NETWORKS = {
+    **dict.fromkeys(SPOKEN, ("speech_scale", "duration_scale", "num_cells")),
+    "image": ("image_scale",),
 }
 
 
@@ -73,6 +80,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
     add_corpus_options(parser)
     add_image_options(parser)
+    add_modality_options(parser)
 
     run = parser.add_argument_group("run").add_argument
     run(
@@ -83,7 +91,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         + "quick, for two CPU cores: {num_cells} cells, the epochs that ".format(**PRESETS["quick"])
         + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
-    run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run(
+        "--epochs",
+        type=natural,
+        metavar="N",
+        help="passes over what leads; else the preset's",
+    )
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
@@ -143,10 +156,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     weight = number(float, least=0.0)
     model(
         "--model",
-        choices=MODELS,
+        type=_model,
         default="pvae",
-        help="jmvae and the vae of one modality are the paper's baselines, with one latent of as "
-        "many dimensions",
+        metavar="MODEL",
+        help="pvae; jmvae and vae-NAME, the vae of one modality, are the paper's baselines, with "
+        "one latent of as many dimensions",
     )
     model(
         "--objective",
@@ -218,13 +232,31 @@ def resolve_device(device: str) -> str:
 
 
 def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, model: str
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model."""
+    """Options given in `argv` that say nothing to the model, or are of modalities that are not."""
+    model, names = config["model"], config["modalities"]
+    modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
+    unused = set() if model == "pvae" else {*OF_PVAE}
+    unused |= {"alpha"} if model.startswith(VAE) else set()
+    for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):
+        of = {name: {*options.get(name, ())} for name in {*options, *there}}
+        unused |= set().union(*of.values()) - set().union(*(of[name] for name in there))
     given = _given(parser, argv)
-    return [
-        f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
-    ]
+    return [f"--{name.replace('_', '-')}" for name in given if name in unused]
+
+
+def check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse the vae of a modality that there is not."""
+    name = arguments.model.removeprefix(VAE)
+    if arguments.model.startswith(VAE) and name not in arguments.modalities:
+        parser.error(f"--model {arguments.model}: --modalities has no {name}")
+
+
+def _model(text: str) -> str:
+    if text not in MODELS and not (text.startswith(VAE) and text != VAE):
+        raise argparse.ArgumentTypeError(f"no model {text!r}: choose pvae, jmvae or vae-NAME")
+    return text
 
 
 def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:

@@ -1,13 +1,21 @@
-"""The modalities of the spoken and written digits. Add one here, and its column of data."""
+"""The modalities there are. Add your own here, a line each (docs/modalities.md)."""
 
+import pkgutil
+from collections.abc import Sequence
 from functools import partial
 
 from pvae_pyro.modality import Modality
 from pvae_pyro.nn.image import ImageEncoder, ImageLikelihood
 from pvae_pyro.nn.speech import SpeechEncoder, SpeechLikelihood
 
+# Your own: name -> "module:object", a `Modality` of that name with its column of data.
+OWN: dict[str, str] = {}
+SPOKEN = ("speech", "spanish")  # built in: the same networks, of words in two languages
+BUILT_IN = (*SPOKEN, "image")
+
 
 def digit_modalities(
+    names: Sequence[str] = ("speech", "image"),
     *,
     num_mels: int = 80,
     num_cells: int = 512,
@@ -16,14 +24,17 @@ def digit_modalities(
     image_scale: float = 1.0,
     duration_scale: float | None = 0.1,
 ) -> tuple[Modality, ...]:
-    """Speech and image with the paper's networks; the defaults are the paper's sizes.
+    """Those of `names`; speech and image with the paper's networks, of its sizes by default.
 
     num_cells: of each LSTM. speech_scale, image_scale: observation scales (standard
     deviations of a normalised log-Mel coefficient and of a pixel in [0, 1]). max_frames and
-    duration_scale: see `SpeechLikelihood`.
+    duration_scale: see `SpeechLikelihood`. They say nothing to modalities of your own.
+
+    Raises ValueError for a name that is not known, saying which are, and where what `OWN` says
+    is not there or is no modality of that name.
     """
-    speech = Modality(
-        "speech",
+    speech = partial(
+        Modality,
         encoder=partial(SpeechEncoder, num_mels, num_cells),
         likelihood=partial(
             SpeechLikelihood,
@@ -34,7 +45,29 @@ def digit_modalities(
             duration_scale=duration_scale,
         ),
     )
-    image = Modality(
+    built_in = {name: speech(name) for name in SPOKEN}
+    built_in["image"] = Modality(
         "image", encoder=ImageEncoder, likelihood=partial(ImageLikelihood, scale=image_scale)
     )
-    return speech, image
+    return tuple(built_in[name] if name in built_in else own_modality(name) for name in names)
+
+
+def own_modality(name: str) -> Modality:
+    """Of `OWN`; raises ValueError as `digit_modalities`."""
+    if not name.isalnum() or name in ("z", "sem", "style"):
+        raise ValueError(
+            f"modality {name!r}: a name is of letters and digits, and not z, sem, style"
+        )
+    if name not in OWN:
+        known = ", ".join([*BUILT_IN, *OWN])
+        raise ValueError(
+            f"no modality {name!r}: there are {known}, and those that you add to OWN "
+            "in models/modalities.py"
+        )
+    try:
+        modality = pkgutil.resolve_name(OWN[name])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is not there: {error}") from error
+    if not isinstance(modality, Modality) or modality.name != name:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is no Modality of that name")
+    return modality

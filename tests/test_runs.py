@@ -130,13 +130,13 @@ def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
         run_svi.run(config(), data, tmp_path, resume=False)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
 def test_options_of_no_effect_are_those_that_change_nothing(model):
     """Whatever else they are: parameters, and terms of a batch, to the bit."""
     told = without_effect(
         make_parser(None),
         [word for name in OBJECTIVES["ours"] for word in (f"--{name.replace('_', '-')}", "0.7")],
-        model,
+        {"model": model, "modalities": ["speech", "image"]},
     )
     several = examples(4, seed=0)
     batch = {name: of.observation(np.arange(4)) for name, of in several.items()}

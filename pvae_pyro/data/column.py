@@ -51,6 +51,15 @@ class Column:
             examples[split] = replace(some, labels=of[some.labels])
         return replace(self, classes=tuple(classes), examples=examples)
 
+    def chosen(self, classes: Sequence[str]) -> "Column":
+        """As `only`, of classes that a user names: CorpusError for one that is not there."""
+        if unknown := sorted(set(classes) - set(self.classes)):
+            raise CorpusError(
+                f"{self.corpus}: no example of class {', '.join(unknown)}; there are "
+                f"{', '.join(self.classes)}"
+            )
+        return self.only(sorted(set(classes)))
+
     def there(self, split: Split) -> list[str]:
         """The classes that a partition has an example of."""
         return [self.classes[n] for n in np.unique(self.examples[split].labels)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import CorpusError, Split
+from pvae_pyro.data.corpus import Split
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.speech import refuse_problems, tell_problems
 from pvae_pyro.data.table import SPLITS
@@ -43,10 +43,4 @@ def image_column(
         for split in SPLITS
     }
     column = Column(corpus.name, corpus.stand_in, names, examples, corpus.problems)
-    if classes is None:
-        return column
-    if unknown := sorted(set(classes) - set(names)):
-        raise CorpusError(
-            f"{corpus.name}: no image of class {', '.join(unknown)}; there are {', '.join(names)}"
-        )
-    return column.only(sorted(set(classes)))
+    return column if classes is None else column.chosen(classes)

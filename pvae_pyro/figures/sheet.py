@@ -56,7 +56,7 @@ def draw_sheet(
     """All rows under each other; the Axes are in the order of the rows, `first` before panels.
 
     Units are shown once for each drawing, on the last panel of its last row; a colour bar for
-    each drawing of sequences, labelled as log energy, is at the foot.
+    each drawing of sequences is at the foot.
 
     Args:
         columns: names over the columns; equal names of neighbours are written once.
@@ -174,7 +174,8 @@ class _Sheet:
                 extend="both",
             )
             bar.ax.tick_params(length=2, pad=1)
-            bar.set_label("log energy", labelpad=1, fontsize=7)
+            assert drawing.axes
+            bar.set_label(drawing.axes.value, labelpad=1, fontsize=7)
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self.height - top - height
