@@ -113,17 +113,23 @@ class RaggedOneHotCategorical(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        return torch.where(self.frames_in_use, self.logits.softmax(-1), 0.0)
+        used = self.frames_in_use
+        return torch.where(used, torch.where(used, self.logits, 0.0).softmax(-1), 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        # As in `RaggedNormal`, before it meets anything that learns.
         used = self.frames_in_use
-        return (torch.where(used, value, 0.0) * self.logits.log_softmax(-1)).sum((-2, -1))
+        logits = torch.where(used, self.logits, 0.0)
+        return (torch.where(used, value, 0.0) * logits.log_softmax(-1)).sum((-2, -1))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
-            categories = torch.distributions.OneHotCategorical(logits=self.logits)
-            drawn = categories.sample(torch.Size(sample_shape))
-            return torch.where(self.frames_in_use, drawn, 0.0)
+            used = self.frames_in_use
+            logits = torch.where(used, self.logits, 0.0)
+            drawn = torch.distributions.OneHotCategorical(logits=logits).sample(
+                torch.Size(sample_shape)
+            )
+            return torch.where(used, drawn, 0.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "RaggedOneHotCategorical":
         batch_shape = torch.Size(batch_shape)
