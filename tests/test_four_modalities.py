@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments import criticise, evaluate, figures, report, run_svi
+from experiments import criticise, evaluate, figures, generate, report, run_svi
 from experiments.runs import RunError, build, load_data, read_config
 from models import modalities
 from pvae_pyro.evaluate.judges import judge_accuracy, train_judge
@@ -93,6 +93,23 @@ def test_figures_and_report_are_of_all(run):
     page = (run / "report.html").read_text("utf-8")
     assert "<h3>Tokens from touch</h3>" in page
     assert "<h3>Touch, reconstructed and restyled</h3>" in page
+
+
+def test_generating_what_is_no_file(run, tmp_path, capsys):
+    """From a sound into what is neither picture nor sound: numbers, and a sheet."""
+    word = run.parent / "test-a-0.wav"
+    for name, shape in (("touch", (1, 16)), ("tokens", (5, 9))):
+        out = tmp_path / name
+        asked = ["--from", str(word), "--into", name, "--draws", "1", "--out", str(out)]
+        assert generate.main(["translate", str(run), *asked]) == 0
+        assert {path.name for path in out.iterdir()} == {
+            "from-speech.wav", "sheet.png", "generated.npz", "generated.json"
+        }  # fmt: skip
+        with np.load(out / "generated.npz") as arrays:
+            assert arrays[f"translated-{name}"].shape == shape
+    capsys.readouterr()
+    assert generate.main(["reconstruct", str(run), "--from", f"touch:{word}"]) == 1
+    assert "is a sound, which is not read as touch" in capsys.readouterr().err
 
 
 def test_judges_learn_vectors_and_tokens(own):

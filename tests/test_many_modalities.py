@@ -47,7 +47,7 @@ def test_every_weight_is_the_evidence_at_the_exact_posterior(exact):
 def test_coherence_is_the_sum_over_all_modalities_of_both_latents(exact):
     model, guide, batch = exact
     terms = PartitionedELBO(alpha=1.0, beta=0.0).terms(model, guide, batch)
-    q = {site: d for site, d in _posteriors(guide.multimodal, batch).items()}
+    q = _posteriors(guide.multimodal, batch)
     total = torch.zeros(4)
     for name in batch:
         for site, q_m in _posteriors(guide.unimodal[name], batch).items():

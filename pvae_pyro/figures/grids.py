@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ def _drawing(
     """Its colours are those of 200 originals of the partition: the same in every figure."""
     of = axes.get(name, None if examples.lengths is None else SequenceAxes())
     some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    return Drawing.of(_originals(examples.take(some)), shown, of)
+    return replace(Drawing.of(_originals(examples.take(some)), shown, of), name=name)
 
 
 def _group(examples: Examples, n: int) -> str:

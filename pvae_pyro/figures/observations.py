@@ -63,7 +63,7 @@ class Drawing:
     """One modality in one figure: the same colours and the same axes for all its panels.
 
     low, high: ends of the colour scale. aspect: height of a panel by its width.
-    num_frames: that a panel is wide, and axes: for sequences; None is a picture or a vector.
+    name: of the modality. num_frames: that a panel is wide, and axes: for sequences; None is a picture or a vector.
     """
 
     low: float
@@ -72,6 +72,7 @@ class Drawing:
     num_frames: int = 0
     axes: SequenceAxes | None = None
     is_vector: bool = False
+    name: str = ""
 
     @classmethod
     def of(

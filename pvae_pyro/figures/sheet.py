@@ -22,6 +22,7 @@ LINE = 0.14  # of text
 APART = 0.12  # between originals and what is generated
 UNITS = 0.36  # ticks and label under a panel
 HERTZ = 0.44  # ticks and label right of a panel
+LABEL = 0.8  # length of that label, which may be more than the panel's height
 BAR = 1.8  # from one colour bar to the next
 MARGIN = 0.05
 _LETTER = 0.062  # width of a letter, about
@@ -112,7 +113,8 @@ class _Sheet:
             if n:
                 before = self.rows[n - 1]
                 if n - 1 in self.with_units:
-                    y += UNITS
+                    height = self.panel * max(before.drawing.aspect, row.drawing.aspect)
+                    y += max(UNITS, LABEL - height) if n in self.with_units else UNITS
                 elif row.apart or before.frame != row.frame:
                     y += APART
                 else:
@@ -175,7 +177,8 @@ class _Sheet:
             )
             bar.ax.tick_params(length=2, pad=1)
             assert drawing.axes
-            bar.set_label(drawing.axes.value, labelpad=1, fontsize=7)
+            whose = f" of {drawing.name}" if len(self.sequences) > 1 else ""
+            bar.set_label(f"{drawing.axes.value}{whose}", labelpad=1, fontsize=7)
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self.height - top - height
