@@ -63,7 +63,8 @@ class Drawing:
     """One modality in one figure: the same colours and the same axes for all its panels.
 
     low, high: ends of the colour scale. aspect: height of a panel by its width.
-    name: of the modality. num_frames: that a panel is wide, and axes: for sequences; None is a picture or a vector.
+    num_frames: that a panel is wide, and axes: for sequences; None is a picture or a vector.
+    name: of the modality.
     """
 
     low: float
