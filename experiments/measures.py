@@ -128,6 +128,7 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
                 run.test,
                 run.device,
                 speaker_judges=_speaker_judges(run, options),
+                sounds=run.data.log_mels,
                 limit=options.limit,
             ),
             "diversity": _diversity(run, options, judges),
@@ -192,6 +193,7 @@ def _diversity(
             content.labels[right],
             some.labels,
             real.normalisation,
+            target in run.data.log_mels,
         )
     return found
 
@@ -238,7 +240,8 @@ def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     Of spoken digits alone. Everything is made of log-Mel features, also "originals": what is lost
     between a recording and these is lost for all. Elsewhere, and without pocketsphinx, a reason.
     """
-    log_mel, name = run.data.log_mel, "speech"
+    name = "speech"
+    log_mel = run.data.log_mels.get(name)
     words = {word: label for word, label in DIGITS.items() if label in run.data.classes}
     if log_mel is None or name not in run.names or not set(run.data.classes) <= set(words.values()):
         return {"reason": "only spoken digits are recognised"}
