@@ -188,6 +188,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="this fraction of the pairs is known; the others are taken apart",
     )
     of_presence(
+        "--paired-share",
+        type=fraction,
+        default=0.5,
+        metavar="X",
+        help="with --paired: known pairs come as often as makes this share of what is seen",
+    )
+    of_presence(
         "--pairs",
         choices=("anew", "fixed"),
         default="anew",

@@ -136,7 +136,8 @@ def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) 
             found = missing_at_random(len(of_seen), names, config["missing"], config["seed"])
             found = found.complete if config["drop_incomplete"] else found
         elif config["paired"] < 1:
-            found = few_paired(len(of_seen), names, config["paired"], config["seed"])
+            of = (len(of_seen), names, config["paired"], config["seed"])
+            found = few_paired(*of, config["paired_share"])
         elif left_out:
             found = missing_at_random(len(of_seen), names, 0.0, config["seed"])
     except ValueError as error:
