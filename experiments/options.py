@@ -1,14 +1,21 @@
 """Command line and presets of a training run."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.arguments import number
-from experiments.corpora import add_corpus_options, add_image_options, label_list
-from models.modalities import SPEECH_ENCODERS
+from experiments.corpora import (
+    OF_MODALITY,
+    add_corpus_options,
+    add_image_options,
+    add_modality_options,
+    label_list,
+)
+from models.modalities import SPEECH_ENCODERS, SPOKEN
 from pvae_pyro.nn.image import FAMILIES
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
@@ -43,7 +50,8 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 }
 # What networks compute in, where torch holds it safe; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
+MODELS = ("pvae", "jmvae")  # and vae-NAME, of one modality
+VAE = "vae-"
 # Of z_sem, or of a baseline's z: models/priors.py, models/flow.py.
 PRIORS = ("normal", "mixture", "vamp", "flow")
 OF_COMPONENTS = ("mixture", "vamp")
@@ -56,13 +64,9 @@ HOW_LONG = ("epochs", "steps")
 
 # Options that say nothing to some models, or beside a likelihood.
 OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
-WITHOUT_EFFECT = {
-    "jmvae": OF_PVAE,
-    "vae-speech": (*OF_PVAE, "alpha", "image_scale", "image_likelihood"),
-    "vae-image": (
-        *(*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells", "speech_encoder"),
-    ),
-    "bernoulli": ("image_scale",),
+OF_NETWORKS = {
+    **dict.fromkeys(SPOKEN, ("speech_scale", "duration_scale", "num_cells", "speech_encoder")),
+    "image": ("image_scale", "image_likelihood"),
 }
 
 
@@ -82,6 +86,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
     add_corpus_options(parser)
     add_image_options(parser)
+    add_modality_options(parser)
 
     run = parser.add_argument_group("run").add_argument
     run(
@@ -92,7 +97,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         + "quick, for two CPU cores: {num_cells} cells, the epochs that ".format(**PRESETS["quick"])
         + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
-    run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run(
+        "--epochs",
+        type=natural,
+        metavar="N",
+        help="passes over what leads; else the preset's",
+    )
     run("--steps", type=natural, metavar="N", help="in whole epochs, else the preset's")
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
@@ -198,6 +208,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="this fraction of the pairs is known; the others are taken apart",
     )
     of_presence(
+        "--paired-share",
+        type=fraction,
+        default=0.5,
+        metavar="X",
+        help="with --paired: known pairs come as often as makes this share of what is seen",
+    )
+    of_presence(
         "--pairs",
         choices=("anew", "fixed"),
         default="anew",
@@ -208,10 +225,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     weight = number(float, least=0.0)
     model(
         "--model",
-        choices=MODELS,
+        type=_model,
         default="pvae",
-        help="jmvae and the vae of one modality are the paper's baselines, with one latent of as "
-        "many dimensions",
+        metavar="MODEL",
+        help="pvae; jmvae and vae-NAME, the vae of one modality, are the paper's baselines, with "
+        "one latent of as many dimensions",
     )
     model(
         "--objective",
@@ -320,16 +338,33 @@ def resolve_device(device: str) -> str:
 
 
 def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, model: str, prior: str = "normal"
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model, its prior or its likelihood."""
+    """Options given in `argv` that say nothing to the model, or are of modalities that are not."""
+    model, names = config["model"], config["modalities"]
+    modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
+    unused = set() if model == "pvae" else {*OF_PVAE}
+    unused |= {"alpha"} if model.startswith(VAE) else set()
+    unused |= set() if config["prior"] in OF_COMPONENTS else {"num_components"}
+    unused |= {"image_scale"} if config["image_likelihood"] == "bernoulli" else set()
+    for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):
+        of = {name: {*options.get(name, ())} for name in {*options, *there}}
+        unused |= set().union(*of.values()) - set().union(*(of[name] for name in there))
     given = _given(parser, argv)
-    names = WITHOUT_EFFECT.get(model, ()) + WITHOUT_EFFECT.get(
-        given.get("image_likelihood", ""), ()
-    )
-    if prior not in OF_COMPONENTS:
-        names = (*names, "num_components")
-    return [f"--{name.replace('_', '-')}" for name in dict.fromkeys(names) if name in given]
+    return [f"--{name.replace('_', '-')}" for name in given if name in unused]
+
+
+def check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse the vae of a modality that there is not."""
+    name = arguments.model.removeprefix(VAE)
+    if arguments.model.startswith(VAE) and name not in arguments.modalities:
+        parser.error(f"--model {arguments.model}: --modalities has no {name}")
+
+
+def _model(text: str) -> str:
+    if text not in MODELS and not (text.startswith(VAE) and text != VAE):
+        raise argparse.ArgumentTypeError(f"no model {text!r}: choose pvae, jmvae or vae-NAME")
+    return text
 
 
 def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.paired import open_speech, refuse_problems
+from pvae_pyro.data.speech import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
 

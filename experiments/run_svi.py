@@ -31,8 +31,10 @@ import torch
 
 from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
+    VAE,
     DeviceError,
     changes,
+    check_model,
     check_options,
     contradictions,
     fill_epochs,
@@ -82,7 +84,7 @@ def run(
     if missing := set(modelled) - data.train.keys():
         raise RunError(
             f"the model has the modalities {sorted(modelled)}, the data lack {sorted(missing)}: "
-            "see models/modalities.py and pvae_pyro/data/paired.py"
+            "see docs/modalities.md"
         )
     if distributed.rank() == 0:
         write_json(folder / CONFIG, config)
@@ -160,11 +162,13 @@ def run(
     return results
 
 
-def longest(data: PairedData) -> int:
-    """Frames of the longest training example: nothing longer is ever generated."""
-    lengths = data.train["speech"].lengths
-    assert lengths is not None
-    return int(lengths.max())
+def longest(data: PairedData) -> dict[str, int]:
+    """max_frames, of the longest training example of speech: nothing longer is ever generated.
+
+    Without speech there is none.
+    """
+    lengths = [data.train[name].lengths for name in data.log_mels]
+    return {"max_frames": max(int(of.max()) for of in lengths if of is not None)} if lengths else {}
 
 
 def open_folder(
@@ -181,6 +185,8 @@ def open_folder(
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         model = "" if config["model"] == "pvae" else f"-{config['model']}"
+        if config["modalities"] != parser.get_default("modalities").split(","):
+            model = f"-{'-'.join(config['modalities'])}{model}"
         run_of = f"{file_name(config['dataset'])}{model}-{config['preset']}"
         name = f"{run_of}-seed{config['seed']}-{stamp}"
         folder = arguments.out or Path("runs", name)
@@ -260,6 +266,8 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
         parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
     check_corpus_options(parser, arguments)
     check_options(parser, arguments)
+    if arguments.resume is None:
+        check_model(parser, arguments)
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
@@ -281,20 +289,19 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        if ignored := without_effect(parser, argv, config["model"], config["prior"]):
-            of = f"{config['model']} with the prior {config['prior']}"
-            log.warning(f"of no effect on {of}: {', '.join(ignored)}")
+        if ignored := without_effect(parser, argv, config):
+            log.warning(f"of no effect on this run: {', '.join(ignored)}")
         with distributed.first_alone():
             data = load_data(config, root)
         config |= check_data(config, data, folder)
-        lead = next(iter(data.train.values()))
-        of_one = config["model"].startswith("vae-")
-        modelled = [config["model"].removeprefix("vae-")] if of_one else list(data.train)
+        of_one = config["model"].startswith(VAE)
+        modelled = [config["model"].removeprefix(VAE)] if of_one else config["modalities"]
         there = presence(config, data, modelled)
+        lead = data.train[config["modalities"][0]]
         fill_epochs(config, len(lead if there is None else there))
-        config.setdefault("max_frames", longest(data))
-        if data.log_mel is not None:  # for what is to be prepared alike, without the corpus
-            config["sample_rate_of_features"] = data.log_mel.sample_rate
+        config = {**longest(data), **config}
+        # For what is to be prepared alike, without the corpus.
+        config["sample_rates"] = {name: of.sample_rate for name, of in data.log_mels.items()}
         results = run(config, data, folder, resume)
     except (
         RunError,

@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import nn
 
-from experiments.corpora import image_arguments, speech_arguments
+from experiments.corpora import load_columns
 from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
@@ -20,7 +20,7 @@ from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.checkpoint import load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
-from pvae_pyro.data.paired import PairedData, load_paired
+from pvae_pyro.data.paired import PairedData, join
 from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Modality
@@ -35,18 +35,27 @@ class RunError(Exception):
 
 
 def build(config: Mapping[str, Any]) -> SVI:
-    """Model, guide, objective and optimiser of a configuration."""
+    """Model, guide, objective and optimiser of a configuration.
+
+    Raises RunError for a modality that is not known.
+    """
     pyro.set_rng_seed(config["seed"])
-    modalities = digit_modalities(
-        num_cells=config["num_cells"],
-        max_frames=config["max_frames"],
-        speech_scale=config["speech_scale"],
-        image_scale=config["image_scale"],
-        duration_scale=config["duration_scale"] or None,
-        speech_encoder=config["speech_encoder"],
-        image_likelihood=config["image_likelihood"],
-        learn_scale=config["learn_scale"],
-    )
+    # Without speech there is no longest one.
+    frames = {"max_frames": config["max_frames"]} if "max_frames" in config else {}
+    try:
+        modalities = digit_modalities(
+            config["modalities"],
+            num_cells=config["num_cells"],
+            speech_scale=config["speech_scale"],
+            image_scale=config["image_scale"],
+            duration_scale=config["duration_scale"] or None,
+            speech_encoder=config["speech_encoder"],
+            image_likelihood=config["image_likelihood"],
+            learn_scale=config["learn_scale"],
+            **frames,
+        )
+    except ValueError as error:
+        raise RunError(str(error)) from error
     model, guide, elbo = _assemble(config, modalities)
     # β1 = 0.95 is that of the author's other papers' code.
     adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
@@ -127,7 +136,8 @@ def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) 
             found = missing_at_random(len(of_seen), names, config["missing"], config["seed"])
             found = found.complete if config["drop_incomplete"] else found
         elif config["paired"] < 1:
-            found = few_paired(len(of_seen), names, config["paired"], config["seed"])
+            of = (len(of_seen), names, config["paired"], config["seed"])
+            found = few_paired(*of, config["paired_share"])
         elif left_out:
             found = missing_at_random(len(of_seen), names, 0.0, config["seed"])
     except ValueError as error:
@@ -136,10 +146,13 @@ def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) 
 
 
 def load_data(config: Mapping[str, Any], root: Path) -> PairedData:
-    """The data of a configuration. Raises CorpusError as `load_paired` does."""
-    data = load_paired(
-        config["dataset"], root, **speech_arguments(config), **image_arguments(config)
-    )
+    """The data of a configuration. Raises CorpusError as `join` and the columns do, and RunError
+    for a modality that is not known or has no data."""
+    try:
+        columns = load_columns(config, root)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    data = join(columns, require_corpus=config["require_corpus"])
     return hold_out(data, config["hold_out"]) if config["hold_out"] else data
 
 

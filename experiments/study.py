@@ -46,7 +46,11 @@ STUDIES: dict[str, dict[str, list[str]]] = {
             for f in (0.25, 0.5, 0.75)
         },
     },
-    "paired": {"1": FIXED, **{str(f): [*FIXED, "--paired", str(f)] for f in (0.25, 0.05, 0.01)}},
+    "paired": {
+        "1": FIXED,
+        **{str(f): [*FIXED, "--paired", str(f)] for f in (0.25, 0.05, 0.01)},
+        "0.05 once": [*FIXED, "--paired", "0.05", "--paired-share", "0"],
+    },
     "priors": {name: ["--prior", name] for name in ("normal", "mixture", "vamp", "flow")},
     "likelihoods": {
         "normal": [],

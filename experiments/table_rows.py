@@ -53,9 +53,8 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
             groups.setdefault((row, latent), []).append(result)
     rows = []
     # As the paper has it: latents that should hold the class, then those that should not.
-    for row, latent in sorted(
-        groups, key=lambda key: (key[1] == "z_style", list(TITLES).index(key[0]))
-    ):
+    order = [*(row for row in of_row if row not in TITLES), *TITLES]  # other VAEs, and the known
+    for row, latent in sorted(groups, key=lambda key: (key[1] == "z_style", order.index(key[0]))):
         runs = groups[row, latent]
         entry: dict[str, Any] = {"model": row, "latent": latent, "num_runs": len(runs)}
         for modality in runs[0]["purity"][latent]:
@@ -106,7 +105,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         cells = [_cell(row.get(modality)) for modality in modalities]
         known = paper.get((row["model"], row["latent"]), {})
         cells += [f"{known[m]:.2f}" if m in known else "–" for m in modalities]
-        lines.append(f"| {TITLES[row['model']]} | {row['latent']} | {' | '.join(cells)} |")
+        title = TITLES.get(row["model"], row["model"].replace("vae", "VAE"))
+        lines.append(f"| {title} | {row['latent']} | {' | '.join(cells)} |")
     if any("*" in line for line in lines):
         lines += ["", "\\* not in use (no active units) in some run: its purity means nothing."]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,7 @@
-"""The modalities of the spoken and written digits. Add one here, and its column of data."""
+"""The modalities there are. Add your own here, a line each (docs/modalities.md)."""
 
+import pkgutil
+from collections.abc import Sequence
 from functools import partial
 
 from pvae_pyro.modality import Modality
@@ -13,8 +15,14 @@ SPEECH_ENCODERS = {
     "transformer": TransformerSpeechEncoder,
 }
 
+# Your own: name -> "module:object", a `Modality` of that name with its column of data.
+OWN: dict[str, str] = {}
+SPOKEN = ("speech", "spanish")  # built in: the same networks, of words in two languages
+BUILT_IN = (*SPOKEN, "image")
+
 
 def digit_modalities(
+    names: Sequence[str] = ("speech", "image"),
     *,
     num_mels: int = 80,
     num_cells: int = 512,
@@ -26,16 +34,19 @@ def digit_modalities(
     image_likelihood: str = "normal",
     learn_scale: bool = False,
 ) -> tuple[Modality, ...]:
-    """Speech and image with the paper's networks; the defaults are the paper's sizes.
+    """Those of `names`; speech and image with the paper's networks, of its sizes by default.
 
     num_cells: of each LSTM. speech_scale, image_scale: observation scales (standard
     deviations of a normalised log-Mel coefficient and of a pixel in [0, 1]). max_frames and
     duration_scale: see `SpeechLikelihood`. speech_encoder: one of `SPEECH_ENCODERS`.
     image_likelihood: a family of `ImageLikelihood`. learn_scale: the observation scales are where
-    learning starts.
+    learning starts. None of it says anything to modalities of your own.
+
+    Raises ValueError for a name that is not known, saying which are, and where what `OWN` says
+    is not there or is no modality of that name.
     """
-    speech = Modality(
-        "speech",
+    speech = partial(
+        Modality,
         encoder=partial(SPEECH_ENCODERS[speech_encoder], num_mels, num_cells),
         likelihood=partial(
             SpeechLikelihood,
@@ -47,11 +58,33 @@ def digit_modalities(
             learn_scale=learn_scale,
         ),
     )
-    image = Modality(
+    built_in = {name: speech(name) for name in SPOKEN}
+    built_in["image"] = Modality(
         "image",
         encoder=ImageEncoder,
         likelihood=partial(
             ImageLikelihood, scale=image_scale, family=image_likelihood, learn_scale=learn_scale
         ),
     )
-    return speech, image
+    return tuple(built_in[name] if name in built_in else own_modality(name) for name in names)
+
+
+def own_modality(name: str) -> Modality:
+    """Of `OWN`; raises ValueError as `digit_modalities`."""
+    if not name.isalnum() or name in ("z", "sem", "style"):
+        raise ValueError(
+            f"modality {name!r}: a name is of letters and digits, and not z, sem, style"
+        )
+    if name not in OWN:
+        known = ", ".join([*BUILT_IN, *OWN])
+        raise ValueError(
+            f"no modality {name!r}: there are {known}, and those that you add to OWN "
+            "in models/modalities.py"
+        )
+    try:
+        modality = pkgutil.resolve_name(OWN[name])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is not there: {error}") from error
+    if not isinstance(modality, Modality) or modality.name != name:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is no Modality of that name")
+    return modality

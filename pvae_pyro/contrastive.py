@@ -76,14 +76,16 @@ def hinge_of_present(
 ) -> dict[tuple[str, str], Tensor]:
     """`contrastive_hinge` where examples lack modalities: 0 unless i and j are there.
 
-    The negative of j is drawn among the examples that have j; where there is no other, 0.
+    The negative of j is drawn among the examples that have j; where there is no other, 0. Values
+    are times B / n, so that their mean over the batch is that over the n examples that have both:
+    else the hinge would weigh the less beside the rest the fewer these are.
 
     Args:
         present: modality -> ``[B]`` bool.
     """
     negatives = {name: negatives_among(there) for name, there in present.items()}
     hinge = contrastive_hinge(locs, negatives, margin, length_scale)
-    return {
-        (i, j): torch.where(present[i] & present[j] & (present[j].sum() > 1), value, 0.0)
-        for (i, j), value in hinge.items()
-    }
+    for (i, j), value in hinge.items():
+        both = present[i] & present[j] & (present[j].sum() > 1)
+        hinge[i, j] = torch.where(both, value, 0.0) * (len(both) / both.sum().clamp(min=1))
+    return hinge

@@ -40,7 +40,8 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     An example may lack modalities: the sites that this leaves without a meaning are masked in model
     and guides (`Observation.present`), and have no term in L_elbo, L_coh and L_con, nor a part in
-    L_ind. L_re generates every modality of every example; it takes no style that is not there.
+    L_ind. L_con of i and j is the mean over those that have both (`hinge_of_present`). L_re
+    generates every modality of every example; it takes no style that is not there.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
     ``elbo(model, guide)(batch)`` are *sums* over the batch and of the sign to be minimised;

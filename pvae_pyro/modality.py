@@ -4,17 +4,21 @@ Shapes: B examples of a batch, T frames, F features of a frame, D latent dimensi
 S draws; `...` stands for any leading dimensions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
 from pvae_pyro.packing import Packing
+
+if TYPE_CHECKING:  # which itself is of observations
+    from pvae_pyro.data.column import Column
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,16 @@ class Modality:
     likelihood: (latent_dim) -> module called as ``likelihood(name, z, observation)`` with
         ``z: [..., B, latent_dim]``. It holds the decoder and makes the Pyro sites of
         p(x | z), observed where an observation is given, sampled where it is None.
+    column: (data folder, classes) -> its data; None where they are found in another way. The
+        classes are those of the modality that leads the pairing, so that data can be chosen or
+        made to fit: others are left out later, none may lack. Of the one that leads itself they
+        are those asked for, none for all that there are.
     """
 
     name: str
     encoder: Callable[[], nn.Module]
     likelihood: Callable[[int], nn.Module]
+    column: "Callable[[Path, Sequence[str]], Column] | None" = None
 
 
 def batch_size(batch: Batch) -> int:

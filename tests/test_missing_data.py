@@ -52,6 +52,17 @@ def test_few_paired_loses_nothing_but_the_links(names):
     assert len(few_paired(200, names, 0.001, seed=0).complete) == 1
 
 
+def test_known_pairs_come_as_often_as_is_asked():
+    once, often = (few_paired(200, NAMES, 0.05, 0, share) for share in (0.0, 0.5))
+    together = np.all(list(often.present.values()), 0)
+    assert together.mean() == pytest.approx(0.5, abs=0.01)
+    assert set(often.rows[together]) == set(once.rows[np.all(list(once.present.values()), 0)])
+    assert np.ptp(np.bincount(often.rows[together])[np.unique(often.rows[together])]) <= 1
+    for present in often.present.values():  # and the others once
+        assert len(set(often.rows[present & ~together])) == (present & ~together).sum() == 190
+    assert len(few_paired(200, NAMES, 0.9, 0, 0.5)) == len(few_paired(200, NAMES, 0.9, 0))
+
+
 def test_batches_mark_what_is_missing_and_do_not_show_it():
     presence = few_paired(23, NAMES, 0.3, seed=0)
     loader = tiny_loader(presence=presence, anew=False)
@@ -126,6 +137,8 @@ class TestCommand:
     def test_few_pairs(self, small, tmp_path, model):
         options = ("--paired", "0.25", "--pairs", "fixed", "--model", model)
         counts = self.run(small, tmp_path / "run", *options)["num_examples"]
+        assert counts == {"train": 4 * 9, "complete": 2 * 9, "test": 12}
+        counts = self.run(small, tmp_path / "once", *options, "--paired-share", "0")["num_examples"]
         assert counts == {"train": 3 + 2 * 9, "complete": 3, "test": 12}
 
     def test_contradictions_are_refused(self, small, capsys):

@@ -213,14 +213,14 @@ def test_hinge_of_what_is_there():
     }
     hinge = hinge_of_present(locs, present, margin=0.5, length_scale=2.0)
     same = rbf_kernel(locs["a"][0], locs["b"][0], 2.0)
-    # Of two that are there, the other one is the negative.
+    # Of two that are there, the other one is the negative. One of three has both: times 3.
     expected = {
         ("a", "b"): 0.5 - same + rbf_kernel(locs["a"][0], locs["b"][1], 2.0),
         ("b", "a"): 0.5 - same + rbf_kernel(locs["b"][0], locs["a"][2], 2.0),
     }
     for pair, value in expected.items():
         torch.testing.assert_close(
-            hinge[pair], torch.stack([value.relu(), torch.zeros(()), torch.zeros(())])
+            hinge[pair], torch.stack([3 * value.relu(), torch.zeros(()), torch.zeros(())])
         )
     alone = {"a": present["a"], "b": torch.tensor([True, False, False])}
     assert hinge_of_present(locs, alone)["a", "b"].eq(0).all()  # no negative of b

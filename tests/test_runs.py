@@ -127,7 +127,7 @@ def _heads(guide):
 def test_num_components_needs_components():
     argv = ["--num-components", "7", "--prior", "flow"]
     for prior in PRIORS:
-        told = without_effect(make_parser(None), argv, "pvae", prior)
+        told = without_effect(make_parser(None), argv, config("--prior", prior))
         assert told == ([] if prior in ("mixture", "vamp") else ["--num-components"])
 
 
@@ -208,13 +208,13 @@ def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
         run_svi.run(config(), data, tmp_path, resume=False)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
 def test_options_of_no_effect_are_those_that_change_nothing(model):
     """Whatever else they are: parameters, and terms of a batch, to the bit."""
     told = without_effect(
         make_parser(None),
         [word for name in OBJECTIVES["ours"] for word in (f"--{name.replace('_', '-')}", "0.7")],
-        model,
+        config("--model", model),
     )
     several = examples(4, seed=0)
     batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
@@ -234,7 +234,8 @@ def test_options_of_networks_that_have_no_effect():
     """A network that is not there, and the scale of what has none."""
 
     def told(model, *options):
-        return without_effect(make_parser(None), [*options], model)
+        of = config("--model", model, *options)
+        return without_effect(make_parser(None), [*options], of)
 
     bernoulli = ("--image-likelihood", "bernoulli")
     assert told("vae-speech", *bernoulli) == ["--image-likelihood"]

@@ -71,7 +71,7 @@ def test_command(small, tmp_path, capsys):
     first, second = content["runs"]
     assert [run["row"] for run in content["runs"]] == ["1", "0.25"]
     assert first["num_examples"]["train"] == 12
-    assert second["num_examples"] == {"train": 21, "complete": 3, "test": 12}
+    assert second["num_examples"] == {"train": 36, "complete": 18, "test": 12}
     assert "presence" in second["subsets"]["speech"]
     assert "presence" not in first["subsets"]["speech"]
     assert "unseen" not in first

@@ -49,18 +49,24 @@ def missing_at_random(
     return Presence(rows, {name: there[m, rows] for m, name in enumerate(names)})
 
 
-def few_paired(num_examples: int, names: Sequence[str], fraction: float, seed: int) -> Presence:
+def few_paired(
+    num_examples: int, names: Sequence[str], fraction: float, seed: int, share: float = 0.0
+) -> Presence:
     """`fraction` of the tuples stay together; the others fall into one example per modality.
 
     So no data are lost but the knowledge of what belongs together. Which stay is drawn at random,
     for good, and one at least does.
+
+    share: those that stay come again and again, until they make this share of the examples.
     """
     num_paired = max(1, round(fraction * num_examples))
     order = np.random.default_rng([seed, 3]).permutation(num_examples)
     paired, alone = np.sort(order[:num_paired]), np.sort(order[num_paired:])
+    wanted = round(share / (1 - share) * len(names) * len(alone))
+    paired = np.resize(paired, max(num_paired, wanted))
     rows = np.concatenate([paired, *[alone] * len(names)])
     present = {}
     for m, name in enumerate(names):
         of_alone = np.repeat(np.arange(len(names)) == m, len(alone))
-        present[name] = np.concatenate([np.ones(num_paired, bool), of_alone])
+        present[name] = np.concatenate([np.ones(len(paired), bool), of_alone])
     return Presence(rows, present)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -67,10 +68,10 @@ def translation_grid(
         contents, styles: positions in the examples of the source and of the target. By default
             `choose_examples`: three of each class but 20 at most, with sequences 10 at most; of
             styles with groups no more than there are groups.
-        classes: names of the labels. axes: of the modalities that are sequences.
+        classes: names of the labels. axes: of the modalities that are sounds.
         seed: of the choice.
 
-    Raises ValueError when there is no shared or no style latent, or an axis is missing.
+    Raises ValueError when there is no shared or no style latent.
     """
     sequences = any(examples[name].lengths is not None for name in (source, target))
     most = _MOST_SEQUENCES if sequences else _MOST_PICTURES
@@ -187,10 +188,9 @@ def _drawing(
     shown: Sequence[np.ndarray],
 ) -> Drawing:
     """Its colours are those of 200 originals of the partition: the same in every figure."""
-    if examples.lengths is not None and name not in axes:
-        raise ValueError(f"{name} is a sequence: say what its axes are")
+    of = axes.get(name, None if examples.lengths is None else SequenceAxes())
     some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    return Drawing.of(_originals(examples.take(some)), shown, axes.get(name))
+    return replace(Drawing.of(_originals(examples.take(some)), shown, of), name=name)
 
 
 def _group(examples: Examples, n: int) -> str:
