@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyro
@@ -12,6 +13,7 @@ import torch
 from pvae_pyro import watch
 from pvae_pyro.checkpoint import read_progress
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.presence import missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.files import whole_lines
 from pvae_pyro.numbers import modalities_of
@@ -275,3 +277,18 @@ def test_terms_and_parameters_are_called_after_modalities():
         "log_prob/speech_noisy": ["speech", "speech_noisy"],
     }.items():
         assert modalities_of(name, names) == expected
+
+
+def test_what_an_example_lacks_is_not_named():
+    examples = tiny_examples()
+    there = missing_at_random(23, ["speech", "image"], 0.5, seed=0)
+    loader = PairedLoader(examples, 5, presence=there)
+    seen = 0
+    for number, batch in enumerate(loader.epoch(0)):
+        held = loader.held(0, number)
+        for name, index in held.items():
+            assert np.array_equal(index >= 0, batch[name].present.numpy())
+            seen += int((index < 0).sum())
+        named = watch.Watch(tiny_svi(), loader, Path(), skip=False)._named(held, [])
+        assert [n is None for n in named["image"]] == (held["image"] < 0).tolist()
+    assert 0 < seen < 46
