@@ -16,6 +16,7 @@ from PIL import Image
 from experiments import figures, prepare, report, run_svi
 from experiments.table_rows import aggregate, markdown
 from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.summary import problem_lines
 from pvae_pyro.figures.embeddings import scatter_figure
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.observations import SequenceAxes
@@ -25,11 +26,12 @@ from tests.test_report import Page
 from tests.tiny import NUM_MELS, tiny_examples, tiny_pair
 
 # Markup, an attribute's end, a formula of matplotlib's that it cannot parse, a name that its
-# legends leave out, an address that runs, a terminal's escape, a right-to-left override.
+# legends leave out, a letter that its font lacks, an address that runs, a terminal's escape, a
+# right-to-left override.
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"' onerror=alert(1) & $\\frac{$ |`",
-    "_javascript:alert(1)\n\u202e\x1b[31m\x07\u2028$",
+    "_日javascript:alert(1)\n\u202e\x1b[31m\x07\u2028$",
 )
 
 
@@ -128,10 +130,10 @@ def test_what_is_printed_commands_no_terminal(hostile, environment, tmp_path, ca
 def test_markdown_has_no_markup_of_others(hostile):
     _, folder = hostile
     results = json.loads((folder / "results.json").read_text())
-    title = markdown(aggregate([("pvae", results)])).splitlines()[0]
-    assert title == (
-        r"# Table 1 on manifest \<b\>\$x\_\$\\x1b\[31m.csv + manifest " + '"' + r"\&'.csv"
-    )
+    of_run = r"manifest \<b\>\$x\_\$\\x1b\[31m.csv + manifest " + '"' + r"\&'.csv"
+    for corpus, title in ((results["corpus"], of_run), ("a|\n\x1b`b`", r"a\|\\n\\x1b\`b\`")):
+        table = markdown(aggregate([("pvae", results | {"corpus": corpus})]))
+        assert table.splitlines()[0] == f"# Table 1 on {title}"
 
 
 def test_figures_show_it_as_it_is(tmp_path):
@@ -179,3 +181,4 @@ def test_text_that_cannot_be_encoded_is_shown():
     assert text("<\udcff\nb") == "&lt;\\xff\nb"
     assert element("p", title="\x1b\"") == '<p title="\\x1b&quot;"></p>'  # fmt: skip
     assert str(CorpusError("a\x1b\nb")) == "a\\x1b\nb"
+    assert problem_lines([("kind", "a\x1b\n")], "")[1] == r"  a\x1b\n"

@@ -185,7 +185,7 @@ def _modality_colours(names: Sequence[str]) -> dict[str, Colour]:
 
 def _key(name: str, colour: Colour, marker: str = "o") -> Line2D:
     label = plain(name)
-    label = f" {label}" if label.startswith("_") else label  # else a legend leaves it out
+    label = f" {label}" if label.startswith("_") else label  # else Matplotlib < 3.10 leaves it out
     return Line2D([], [], linestyle="none", marker=marker, markersize=4, color=colour, label=label)
 
 
