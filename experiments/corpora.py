@@ -11,6 +11,7 @@ from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
 from pvae_pyro.data.corpora.spoken_words import DIGITS
 from pvae_pyro.data.corpora.tidigits import SPEAKERS
+from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.digit_words import OH
 from pvae_pyro.data.image import image_column
 from pvae_pyro.data.speech import LONGEST, SHORTEST, speech_column
@@ -226,7 +227,7 @@ def image_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def file_name(dataset: str) -> str:
     """A dataset's name as a part of a file's: the manifest's own name for a manifest."""
-    return Path(dataset.removeprefix(MANIFEST)).stem
+    return shown(Path(dataset.removeprefix(MANIFEST)).stem)
 
 
 def _absolute(text: str) -> str:

@@ -56,7 +56,7 @@ from experiments.runs import (
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError, has_checkpoint
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.corpus import CorpusError, shown
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
@@ -216,10 +216,35 @@ def open_folder(
     return folder, config, has_checkpoint(folder / CHECKPOINT)
 
 
+def check_threads(before: int | None) -> int:
+    """Threads of an operation now; warns where a run was begun with another number of them.
+
+    Sums of convolutions are then taken in another order (docs/reproducibility.md).
+    """
+    now = torch.get_num_threads()
+    if before not in (None, now):
+        log.warning(
+            f"this run was begun with {before} threads, and now has {now}: it goes on, but not to "
+            f"the bits that it would have had; OMP_NUM_THREADS={before} gives these"
+        )
+    return now
+
+
 def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler(sys.stdout))
-    log.addHandler(logging.FileHandler(folder / LOG, encoding="utf-8"))
+    for handler in (
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(folder / LOG, encoding="utf-8"),
+    ):
+        handler.setFormatter(_Printable())
+        log.addHandler(handler)
+
+
+class _Printable(logging.Formatter):
+    """A line may hold the names of anyone's files: a terminal must not obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), keep="\n")
 
 
 def end_log() -> None:
@@ -291,6 +316,7 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
         )
         if ignored := without_effect(parser, argv, config):
             log.warning(f"of no effect on this run: {', '.join(ignored)}")
+        config["threads"] = check_threads(config.get("threads"))
         with distributed.first_alone():
             data = load_data(config, root)
         config |= check_data(config, data, folder)

@@ -1,11 +1,13 @@
 """Results of several seeds as one table, and that as Markdown beside the paper's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from experiments.options import OBJECTIVES
 from experiments.paper import TABLE_1, scored_part
+from pvae_pyro.data.corpus import shown
 
 TITLES = {
     "vae-speech": "VAE-sp",
@@ -18,7 +20,7 @@ TITLES = {
 
 
 # Of a configuration: what rows may differ in, and what the runs of one row may.
-OF_A_RUN = {"seed", "device"}
+OF_A_RUN = {"seed", "device", "threads"}
 OF_A_ROW = {"model", *OF_A_RUN, "objective", *OBJECTIVES["ours"]}
 NOT_MODALITY = ("model", "latent", "num_runs")
 
@@ -86,7 +88,7 @@ def markdown(table: Mapping[str, Any]) -> str:
     )
     clusters = table["config"]["num_clusters"] or "as many as classes"
     lines = [
-        f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{table['corpus']}",
+        f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{_text(table['corpus'])}",
         "",
         f"Purity in % of k-means clusters, {clusters}, "
         f"of the unimodal guides' posterior means on the {scored_part(table['config'])}; mean ± "
@@ -117,6 +119,11 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
         return "–"
     spread = "" if entry["sd"] is None else f" ± {100 * entry['sd']:.2f}"
     return f"{100 * entry['mean']:.2f}{spread}" + "*" * (min(entry["active_units"]) == 0)
+
+
+def _text(text: str) -> str:
+    """Of others' choosing, such as a file's name: no markup, no HTML, no formula."""
+    return re.sub(r"([\\`*_{}\[\]()<>&$|~#])", r"\\\1", shown(text))
 
 
 def _list(values: Sequence[Any]) -> str:

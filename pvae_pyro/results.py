@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pvae_pyro.files import write_whole
 from pvae_pyro.nn.recurrent import cpu_language
 
@@ -18,7 +20,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions, what the LSTM runs in on CPU, and the git commit.
+    """Versions, what the LSTM runs in on CPU, threads of an operation, and the git commit.
 
     The commit is None outside a checkout; ``dirty`` is added if files differ from it.
     """
@@ -32,6 +34,7 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "platform": platform.platform(),
         "lstm_cell": cpu_language(),
+        "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
     }
 

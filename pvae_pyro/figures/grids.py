@@ -13,9 +13,11 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.sheet import Row, draw_sheet
+from pvae_pyro.figures.style import plain
 from pvae_pyro.generate import decode, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
+_COLUMN = 12  # letters over a column, at most
 _MOST_PICTURES, _MOST_SEQUENCES = 20, 10  # side by side on a page
 
 
@@ -104,7 +106,7 @@ def translation_grid(
     what = "restyled" if source == target else f"generated from {source}"
     return draw_sheet(
         sheet,
-        [classes[label] for label in content.labels],
+        [plain(classes[label], _COLUMN) for label in content.labels],
         f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
         f"column, and the style latent of the {target} on the left of its row",
         above=(f"content from: {source}", _CONTENT),
@@ -158,7 +160,7 @@ def joint_latent_grid(
     style = "; styles are drawn from the prior" if partitioned else ""
     return draw_sheet(
         sheet,
-        [classes[label] for label in content.labels],
+        [plain(classes[label], _COLUMN) for label in content.labels],
         f"Decoded from {latent} inferred from {source}{style}",
         above=(f"latent from: {source}", _CONTENT),
     )
@@ -198,5 +200,5 @@ def _group(examples: Examples, n: int) -> str:
 
 
 def _row_name(examples: Examples, n: int, classes: Sequence[str]) -> str:
-    label = classes[examples.labels[n]]
-    return f"{_group(examples, n)[:16]}: {label}" if examples.groups else label
+    label = plain(classes[examples.labels[n]])
+    return f"{plain(_group(examples, n)[:16])}: {label}" if examples.groups else label
