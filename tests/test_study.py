@@ -75,7 +75,6 @@ def test_command(small, tmp_path, capsys):
     assert "presence" in second["subsets"]["speech"]
     assert "presence" not in first["subsets"]["speech"]
     assert "unseen" not in first
-    assert first["config"]["pairs"] == "fixed"
     assert (tmp_path / "study.png").stat().st_size > 10_000
     before = (tmp_path / "1-seed0" / "checkpoint.safetensors").stat().st_mtime_ns
     assert study.main(words) == 0  # takes what is there
