@@ -32,6 +32,10 @@ def cuda(monkeypatch):
     monkeypatch.setattr(RaggedLSTM, "_run", recurrence)
     monkeypatch.setattr(RaggedLSTM, "flatten_parameters", lambda lstm: None)
     with FakeTensorMode(allow_non_fake_inputs=True), pyro.validation_enabled(False):
+        try:
+            torch.nn.Linear(2, 2, device="cuda")
+        except RuntimeError:  # of torch 2.6 to 2.9, where there is no GPU
+            pytest.skip("this torch's fake tensors want a driver")
         yield torch.device("cuda")
 
 
