@@ -175,6 +175,9 @@ def _list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+_list.of = list  # as of `number`'s converters
+
+
 def _dataset(text: str) -> str:
     """A manifest's path made absolute."""
     if text.startswith(MANIFEST):

@@ -23,6 +23,7 @@ wrong usage.
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,7 @@ class Run:
         self.config = read_config(folder)
         self.device = resolve_device(device)
         self.model, self.guide = load_run(folder, self.device)
-        kept = load_extra(folder / CHECKPOINT)
-        self.normalisation = {
-            name: Normalisation(kept[f"{name}.loc"].numpy(), kept[f"{name}.scale"].numpy())
-            for name in self.guide.unimodal
-        }
+        self.normalisation = normalisations(folder / CHECKPOINT, self.guide.unimodal)
         self.log_mel = None
         if rate := self.config.get("sample_rate_of_features"):
             self.log_mel = LogMel(rate)
@@ -97,6 +94,27 @@ class Run:
         else:
             values = read_picture(path, like_mnist=self.config["image_dataset"] == "mnist")
         return name, observation(values, normalisation).to(self.device)
+
+
+def normalisations(path: Path, names: Iterable[str]) -> dict[str, Normalisation]:
+    """The data's normalisation that a checkpoint keeps, of each modality.
+
+    Raises CheckpointError where there is none, or none that can be.
+    """
+    kept = load_extra(path)
+    found = {}
+    for name in names:
+        loc, scale = (kept.get(f"{name}.{part}") for part in ("loc", "scale"))
+        if (
+            loc is None
+            or scale is None
+            or not loc.dtype == scale.dtype == torch.float32
+            or not (loc.isfinite().all() and scale.isfinite().all() and (scale > 0).all())
+            or not {loc.shape, scale.shape} <= {(), (LogMel.num_mels,) if name == "speech" else ()}
+        ):
+            raise CheckpointError(f"{path} has no normalisation of {name} that can be used")
+        found[name] = Normalisation(loc.numpy(), scale.numpy())
+    return found
 
 
 Shown = list[tuple[str, str, Observation]]  # title, modality, what there is of it

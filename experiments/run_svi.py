@@ -162,7 +162,7 @@ def open_folder(
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         metrics = folder / METRICS
-        done = len(metrics.read_text("utf-8").splitlines()) if metrics.exists() else 0
+        done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
         config["epochs"] = arguments.epochs or config["epochs"]
         if config["epochs"] < done:
             raise RunError(

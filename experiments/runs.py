@@ -1,6 +1,5 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,11 @@ import torch
 from torch import nn
 
 from experiments.corpora import image_arguments, speech_arguments
-from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
+from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser, wrong_options
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
-from pvae_pyro.checkpoint import load_weights
+from pvae_pyro.checked_json import misfit, read_json
+from pvae_pyro.checkpoint import CheckpointError, load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, load_paired
@@ -24,6 +24,15 @@ from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"
+# Of a configuration, what is no option: found out when the run was begun.
+_FOUND = {
+    "corpus?": str,
+    "stand_in?": bool,
+    "data_digest?": str,
+    "max_frames?": int,
+    "sample_rate_of_features?": int,
+}
+_MOST_FRAMES = 1_000_000  # nearly three hours
 
 
 class RunError(Exception):
@@ -112,22 +121,61 @@ def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Mod
 
     Raises RunError without a readable config.json, CheckpointError without its checkpoint.
     """
-    svi = build({**read_config(folder), "device": device})
+    config = {**read_config(folder), "device": device}
+    _check_size(config, Path(folder))
+    svi = build(config)
     load_weights(Path(folder) / CHECKPOINT, svi.model, svi.guide)
     return svi.model.eval(), svi.guide.eval()
+
+
+def _check_size(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a configuration of more weights than its checkpoint has bytes, unbuilt: one number
+    in a file of someone else's may ask for any memory."""
+    try:
+        size = (folder / CHECKPOINT).stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"there is no checkpoint {folder / CHECKPOINT}") from error
+    if "max_frames" not in config:
+        raise RunError(f"{folder} was never begun: {CONFIG} has no max_frames")
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            svi = build({**config, "device": "meta"})
+        weights = sum(parameter.numel() for parameter in svi.parameters())
+    except (RuntimeError, OverflowError) as error:  # more than any tensor holds
+        raise RunError(f"{folder}: {CONFIG} asks for too large a model ({error})") from error
+    if 4 * weights > size:
+        raise RunError(
+            f"{folder}: {CONFIG} is of {weights:,} weights, more than {CHECKPOINT} holds"
+        )
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """A run's resolved configuration. Raises RunError, saying why it cannot be read.
 
     A run of an earlier version lacks the options that came since: it had their defaults, and the
-    paper's objective.
+    paper's objective. What is no value of an option is refused: nothing is built of it.
     """
     try:
-        config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
+        config = read_json(Path(folder) / CONFIG)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is no run that can be read: {error}") from error
-    if not isinstance(config, dict) or "num_cells" not in config:
+    if "num_cells" not in config:
         raise RunError(f"{folder} is no run that can be read: {CONFIG} is not a configuration")
     earlier = {"objective": "paper", **OBJECTIVES["paper"]}
-    return {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+    config = {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+    if wrong := config_problem(config):
+        raise RunError(f"{folder} is no run that can be read: {CONFIG}: {wrong}")
+    return config
+
+
+def config_problem(config: Mapping[str, Any]) -> str | None:
+    """What in a configuration no run can have had, in words; None is nothing."""
+    if wrong := [*wrong_options(make_parser(None), config)]:
+        return wrong[0]
+    if wrong := misfit(config, _FOUND, "configuration"):
+        return wrong
+    if not 1 <= config.get("max_frames", 1) <= _MOST_FRAMES:
+        return f"max_frames {config['max_frames']}"
+    if not 4000 <= config.get("sample_rate_of_features", 4000) <= 192_000:
+        return f"sample_rate_of_features {config['sample_rate_of_features']}"
+    return None

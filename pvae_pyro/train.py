@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pyro
 import torch
@@ -18,7 +19,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import load_checkpoint, save_checkpoint
+from pvae_pyro.checked_json import NUMBER, misfit
+from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.svi import SVI
 
@@ -79,7 +81,7 @@ def fit(
     first_process, alone = distributed.rank() == 0, distributed.world_size() == 1
     progress = Progress()
     if resume:
-        progress = Progress(**load_checkpoint(checkpoint, svi))
+        progress = _progress(checkpoint, load_checkpoint(checkpoint, svi))
         progress.interrupted = False
     elif not first_process:  # other noise than the first one's
         torch.manual_seed(torch.initial_seed() + distributed.rank())
@@ -191,14 +193,26 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
         writer.add_scalar(name, mean, progress.step)
 
 
+def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:
+    """What a checkpoint says of the position. Raises CheckpointError where that cannot be."""
+    shapes = {int: int, bool: bool, float: NUMBER, dict: {str: NUMBER}}
+    now = vars(Progress())
+    wrong = misfit(saved, {f"{name}?": shapes[type(value)] for name, value in now.items()})
+    wrong = wrong or misfit(now, dict.fromkeys(saved, object))
+    below = [name for name in saved if name != "sums" and not wrong and saved[name] < 0]
+    if wrong or below:
+        raise CheckpointError(f"{path} holds another position: {wrong or f'{below[0]} < 0'}")
+    return Progress(**saved)
+
+
 def _keep_metrics_before(path: Path, epoch: int) -> None:
     """Drop records after the checkpoint: the run makes them again."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)  # of whatever bytes a crash left
     if len(lines) > epoch:
         temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text("".join(lines[:epoch]), encoding="utf-8")
+        temporary.write_bytes(b"".join(lines[:epoch]))
         os.replace(temporary, path)
 
 

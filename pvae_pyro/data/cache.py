@@ -47,11 +47,16 @@ def digest(*parts: str) -> str:
 
 
 def cached_arrays(
-    key: str, compute: Callable[[], Arrays], directory: str | os.PathLike[str]
+    key: str,
+    compute: Callable[[], Arrays],
+    directory: str | os.PathLike[str],
+    check: Callable[[Arrays], bool] = lambda kept: True,
 ) -> Arrays:
     """The arrays and metadata of ``compute()``, from ``<directory>/<key>.safetensors`` if there.
 
     key: `digest` of all that the result depends on, content and settings.
+    check: whether arrays are of the kind that is computed; KeyError, TypeError and
+        ValueError mean no. A checksum shows damage, and not a file of something else.
 
     A damaged file is computed again, and so is one that is not a cache file; where the
     result cannot be stored it is returned all the same. The log tells of all three.
@@ -59,8 +64,11 @@ def cached_arrays(
     path = _path(key, directory)
     if path.exists():
         try:
-            return _load(path)
-        except (SafetensorError, OSError, ValueError) as error:
+            kept = _load(path)
+            if not check(kept):
+                raise ValueError("it holds something else")
+            return kept
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s): computing it again", path, error)
     arrays, metadata = compute()
     try:
@@ -68,6 +76,13 @@ def cached_arrays(
     except OSError as error:
         logger.warning("could not keep %s (%s): it will be computed each time", path, error)
     return arrays, metadata
+
+
+def fits(array: np.ndarray, kind: type, *shape: int) -> bool:
+    """Whether an array is of that type and shape, and finite."""
+    if array.dtype != kind or array.shape != shape:
+        return False
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def holds(key: str, directory: str | os.PathLike[str]) -> bool:
