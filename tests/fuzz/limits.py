@@ -140,7 +140,8 @@ def limits(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Iter
         _watch.folder, tempfile.tempdir = None, temporary
         if measured:
             used.bytes = max(0, _memory("VmHWM") - before)
-    if used.did:
-        raise Limit(f"left its folder or ran something: {used.did[0]}")
-    if used.bytes > memory:
-        raise Limit(f"took {used.bytes >> 20} MiB")
+        # Here, for it holds of a file that is refused as well.
+        if used.did:
+            raise Limit(f"left its folder or ran something: {used.did[0]}")
+        if used.bytes > memory:
+            raise Limit(f"took {used.bytes >> 20} MiB")

@@ -226,6 +226,13 @@ def parts_of_safetensors(content: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
+def in_order(content: bytes) -> bytes:
+    """The same each time: safetensors has its metadata in any order."""
+    header, tensors = parts_of_safetensors(content)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return safetensors_of(header, tensors)
+
+
 def safetensors_of(header: Any, tensors: bytes) -> bytes:
     written = json.dumps(header).encode()
     return struct.pack("<Q", len(written)) + written + tensors

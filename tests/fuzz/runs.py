@@ -38,6 +38,7 @@ from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT, Progress, _progress
 from tests.fuzz.mutate import (
+    in_order,
     json_file,
     mutated,
     mutated_json,
@@ -178,7 +179,7 @@ def _saved(svi: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CHECKPOINT
         save_checkpoint(path, svi, vars(Progress()), _KEPT)
-        return path.read_bytes()
+        return in_order(path.read_bytes())
 
 
 def _mutate_checkpoint(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
@@ -215,7 +216,7 @@ def _mutate_checkpoint(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
             changed[name] = torch.zeros(1000)
         else:
             position = mutated_json(rng, position)
-    return sealed({k: v.clone() for k, v in changed.items()}, json.dumps(position))
+    return in_order(sealed({k: v.clone() for k, v in changed.items()}, json.dumps(position)))
 
 
 SEED = _checkpoint()

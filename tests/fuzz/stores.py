@@ -23,6 +23,7 @@ from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.evaluate import judges
 from tests.archives import special, tar_gz
 from tests.fuzz.mutate import (
+    in_order,
     mutated,
     mutated_json,
     parts_of_safetensors,
@@ -128,7 +129,7 @@ _TOLD = {"names": '["a"]'}
 def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """A file of the cache as someone else could write it: its checksum is right."""
     metadata = {**metadata, "sha256": cache._checksum(arrays, metadata)}
-    return safetensors.numpy.save(arrays, metadata)
+    return in_order(safetensors.numpy.save(arrays, metadata))
 
 
 def bad_arrays(
