@@ -35,7 +35,15 @@ from experiments.options import (
     without_effect,
 )
 from experiments.paper import table
-from experiments.runs import CONFIG, RunError, build, check_data, load_data, read_config
+from experiments.runs import (
+    CONFIG,
+    RunError,
+    build,
+    check_data,
+    check_size,
+    load_data,
+    read_config,
+)
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
@@ -57,9 +65,12 @@ def run(
 ) -> dict[str, Any] | None:
     """Train and score; returns what results.json then holds, or None when interrupted.
 
-    Raises RunError when the data and the model are not of the same modalities.
+    Raises RunError when the data and the model are not of the same modalities, or the model is
+    larger than the checkpoint that is to be resumed.
     """
     made_by = environment()  # now: a commit made while it runs is not what runs
+    if resume:
+        check_size(config, folder)
     svi = build(config)
     modelled = tuple(svi.guide.unimodal)
     if missing := set(modelled) - data.train.keys():

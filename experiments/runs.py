@@ -32,6 +32,7 @@ _FOUND = {
     "max_frames?": int,
     "sample_rate_of_features?": int,
 }
+_MOST_UNITS = 1 << 20  # of a layer
 _MOST_FRAMES = 1_000_000  # nearly three hours
 
 
@@ -122,15 +123,15 @@ def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Mod
     Raises RunError without a readable config.json, CheckpointError without its checkpoint.
     """
     config = {**read_config(folder), "device": device}
-    _check_size(config, Path(folder))
+    check_size(config, Path(folder))
     svi = build(config)
     load_weights(Path(folder) / CHECKPOINT, svi.model, svi.guide)
     return svi.model.eval(), svi.guide.eval()
 
 
-def _check_size(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a configuration of more weights than its checkpoint has bytes, unbuilt: one number
-    in a file of someone else's may ask for any memory."""
+def check_size(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a configuration of more weights than its checkpoint holds, before it is built: a
+    number in a file of someone else's may ask for any memory. Raises RunError, CheckpointError."""
     try:
         size = (folder / CHECKPOINT).stat().st_size
     except OSError as error:
@@ -141,7 +142,7 @@ def _check_size(config: Mapping[str, Any], folder: Path) -> None:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             svi = build({**config, "device": "meta"})
         weights = sum(parameter.numel() for parameter in svi.parameters())
-    except (RuntimeError, OverflowError) as error:  # more than any tensor holds
+    except RuntimeError as error:  # more than any tensor holds
         raise RunError(f"{folder}: {CONFIG} asks for too large a model ({error})") from error
     if 4 * weights > size:
         raise RunError(
@@ -174,6 +175,9 @@ def config_problem(config: Mapping[str, Any]) -> str | None:
         return wrong[0]
     if wrong := misfit(config, _FOUND, "configuration"):
         return wrong
+    for size in ("num_cells", "semantic_dim", "style_dim"):
+        if config[size] > _MOST_UNITS:
+            return f"{size} {config[size]}"
     if not 1 <= config.get("max_frames", 1) <= _MOST_FRAMES:
         return f"max_frames {config['max_frames']}"
     if not 4000 <= config.get("sample_rate_of_features", 4000) <= 192_000:

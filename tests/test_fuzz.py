@@ -181,20 +181,48 @@ def test_a_process_that_dies_is_gone_on_from(tmp_path, monkeypatch):
     assert outcome["files"] == 8
 
 
-def test_the_command_writes_a_summary(tmp_path):
+@pytest.mark.parametrize("failures", [[], [[3, "KeyError"], [5, "KeyError"]]])
+def test_a_summary(tmp_path, monkeypatch, capsys, failures):
+    """What was found of other readers is kept."""
+    outcome = {"files": 7, "read": 3, "refused": 2, "seconds": 0.123, "bytes": 1 << 20}
+    asked = []
+    monkeypatch.setattr(
+        command,
+        "supervised",
+        lambda *given: asked.append(given) or {**outcome, "failures": failures},
+    )
+    out = tmp_path / "new" / "fuzz.json"
+    for name in ("CTM", "PNG"):
+        code = command.main(["--files", "7", "--seed", "2", "--reader", name, "--out", str(out)])
+        assert code == int(bool(failures))
+    assert asked == [("CTM", 7, 2), ("PNG", 7, 2)]
+    content = json.loads(out.read_text())
+    assert content["versions"]["torch"]
+    assert content["readers"].keys() == {"CTM", "PNG"}
+    assert content["readers"]["PNG"] == {
+        "files": 7,
+        "read": 3,
+        "refused": 2,
+        "failures": len(failures),
+        "seconds": 0.1,
+        "peak_mib_of_a_file": 1.0,
+        "seed": 2,
+        "git_commit": content["git_commit"],
+    }
+    assert ("2 × (first: 3) KeyError" in capsys.readouterr().out) == bool(failures)
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
     out = tmp_path / "fuzz.json"
-    out.write_text(json.dumps({"readers": {"SPHERE": {"files": 7}}}))
+    options = ["--files", "20", "--reader", "CTM", "--out", str(out)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--files", "20", "--reader", "CTM", "--out", out],
+        [sys.executable, "-m", "tests.fuzz", *options],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    content = json.loads(out.read_text())
-    assert content["readers"]["SPHERE"] == {"files": 7}
-    found = content["readers"]["CTM"]
+    found = json.loads(out.read_text())["readers"]["CTM"]
     assert found["files"] == found["read"] + found["refused"] == 20
-    assert found["failures"] == 0
-    assert content["versions"]["torch"]
