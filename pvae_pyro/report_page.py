@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import matplotlib.pyplot as plt
+from PIL import Image
 
 from pvae_pyro.figures.style import RC
 
@@ -138,8 +138,10 @@ def figure(file: Path, about: str) -> Html:
     Raises OSError where it cannot be read.
     """
     try:
-        width = plt.imread(file).shape[1]
-    except (OSError, SyntaxError) as error:  # Pillow's for bad content
+        with Image.open(file, formats=["PNG"]) as image:  # not unpacked, to whatever size
+            width = image.width
+            image.verify()
+    except Exception as error:  # Pillow's decoders raise nearly everything
         raise OSError(f"{file} is no PNG that can be read: {error}") from error
     seen = picture(file.read_bytes(), about, width=round(width * 120 / RC["savefig.dpi"]))
     return element("figure", wide(seen, file.stem), element("figcaption", about))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from safetensors.torch import load, save
 
 from experiments import evaluate, figures, generate, report, run_svi
@@ -27,6 +27,7 @@ from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
 from pvae_pyro.figures.curves import read_metrics
+from pvae_pyro.report_page import figure
 from pvae_pyro.train import CHECKPOINT
 from tests.fuzz.limits import can_measure, limits
 from tests.fuzz.runs import CONFIGURATION, _step, _svi
@@ -267,6 +268,16 @@ def test_the_largest_picture_has_no_copies(tmp_path):
         pictures.read_grey(path)
 
 
+@linux
+def test_a_figure_of_a_report_is_not_unpacked(tmp_path):
+    path = tmp_path / "curves.png"
+    path.write_bytes(_png(8, 8, 6))
+    figure(path, "curves")  # the first time, it reads the system's list of kinds of files
+    path.write_bytes(_png(8192, 8192, 6))
+    with limits(tmp_path, memory=50 << 20):
+        assert "curves" in figure(path, "curves")
+
+
 def test_a_picture_is_the_same_in_bands(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (23, 17, 4)).astype(np.uint8)
@@ -282,6 +293,22 @@ def test_a_picture_is_the_same_in_bands(tmp_path, monkeypatch):
 
 
 # --- code ---------------------------------------------------------------------------------------
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    """Pillow reads it with Ghostscript, where there is one."""
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **how: ran.append(given))
+    path = tmp_path / "a.png"
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(path, "EPS")
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+        with pytest.raises(Exception):  # noqa: B017 - it is our Ghostscript that has no picture
+            image.load()
+    assert len(ran) == 1
+    with pytest.raises(CorpusError, match=f"{path}: is no image"):
+        pictures.read_grey(path)
+    assert len(ran) == 1
 
 
 class _Payload:

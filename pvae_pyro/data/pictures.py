@@ -10,6 +10,8 @@ from scipy import ndimage
 from pvae_pyro.data.corpus import CorpusError, shown
 
 SIZE = 28  # of the image networks, as MNIST
+# Not all of Pillow's: to read PostScript, it runs Ghostscript.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 _MAX_PIXELS = 64 << 20
 _BAND = 1 << 20  # pixels made grey at a time: with more, copies fill the memory
 _WORKED_ON = 200  # longest side in pixels when ink is looked for
@@ -28,7 +30,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
-            with Image.open(path) as file:
+            with Image.open(path, formats=_FORMATS) as file:
                 if file.width * file.height > _MAX_PIXELS:
                     raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
                 ImageOps.exif_transpose(file, in_place=True)

@@ -16,6 +16,7 @@ from PIL import Image
 from pvae_pyro.data import pictures
 from pvae_pyro.data.corpora import mnist
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.report_page import figure
 from tests.fuzz.mutate import mutated, with_png_checksums, with_png_data, zipped
 from tests.fuzz.reader import Reader, check_named
 
@@ -102,6 +103,16 @@ def _prepare(name: str, folder: Path) -> Callable[[bytes], None]:
     return read
 
 
+def _prepare_figure(folder: Path) -> Callable[[bytes], None]:
+    path = folder / "curves.png"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        assert figure(path, "a figure").startswith("<figure>")
+
+    return read
+
+
 def _bytes(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     return mutated(rng, seeds, _WORDS)
 
@@ -172,6 +183,7 @@ def _idx(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 VISUALS = [
+    Reader("figure of a report", _prepare_figure, PNG, _png, (OSError,), "curves.png"),
     Reader("PNG", partial(_prepare, "a.png"), PNG, _png, (CorpusError,), "a.png"),
     Reader("JPEG", partial(_prepare, "a.jpg"), JPEG, _bytes, (CorpusError,), "a.jpg"),
     Reader(

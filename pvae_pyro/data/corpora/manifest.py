@@ -85,9 +85,9 @@ def manifest_images(
 ) -> ImageCorpus:
     """Images listed in a CSV file with the columns ``path,label,split``.
 
-    Any format of Pillow, any size: turned as its EXIF data say, laid on white where it is
-    transparent, made grey, padded to a square with the median of its border, and resized to
-    28 x 28. Light and dark stay as they are.
+    PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 or TGA, of any size: turned as their EXIF data
+    say, laid on white where they are transparent, made grey, padded to a square with the median
+    of their border, and resized to 28 x 28. Light and dark stay as they are.
 
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
