@@ -113,8 +113,7 @@ def _optimiser_state(
         if not index.isdecimal() or len(index) > 9 or int(index) >= len(parameters):
             wrong = wrong or f"{key} is of no parameter"
             continue
-        shape = parameters[int(index)].shape
-        if value.shape not in ((), shape) or (name != "step" and value.shape != shape):
+        if value.shape != (() if name == "step" else parameters[int(index)].shape):
             wrong = wrong or f"{key} is {list(value.shape)}"
         if not value.is_floating_point():
             wrong = wrong or f"{key} is {value.dtype}"

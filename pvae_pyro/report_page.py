@@ -12,8 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from PIL import Image
-
+from pvae_pyro.data.pictures import png_width
 from pvae_pyro.figures.style import RC
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
@@ -138,10 +137,8 @@ def figure(file: Path, about: str) -> Html:
     Raises OSError where it cannot be read.
     """
     try:
-        with Image.open(file, formats=["PNG"]) as image:  # not unpacked, to whatever size
-            width = image.width
-            image.verify()
-    except Exception as error:  # Pillow's decoders raise nearly everything
+        width = png_width(file)
+    except ValueError as error:
         raise OSError(f"{file} is no PNG that can be read: {error}") from error
     seen = picture(file.read_bytes(), about, width=round(width * 120 / RC["savefig.dpi"]))
     return element("figure", wide(seen, file.stem), element("figcaption", about))

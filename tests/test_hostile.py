@@ -28,10 +28,18 @@ from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
 from pvae_pyro.figures.curves import read_metrics
 from pvae_pyro.report_page import figure
-from pvae_pyro.train import CHECKPOINT
+from pvae_pyro.train import CHECKPOINT, _progress
 from tests.fuzz.limits import can_measure, limits
 from tests.fuzz.runs import CONFIGURATION, _step, _svi
-from tests.fuzz.stores import _examples, _judge, sealed
+from tests.fuzz.stores import (
+    _ALIGNED,
+    _FRAMES,
+    _examples,
+    _judge,
+    _prepare_alignment,
+    _prepare_features,
+    sealed,
+)
 
 linux = pytest.mark.skipif(not can_measure(), reason="needs Linux")
 
@@ -117,6 +125,7 @@ def test_json_that_is_none(what, tmp_path):
         ("max_frames", 1e3),
         ("sample_rate_of_features", 1),
         ("stand_in", 1),
+        ("max_frames", True),
     ],
 )
 def test_values_that_no_option_has(tmp_path, name, value):
@@ -152,6 +161,7 @@ def _saved(path, change=lambda tensors, header: None):
 
 CHECKPOINTS = {
     "another shape": lambda t, h: t.update({"optim.0.exp_avg": torch.zeros(1)}),
+    "many steps": lambda t, h: t.update({"optim.0.step": torch.zeros(3, 2)}),
     "no moment": lambda t, h: t.pop("optim.1.exp_avg_sq"),
     "no parameter": lambda t, h: t.update({"optim.9.step": torch.zeros(())}),
     "no number": lambda t, h: t.update({"optim.x.step": torch.zeros(())}),
@@ -227,6 +237,35 @@ def test_a_file_of_something_else_in_the_cache(tmp_path, caplog):
     assert len(_examples()) == 6
 
 
+@pytest.mark.parametrize(
+    ("prepare", "kept", "name", "values"),
+    [
+        (_prepare_features, _FRAMES, "lengths", [0, 13, 9]),
+        (_prepare_features, _FRAMES, "index", [0, 1, 2]),
+        (_prepare_features, _FRAMES, "seconds", [0.05, 0.06, -1.0]),
+        (_prepare_alignment, (_ALIGNED, {"problems": "[]"}), "words", [[1, 1, 0]] * 4),
+        (_prepare_alignment, (_ALIGNED, {"problems": "[]"}), "words", [[1, 2, np.nan]] * 4),
+    ],
+)
+def test_arrays_of_the_right_shape_that_cannot_be(tmp_path, prepare, kept, name, values):
+    read = prepare(tmp_path)
+    read(sealed(*kept))
+    (path,) = tmp_path.glob("*.safetensors")
+    right = path.read_bytes()
+    arrays, told = kept
+    bad = sealed({**arrays, name: np.array(values, arrays[name].dtype)}, told)
+    read(bad)
+    assert path.read_bytes() not in (bad, right)  # computed again, of what there is
+
+
+@pytest.mark.parametrize(
+    "saved", [{"epoch": -1}, {"step": 1.5}, {"sums": {"elbo": "x"}}, {"other": 1}, {"batch": None}]
+)
+def test_a_position_that_cannot_be(tmp_path, saved):
+    with pytest.raises(CheckpointError, match=f"{tmp_path} holds another position"):
+        _progress(tmp_path, saved)
+
+
 # --- bombs --------------------------------------------------------------------------------------
 
 
@@ -281,12 +320,17 @@ def test_a_figure_of_a_report_is_not_unpacked(tmp_path):
 def test_a_picture_is_the_same_in_bands(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (23, 17, 4)).astype(np.uint8)
+    expected = Image.alpha_composite(Image.new("RGBA", (17, 23), "white"), Image.fromarray(pixels))
     wide = rng.integers(0, 65536, (23, 17)).astype(np.uint16)
     for name, image in (("rgba", Image.fromarray(pixels)), ("wide", Image.fromarray(wide))):
         path = tmp_path / f"{name}.png"
         image.save(path)
         monkeypatch.setattr(pictures, "_BAND", 1 << 20)
         whole = pictures.read_grey(path)
+        if name == "rgba":
+            assert np.array_equal(whole, np.asarray(expected.convert("L")))
+        else:
+            assert np.array_equal(whole, wide // 257)
         for band in (1, 17, 100):
             monkeypatch.setattr(pictures, "_BAND", band)
             assert np.array_equal(pictures.read_grey(path), whole)

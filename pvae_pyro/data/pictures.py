@@ -53,6 +53,21 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     return pixels
 
 
+def png_width(path: str | os.PathLike[str]) -> int:
+    """Of a PNG file, in pixels; it is looked through, and not unpacked to whatever size.
+
+    Raises ValueError where it is damaged or none, OSError where it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        try:
+            with Image.open(file, formats=["PNG"]) as image:
+                width = image.width
+                image.verify()
+        except Exception as error:  # Pillow's decoders raise nearly everything
+            raise ValueError(str(error)) from error
+    return width
+
+
 def _grey(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         image = _eight_bits(path, image)

@@ -101,6 +101,7 @@ def _wait(process: subprocess.Popen[bytes], place: Path) -> tuple[str, int | Non
 
 def _again(name: str, numbers: range, seed: int) -> int:
     """Each file once more, whose traceback is wanted; it is kept beside."""
+    from tests.fuzz.limits import Limit, limits
     from tests.fuzz.reader import Outcome, content_of, tried
     from tests.fuzz.readers import READERS
 
@@ -118,8 +119,9 @@ def _again(name: str, numbers: range, seed: int) -> int:
             bad += what is not None
             if what is not None:
                 try:
-                    read(content)
-                except Exception:
+                    with limits(Path(temporary)):
+                        read(content)
+                except (Exception, Limit):
                     logging.exception("once more")
     return int(bad > 0)
 
