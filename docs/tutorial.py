@@ -109,7 +109,8 @@ what = images.observation(choose_examples(images, range(min(4, len(data.classes)
 voice = speech.observation(choose_examples(speech, [len(data.classes) - 1], seed=1))
 spoken = generate.translate(model, guide, {"image": what}, "speech", style=voice)
 
-axes = SequenceAxes(data.log_mel.hop, data.log_mel.centre_frequencies)
+log_mel = data.log_mels["speech"]
+axes = SequenceAxes(log_mel.hop, log_mel.centre_frequencies)
 shown = panels(voice, speech.normalisation) + panels(what, images.normalisation)
 shown += panels(spoken, speech.normalisation)
 titles = ["voice"] + ["what"] * len(what.value) + ["said"] * len(what.value)
@@ -119,9 +120,9 @@ strip_figure(shown, titles, axes).savefig(out / "spoken.png")
 # And back to sound: the normalisation undone, the Mel filters inverted, phases by Griffin and Lim.
 
 # %%
-for n, log_mel in enumerate(panels(spoken, speech.normalisation)):
-    samples = to_waveform(np.ascontiguousarray(log_mel.T), data.log_mel)
-    write_wav(out / f"spoken-{n}.wav", level_matched(samples, 0.1), data.log_mel.sample_rate)
+for n, energies in enumerate(panels(spoken, speech.normalisation)):
+    samples = to_waveform(np.ascontiguousarray(energies.T), log_mel)
+    write_wav(out / f"spoken-{n}.wav", level_matched(samples, 0.1), log_mel.sample_rate)
 
 # %% [markdown]
 # ## Write it in that hand, and restyle

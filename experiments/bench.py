@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--cells", type=natural, default=PAPER["num_cells"], help="of the paper's size (512)")
     add("--batch", type=natural, default=PAPER["batch_size"], help="of the paper's size (256)")
     arguments = parser.parse_args(argv)
-    made_by = {"threads": arguments.threads, **environment()}  # of now, not of minutes later
+    made_by = {**environment(), "threads": arguments.threads}  # of now, not of minutes later
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
     try:

@@ -106,7 +106,7 @@ class PlainPVAE(nn.Module):
         else:
             loc = self.speech.loc(lstm.unroll(z, lengths, num_frames))
         used = (torch.arange(num_frames) < lengths.unsqueeze(1)).unsqueeze(2)
-        scale = self.speech.scale
+        scale = self.speech.scale()
         squares = (torch.where(used, value - loc, 0.0) / scale).square().sum((1, 2))
         constant = value.shape[2] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
         duration = self.speech.duration(z).squeeze(1)
@@ -115,8 +115,9 @@ class PlainPVAE(nn.Module):
         return log_duration - 0.5 * math.log(2 * math.pi) - 0.5 * squares - lengths * constant
 
     def log_prob_image(self, z: Tensor, observation: Observation) -> Tensor:
-        residual = (observation.value - self.image.decoder(z)) / self.image.scale
-        constant = residual[0].numel() * (math.log(self.image.scale) + 0.5 * math.log(2 * math.pi))
+        scale = self.image.scale()
+        residual = (observation.value - self.image.decoder(z)) / scale
+        constant = residual[0].numel() * (math.log(scale) + 0.5 * math.log(2 * math.pi))
         return -0.5 * residual.square().sum((1, 2, 3)) - constant
 
     def hinge(self, a: Tensor, b: Tensor, other: Tensor) -> Tensor:

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arguments import number
+from models.modalities import BUILT_IN, OWN, SPOKEN, own_modality
+from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
 from pvae_pyro.data.corpora.spoken_words import DIGITS
 from pvae_pyro.data.corpora.tidigits import SPEAKERS
+from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.digit_words import OH
-from pvae_pyro.data.paired import LONGEST, SHORTEST
+from pvae_pyro.data.image import image_column
+from pvae_pyro.data.speech import LONGEST, SHORTEST, speech_column
 from pvae_pyro.data.voice_activity import VoiceActivity
 
 # Of single corpora; each reader says which it takes, and the others refuse it.
@@ -27,6 +31,12 @@ OF_VAD = {
     "hangover": "seconds kept after the last frame of speech",
 }
 OF_IMAGES = ("image_root",)
+# Options that only this modality heeds.
+OF_MODALITY = {
+    "speech": ("dataset", *OF_CORPUS),
+    "image": ("image_dataset", *OF_IMAGES),
+    "spanish": ("spanish_dataset",),
+}
 
 
 def add_corpus_options(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +61,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     )
     data(
         "--classes",
-        type=_list,
+        type=label_list,
         metavar="A,B",
         help="use these labels alone",
     )
@@ -88,7 +98,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     of("--language", metavar="CODE", help=f"mswc: {', '.join(DIGITS)}, … (es)")
     of(
         "--words",
-        type=_list,
+        type=label_list,
         metavar="A,B",
         help="mswc: words that are the classes; else the digits",
     )
@@ -129,6 +139,60 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     images("--image-root", type=_absolute, metavar="PATH", help="as --manifest-root, of images")
 
 
+def add_modality_options(parser: argparse.ArgumentParser) -> None:
+    """Which modalities, and the data of those that other commands do not know."""
+    add = parser.add_argument_group("modalities").add_argument
+    add(
+        "--modalities",
+        type=_modalities,
+        default="speech,image",
+        metavar="A,B,…",
+        help=f"of {', '.join([*BUILT_IN, *OWN])}; the first leads: its classes, an epoch is a pass "
+        "over it, and of the others a random example of the class goes with each. Your own: "
+        "docs/modalities.md",
+    )
+    add(
+        "--spanish-dataset",
+        type=_dataset,
+        default="secuvoice",
+        metavar="NAME",
+        help="spanish, a second speech: as --dataset, read by the same options but for those of "
+        "single corpora",
+    )
+
+
+def load_columns(config: Mapping[str, Any], root: Path) -> dict[str, Column]:
+    """The data of each modality of a configuration, in its order.
+
+    Raises CorpusError as the columns do; ValueError for a modality that is not known, or has no
+    column.
+    """
+    columns: dict[str, Column] = {}
+    given = {"strict": config["strict"], "classes": config["classes"]}
+    for name in config["modalities"]:
+        if name == "image":
+            options = {option: config[option] for option in OF_IMAGES}
+            asked = given if not columns else {**given, "classes": None}  # others are left out
+            column = image_column(config["image_dataset"], root, options, **asked)
+        elif name in BUILT_IN:
+            own = {} if name == "speech" else {"options": {}}
+            of = {"speech": "dataset", "spanish": "spanish_dataset"}[name]
+            column = speech_column(config[of], root, **{**speech_arguments(config), **own})
+        else:
+            find = own_modality(name).column
+            if find is None:
+                raise ValueError(f"modality {name!r} has no column of data")
+            first = next(iter(columns.values()), None)
+            column = find(root, first.classes if first else tuple(config["classes"] or ()))
+            if not columns and config["classes"]:
+                column = column.chosen(config["classes"])
+        # Of speech this was done before its features were computed.
+        if not columns and config["limit"] and name not in SPOKEN:
+            column = column.limited(config["limit"])
+        columns[name] = column
+    return columns
+
+
 def speech_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `open_speech` that a configuration stands for, but for dataset and root."""
     # Who says how to trim wants it done.
@@ -163,7 +227,7 @@ def image_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def file_name(dataset: str) -> str:
     """A dataset's name as a part of a file's: the manifest's own name for a manifest."""
-    return Path(dataset.removeprefix(MANIFEST)).stem
+    return shown(Path(dataset.removeprefix(MANIFEST)).stem)
 
 
 def _absolute(text: str) -> str:
@@ -171,11 +235,26 @@ def _absolute(text: str) -> str:
     return str(Path(text).expanduser().absolute())
 
 
-def _list(text: str) -> list[str]:
+def label_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-_list.of = list  # as of `number`'s converters
+label_list.of = list  # as of `number`'s converters
+
+
+def _modalities(text: str) -> list[str]:
+    names = label_list(text)
+    if unknown := [name for name in names if name not in (*BUILT_IN, *OWN)]:
+        raise argparse.ArgumentTypeError(
+            f"no modality {', '.join(unknown)}: there are {', '.join([*BUILT_IN, *OWN])}, and "
+            "those that you add to models/modalities.py"
+        )
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"each modality once, and one at least; got {text!r}")
+    return names
+
+
+_modalities.of = list
 
 
 def _dataset(text: str) -> str:

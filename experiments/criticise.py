@@ -87,10 +87,11 @@ def of_run(run: Trained, options: argparse.Namespace) -> Any:
     loader = PairedLoader(run.data.test, options.limit, device=run.device, names=run.names)
     batch = next(loader.epoch(0))
     coords: dict[str, Any] = {}
-    if run.data.log_mel is not None and "speech" in run.names:
-        longest = max(run.config["max_frames"], batch["speech"].value.shape[1])
-        coords["speech_frame"] = np.arange(longest) * run.data.log_mel.hop
-        coords["speech_bin"] = run.data.log_mel.centre_frequencies
+    for name, log_mel in run.data.log_mels.items():
+        if name in run.names:
+            longest = max(run.config["max_frames"], batch[name].value.shape[1])
+            coords[f"{name}_frame"] = np.arange(longest) * log_mel.hop
+            coords[f"{name}_bin"] = log_mel.centre_frequencies
     return inference_data(
         run.model,
         run.guide,
@@ -195,6 +196,12 @@ def check_comparable(runs: list[Trained]) -> None:
             raise RunError(
                 f"of {other.folder} and {first.folder} one has durations in its likelihood "
                 "(--duration-scale), the other has not"
+            )
+        both = [run for run in (first, other) if "image" in run.names]
+        if len({run.config["image_likelihood"] == "bernoulli" for run in both}) > 1:
+            raise RunError(
+                f"of {other.folder} and {first.folder} one has probabilities of pixels in its "
+                "likelihood (--image-likelihood bernoulli), the other densities"
             )
         if not {*other.names} & {*first.names}:
             raise RunError(f"{other.folder} and {first.folder} have no modality in common")

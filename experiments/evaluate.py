@@ -9,8 +9,11 @@ is of the training partition, which has more examples; most are by latent and mo
 purity nmi ari hungarian   k-means clusters of the posterior means, against the classes
 active_units               dimensions in use; a latent with none has scores that mean nothing
 num_classes                the number of clusters, found without labels, of latents that are shared
+prior_clusters             the components of a mixture prior as clusters, and how many are in use
 probes                     class and speaker, read off each latent by a linear classifier
 retrieval                  nearest neighbours of the other modality, in latents that are shared
+subsets                    what is inferred from each set of modalities, and generated from that
+unseen                     classes that training left out (--unseen-classes)
 coherence style_swap       what is generated, judged by classifiers trained on real data
 log_likelihood             joint, marginal, conditional, by importance weighting, nats per example
 
@@ -22,6 +25,7 @@ Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 import argparse
 import hashlib
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.files import folder_held
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
@@ -133,9 +138,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
+    # Of a folder that is not there `open_run` tells.
+    alone = folder_held(options.run) if options.run.is_dir() else nullcontext()
     try:
-        run = open_run(options.run, options.data, options.device)
-        with torch.no_grad():
+        with alone, torch.no_grad():
+            run = open_run(options.run, options.data, options.device)
             content = evaluate(run, options)
     except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -160,6 +167,15 @@ def summary(content: dict[str, Any]) -> str:
             if found := content.get("num_classes", {}).get(latent, {}).get(name):
                 line += f" | classes found {_num_classes(found)}"
             lines.append(line)
+    if "reason" not in (mixtures := content.get("prior_clusters", {})):
+        for latent, of_modality in mixtures.items():
+            for name, found in of_modality.items():
+                scores = " ".join(f"{score} {found[score]:.3f}" for score in CLUSTERING[:4])
+                lines.append(
+                    f"{latent:8}{name:8} by the prior's {found['in_use']} components in use "
+                    f"of {found['components']}: {scores} (k-means with as many: "
+                    f"purity {found['kmeans']['purity']:.3f})"
+                )
     for latent, of_modality in content.get("probes", {}).items():
         for name, probe in of_modality.items():
             for what, score in probe.items():
@@ -181,6 +197,12 @@ def summary(content: dict[str, Any]) -> str:
         lines += [f"style of {name} kept, {what}: {_short(part)}" for what, part in value.items()]
     for pair, value in content.get("styles", {}).get("diversity", {}).items():
         lines.append(f"diversity of {pair}, of reality's: {_short(value)}")
+    for some, ways in content.get("subsets", {}).items():
+        if some != "reason":
+            lines += [f"from {some} by {way}: {_short(found)}" for way, found in ways.items()]
+    for latent, of in content.get("unseen", {}).items():
+        if latent != "reason":
+            lines += [f"unseen classes in {latent}, {name}: {_short(x)}" for name, x in of.items()]
     if heard := content.get("recognised"):
         lines.append(f"heard by a recogniser: {_short(heard)}")
     for what in ("joint", "marginal", "conditional"):

@@ -38,7 +38,7 @@ from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_f
 from pvae_pyro.figures.graph import guide_graph, model_graph
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.inertia import inertia_figure
-from pvae_pyro.figures.observations import SequenceAxes
+from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.plate_diagram import graph_figure
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.train import METRICS
@@ -80,13 +80,26 @@ def inertia(run: Trained, seed: int) -> Drawn:
             yield f"inertia-{latent}", inertia_figure(curves)
 
 
+def _drawn(run: Trained) -> list[str]:
+    """The modalities that can be drawn; the others are told."""
+    names = []
+    for name, examples in run.test.items():
+        try:
+            panels(examples.observation(np.arange(1)), examples.normalisation)
+        except ValueError as error:
+            print(f"{name} is not drawn: {error}", file=sys.stderr)
+        else:
+            names.append(name)
+    return names
+
+
 def restyle(run: Trained, seed: int) -> Drawn:
-    for name in run.names:
+    for name in _drawn(run):
         yield from _combined(run, seed, name, name, f"restyle-{name}")
 
 
 def translate(run: Trained, seed: int) -> Drawn:
-    for source, target in permutations(run.names, 2):
+    for source, target in permutations(_drawn(run), 2):
         yield from _combined(run, seed, source, target, f"translate-{source}-to-{target}")
 
 
@@ -98,10 +111,11 @@ def _combined(run: Trained, seed: int, source: str, target: str, title: str) -> 
 
 
 def joint(run: Trained, seed: int) -> Drawn:
-    for source in run.names:
+    test = {name: run.test[name] for name in _drawn(run)}
+    for source in test:
         yield (
             f"joint-from-{source}",
-            joint_latent_grid(run.model, run.guide.unimodal, run.test, source, **_shown(run, seed)),
+            joint_latent_grid(run.model, run.guide.unimodal, test, source, **_shown(run, seed)),
         )
 
 
@@ -184,10 +198,9 @@ def draw(run: Trained, only: list[str], out: Path, formats: list[str], seed: int
 
 
 def _shown(run: Trained, seed: int) -> dict:
-    log_mel = run.data.log_mel
-    axes = (
-        {} if log_mel is None else {"speech": SequenceAxes(log_mel.hop, log_mel.centre_frequencies)}
-    )
+    axes = {
+        name: SequenceAxes(of.hop, of.centre_frequencies) for name, of in run.data.log_mels.items()
+    }
     return {"classes": run.data.classes, "axes": axes, "seed": seed, "device": run.device}
 
 

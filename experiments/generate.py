@@ -10,14 +10,15 @@
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
 it is prepared as the training data were: silence at the ends of speech is cut off and a level far
 from theirs mended, a digit is cropped, scaled and centred as in MNIST. Look at sheet.png, whose
-first panels are what the model saw; from-*.wav is that, too, made sound again.
+first panels are what the model saw; from-*.wav is that, too, made sound again. Where the run has
+several modalities of sounds, say which one a file is of: --from spanish:dos.wav.
 Without --style the style comes from the prior, in --draws draws.
 
 The folder --out (RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large) or a WAV
-for what went in and what came out, and generated.npz with values and with the latents inferred from
-what --from names (drawn, for `sample`). What is generated is
-at its mean: nothing is random but what comes from the prior. Exit codes: 0, 1 for an error, 2 for
-wrong usage.
+for what went in and what came out (of what is neither picture nor sound, nothing more), and
+generated.npz with values and with the latents inferred from what --from names (drawn, for
+`sample`). What is generated is at its mean: nothing is random but what comes from the prior. Exit
+codes: 0, 1 for an error, 2 for wrong usage.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from pvae_pyro.checkpoint import CheckpointError, load_extra
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.own_file import modality_of, observation, read_picture, read_sound
+from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
@@ -61,32 +62,50 @@ class Run:
         self.device = resolve_device(device)
         self.model, self.guide = load_run(folder, self.device)
         self.normalisation = normalisations(folder / CHECKPOINT, self.guide.unimodal)
-        self.log_mel = None
-        if rate := self.config.get("sample_rate_of_features"):
-            self.log_mel = LogMel(rate)
+        rates = self.config.get("sample_rates", {})
+        if rate := self.config.get("sample_rate_of_features"):  # of an earlier version
+            rates = {"speech": rate, **rates}
+        self.log_mels = {name: LogMel(rate) for name, rate in rates.items() if name in self.names}
+        self.sounds = [*self.log_mels] or [name for name in self.names if name == "speech"]
 
     @property
     def names(self) -> list[str]:
         return list(self.guide.unimodal)
 
-    def settings(self) -> LogMel:
-        if self.log_mel is None:
+    def settings(self, name: str) -> LogMel:
+        if name not in self.log_mels:
             raise RunError(
                 "this run is of a version that did not keep the sample rate of its features: "
                 "give it with --sample-rate"
             )
-        return self.log_mel
+        return self.log_mels[name]
+
+    def modality_of(self, path: Path) -> tuple[str, Path]:
+        """What a file is of, by its ending or by ``NAME:`` before it; and the file."""
+        told, _, rest = str(path).partition(":")
+        if rest and told in self.names:
+            name, path = told, Path(rest)
+            of = "sound" if name in self.sounds else "picture" if name == "image" else "neither"
+            if kind_of(path) != of:
+                raise RunError(f"{path} is a {kind_of(path)}, which is not read as {name}")
+            return name, path
+        kind = kind_of(path)
+        fitting = self.sounds if kind == "sound" else [n for n in self.names if n == "image"]
+        if not fitting:
+            raise RunError(f"{path} is a {kind}, and the run is of {', '.join(self.names)}")
+        if len(fitting) > 1:
+            which = " or ".join(f"{name}:{path}" for name in fitting)
+            raise RunError(f"{path}: of which modality? Say {which}")
+        return fitting[0], path
 
     def read(self, path: Path, options: argparse.Namespace) -> tuple[str, Observation]:
         """A file as the model sees it, and of which modality it is."""
-        name = modality_of(path)
-        if name not in self.names:
-            raise RunError(f"{path} is {name}, and the run is of {', '.join(self.names)}")
+        name, path = self.modality_of(path)
         normalisation = self.normalisation[name]
-        if name == "speech":
-            hop = self.settings().hop
+        if name in self.sounds:
+            hop = self.settings(name).hop
             sound = read_sound(
-                path, self.settings(), normalisation, trim=options.trim,
+                path, self.settings(name), normalisation, trim=options.trim,
                 keep_level=options.keep_level,
                 longest=max(3.0, self.config.get("max_frames", 0) * hop),
             )  # fmt: skip
@@ -110,7 +129,8 @@ def normalisations(path: Path, names: Iterable[str]) -> dict[str, Normalisation]
             or scale is None
             or not loc.dtype == scale.dtype == torch.float32
             or not (loc.isfinite().all() and scale.isfinite().all() and (scale > 0).all())
-            or not {loc.shape, scale.shape} <= {(), (LogMel.num_mels,) if name == "speech" else ()}
+            or loc.shape not in ((), scale.shape)
+            or (name == "image" and scale.shape != ())
         ):
             raise CheckpointError(f"{path} has no normalisation of {name} that can be used")
         found[name] = Normalisation(loc.numpy(), scale.numpy())
@@ -142,7 +162,7 @@ def translate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, T
 
 
 def restyle(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
-    if modality_of(options.source) != modality_of(options.style):
+    if run.modality_of(options.source)[0] != run.modality_of(options.style)[0]:
         raise RunError("restyling is of two sounds or two pictures; see `translate`")
     return translate(run, options)
 
@@ -184,6 +204,7 @@ COMMANDS = {f.__name__: f for f in (translate, restyle, reconstruct, interpolate
 def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list[Path]:
     """Everything into the folder `out`; returns the files."""
     files, drawn, titles, arrays = [], [], [], {}
+    axes: list[SequenceAxes | None] = []
     for title, name, x in shown:
         of = panels(x, run.normalisation[name])
         for n, panel in enumerate(of):
@@ -191,18 +212,18 @@ def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list
             drawn.append(panel)
             titles.append(f"{title}: {name}" + f" {n}" * (len(of) > 1))
             arrays[key] = panel
-            if x.lengths is None:
+            axes.append(None)
+            if name in run.sounds:
+                settings = run.settings(name)
+                axes[-1] = SequenceAxes(settings.hop, settings.centre_frequencies)
+                files.append(out / f"{key}.wav")
+                samples = to_waveform(np.ascontiguousarray(panel.T), settings)
+                write_wav(files[-1], level_matched(samples, LEVEL), settings.sample_rate)
+            elif x.value.dim() == 4:
                 files.append(out / f"{key}.png")
                 pixels = np.clip(panel, 0, 255).round().astype(np.uint8)
                 enlarged = np.kron(pixels, np.ones((ENLARGED, ENLARGED), np.uint8))
                 Image.fromarray(enlarged).save(files[-1])
-            else:
-                files.append(out / f"{key}.wav")
-                samples = to_waveform(np.ascontiguousarray(panel.T), run.settings())
-                write_wav(files[-1], level_matched(samples, LEVEL), run.settings().sample_rate)
-    axes = None
-    if run.log_mel is not None:
-        axes = SequenceAxes(run.log_mel.hop, run.log_mel.centre_frequencies)
     files += save_figure(strip_figure(drawn, titles, axes), out / "sheet", ["png"])
     arrays |= {f"inferred-{site}": z.cpu().numpy() for site, z in latents.items()}
     np.savez_compressed(out / "generated.npz", **arrays)
@@ -247,9 +268,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = Run(options.run, options.device)
         if options.sample_rate:
-            if run.log_mel is not None and run.log_mel.sample_rate != options.sample_rate:
-                raise RunError(f"the run's features are at {run.log_mel.sample_rate} Hz")
-            run.log_mel = LogMel(options.sample_rate)
+            for name in run.sounds:
+                known = run.log_mels.setdefault(name, LogMel(options.sample_rate))
+                if known.sample_rate != options.sample_rate:
+                    raise RunError(f"the run's features of {name} are at {known.sample_rate} Hz")
         torch.manual_seed(options.seed)
         shown, latents = COMMANDS[options.command](run, options)
         stamp = time.strftime("%Y%m%d-%H%M%S")

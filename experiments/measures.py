@@ -1,34 +1,27 @@
 """What evaluate.py measures of a finished run: functions, and the keys of evaluation.json."""
 
 import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from itertools import permutations
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from experiments.measures_of_generation import generation, of_subsets, recognised
 from experiments.runs import RunError
 from experiments.trained import STYLE, Trained
-from pvae_pyro.data.cache import cache_dir
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.coherence import coherence, style_swap
-from pvae_pyro.evaluate.judges import cached_judge, judged
+from pvae_pyro.evaluate.clustering import (
+    clustering_scores,
+    components_in_use,
+    partition_scores,
+)
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
 from pvae_pyro.evaluate.num_classes import find_num_classes
-from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.probes import group_probe, linear_probe
-from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
-from pvae_pyro.evaluate.styles import diversity, style_kept
-from pvae_pyro.figures.observations import panels
-from pvae_pyro.generate import decode, shared_of
-from pvae_pyro.modality import Observation
-from pvae_pyro.sound import to_waveform
+from pvae_pyro.evaluate.unseen import unseen_classes
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
 OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
@@ -48,6 +41,31 @@ def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
                 found.setdefault(latent, {})[name] = find_num_classes(locs)
             except ValueError as error:
                 found.setdefault(latent, {})[name] = {"agreed": None, "reason": str(error)}
+    return found
+
+
+def prior_clusters(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """The test partition's posterior means of the shared latent, clustered by the prior.
+
+    A cluster is a component of the prior, and holds the means that it is most responsible for;
+    beside it k-means with as many clusters as there are components in use.
+    """
+    prior = getattr(run.model, "prior", None)
+    responsibilities = getattr(prior, "responsibilities", None)
+    if responsibilities is None:
+        return {"reason": f"the prior is no mixture but a {type(prior).__name__}"}
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items() if latent != STYLE else ():
+            labels = run.test[name].labels
+            shares = responsibilities(torch.as_tensor(locs, device=run.device)).cpu().numpy()
+            use = components_in_use(shares)
+            found.setdefault(latent, {})[name] = {
+                **partition_scores(labels, shares.argmax(1)),
+                **use,
+                "components": shares.shape[1],
+                "kmeans": clustering_scores(locs, labels, max(1, int(use["in_use"]))),
+            }
     return found
 
 
@@ -82,123 +100,25 @@ def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Coherence, style swaps and what of a style is kept, by the same judges."""
-    judges = {
-        name: cached_judge(
-            run.data.train[name],
-            len(run.data.classes),
-            cache_dir() / "judges",
-            device=run.device,
-            steps=options.judge_steps,
-        )
-        for name in run.names
-    }
-    arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
-    return {
-        "coherence": coherence(*arguments, limit=options.limit),
-        "style_swap": style_swap(*arguments, limit=options.limit),
-        "styles": {
-            "kept": style_kept(
-                run.model,
-                run.guide.unimodal,
-                run.test,
-                run.device,
-                speaker_judges=_speaker_judges(run, options),
-                limit=options.limit,
-            ),
-            "diversity": _diversity(run, options, judges),
-        },
-    }
-
-
-def _speaker_judges(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """Of modalities whose speakers are all in the training partition too, two or more."""
-    found = {}
-    for name in run.names:
-        train, test = run.data.train[name], run.test[name]
-        groups = sorted(set(train.groups))
-        if len(groups) > 1 and set(test.groups) <= set(groups):
-            labels = np.searchsorted(np.array(groups), np.array(train.groups))
-            judge = cached_judge(
-                replace(train, labels=labels),
-                len(groups),
-                cache_dir() / "judges",
-                device=run.device,
-                steps=options.judge_steps,
+def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Of each latent and modality; of a run with --unseen-classes."""
+    if not run.config["unseen_classes"]:
+        return {"reason": "the run was trained on all classes"}
+    classes = list(run.data.classes)
+    left_out = [classes.index(label) for label in run.config["unseen_classes"]]
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        for name, locs in of_modality.items():
+            train, labels = run.examples("train")[name], run.test[name].labels
+            at = run.latents("train")[latent][name], train.labels, locs, labels
+            found.setdefault(latent, {})[name] = unseen_classes(*at, left_out)
+        if latent != STYLE and len(of_modality) > 1:
+            some = {name: np.isin(run.test[name].labels, left_out) for name in of_modality}
+            found[latent]["retrieval"] = cross_modal_retrieval(
+                {name: of_modality[name][some[name]] for name in some},
+                {name: run.test[name].labels[some[name]] for name in some},
             )
-            found[name] = judge, groups
     return found
-
-
-def _diversity(
-    run: Trained, options: argparse.Namespace, judges: Mapping[str, nn.Module]
-) -> dict[str, Any]:
-    """Of translations of each modality into each other one, in styles from the prior: of those
-    that are judged to be of the right class."""
-    found = {}
-    for source, target in permutations(run.names, 2):
-        real = run.test[target]
-        index = np.random.default_rng(0).permutation(len(run.test[source]))[: options.limit]
-        content = run.test[source].take(index)
-        locs = posterior_locs(run.guide.unimodal[source], source, content, run.device)
-        shared = shared_of({site: torch.from_numpy(z) for site, z in locs.items()})
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            moved = {site: z.to(run.device) for site, z in shared.items()}
-            made = decode(run.model, moved, [target])[target]
-        right = np.flatnonzero(judged(judges[target], made, run.device) == content.labels)
-        lengths = None if made.lengths is None else made.lengths[right]
-        some = real.take(np.random.default_rng(1).permutation(len(real))[: options.limit])
-        found[f"{source}->{target}"] = diversity(
-            Observation(made.value[right], lengths),
-            some.observation(np.arange(len(some))),
-            content.labels[right],
-            some.labels,
-            real.normalisation,
-        )
-    return found
-
-
-def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    """What a recogniser of words, trained on other recordings, hears: fractions of right classes.
-
-    Of spoken digits alone. Everything is made of log-Mel features, also "originals": what is lost
-    between a recording and these is lost for all. Elsewhere, and without pocketsphinx, a reason.
-    """
-    log_mel, name = run.data.log_mel, "speech"
-    words = {word: label for word, label in DIGITS.items() if label in run.data.classes}
-    if log_mel is None or name not in run.names or not set(run.data.classes) <= set(words.values()):
-        return {"reason": "only spoken digits are recognised"}
-    given = run.data.test[name]
-    given = given.take(np.random.default_rng(0).permutation(len(given))[: options.limit])
-    labels = {name: given.labels}
-    locs = posterior_locs(run.guide.unimodal[name], name, given, run.device)
-    found = {"originals": given.observation(np.arange(len(given)))}
-    own = {site: torch.from_numpy(z).to(run.device) for site, z in locs.items()}
-    found["reconstructions"] = decode(run.model, own, [name])[name]
-    for source in (n for n in run.names if n != name):
-        content = run.test[source]
-        content = content.take(np.random.default_rng(0).permutation(len(content))[: options.limit])
-        of = posterior_locs(run.guide.unimodal[source], source, content, run.device)
-        shared = shared_of({site: torch.from_numpy(z).to(run.device) for site, z in of.items()})
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            found[f"from {source}"] = decode(run.model, shared, [name])[name]
-        labels[f"from {source}"] = content.labels
-    heard: dict[str, Any] = {}
-    try:
-        for what, x in found.items():
-            energies = panels(x, given.normalisation)
-            sounds = [to_waveform(np.ascontiguousarray(e.T), log_mel) for e in energies]
-            right = [run.data.classes[k] for k in labels.get(what, given.labels)]
-            heard[what] = recognition_accuracy(
-                [(sound, log_mel.sample_rate) for sound in sounds], right, words
-            )
-    except CorpusError as error:  # no pocketsphinx
-        return {"reason": str(error)}
-    chance = 1 / len(set(words.values()))
-    return {**heard, "chance": chance, "num_examples": {k: len(x.value) for k, x in found.items()}}
 
 
 def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
@@ -219,9 +139,12 @@ def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
     "clustering": clustering,
     "num_classes": num_classes,
+    "prior_clusters": prior_clusters,
     "probes": probes,
     "retrieval": retrieval,
     "generation": generation,
+    "subsets": of_subsets,
+    "unseen": unseen,
     "recognised": recognised,
     "log_likelihood": log_likelihood,
 }
@@ -230,6 +153,9 @@ KEYS = {
     "generation": ("coherence", "style_swap", "styles"),
     **{
         name: (name,)
-        for name in ("num_classes", "probes", "retrieval", "recognised", "log_likelihood")
+        for name in (
+            *("num_classes", "prior_clusters", "probes", "retrieval", "subsets", "unseen"),
+            *("recognised", "log_likelihood"),
+        )
     },
 }

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 
 from experiments.arguments import number
-from experiments.corpora import add_corpus_options, add_image_options
+from experiments.corpora import (
+    OF_MODALITY,
+    add_corpus_options,
+    add_image_options,
+    add_modality_options,
+    label_list,
+)
+from models.modalities import SPEECH_ENCODERS, SPOKEN
+from pvae_pyro.nn.image import FAMILIES
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -42,19 +50,23 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 }
 # What networks compute in, where torch holds it safe; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-MODELS = ("pvae", "jmvae", "vae-speech", "vae-image")
+MODELS = ("pvae", "jmvae")  # and vae-NAME, of one modality
+VAE = "vae-"
+# Of z_sem, or of a baseline's z: models/priors.py, models/flow.py.
+PRIORS = ("normal", "mixture", "vamp", "flow")
+OF_COMPONENTS = ("mixture", "vamp")
 # Of the command and the place, not of what is trained.
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
-# What may change when a run is taken up again: how long, and where.
-MAY_CHANGE = ("epochs", "device")
+# What may change when a run is taken up again: how long, where, and what is kept of it.
+MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches", "best_of")
+HOW_LONG = ("epochs", "steps")
 
 
-# Options that say nothing to some models.
+# Options that say nothing to some models, or beside a likelihood.
 OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
-WITHOUT_EFFECT = {
-    "jmvae": OF_PVAE,
-    "vae-speech": (*OF_PVAE, "alpha", "image_scale"),
-    "vae-image": (*OF_PVAE, "alpha", "speech_scale", "duration_scale", "num_cells"),
+OF_NETWORKS = {
+    **dict.fromkeys(SPOKEN, ("speech_scale", "duration_scale", "num_cells", "speech_encoder")),
+    "image": ("image_scale", "image_likelihood"),
 }
 
 
@@ -74,6 +86,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
     add_corpus_options(parser)
     add_image_options(parser)
+    add_modality_options(parser)
 
     run = parser.add_argument_group("run").add_argument
     run(
@@ -84,7 +97,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         + "quick, for two CPU cores: {num_cells} cells, the epochs that ".format(**PRESETS["quick"])
         + "make {steps} steps; auto: paper on CUDA, else quick".format(**PRESETS["quick"]),
     )
-    run("--epochs", type=natural, metavar="N", help="passes over the speech; else the preset's")
+    run(
+        "--epochs",
+        type=natural,
+        metavar="N",
+        help="passes over what leads; else the preset's",
+    )
+    run("--steps", type=natural, metavar="N", help="in whole epochs, else the preset's")
     run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
     run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
     run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
@@ -113,8 +132,28 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         metavar="DIR",
-        help="go on with the run in DIR (or --out), in its own configuration; only --epochs and "
-        "--device may be changed",
+        help="go on with the run in DIR (or --out), in its own configuration; only --epochs, "
+        "--device and the three that follow may be changed",
+    )
+    run(
+        "--checkpoint-seconds",
+        type=number(float, least=0.0),
+        default=60.0,
+        metavar="X",
+        help="of training between checkpoints: what a kill costs at most",
+    )
+    run(
+        "--skip-bad-batches",
+        action="store_true",
+        help="leave out batches that come to NaN or overflow, and count them, instead of ending",
+    )
+    run(
+        "--best-of",
+        type=number(int, least=0),
+        default=5,
+        metavar="N",
+        help="besides the last weights keep, of the last N epochs, those of the one with the best "
+        "training objective",
     )
 
     run(
@@ -140,14 +179,57 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         "test partition is not touched",
     )
 
+    run(
+        "--unseen-classes",
+        type=label_list,
+        metavar="A,B",
+        help="train without these classes; evaluate.py says where they lie in the latents",
+    )
+
+    of_presence = parser.add_argument_group("missing modalities (of training alone)").add_argument
+    fraction = number(float, least=0.0, most=0.99)
+    of_presence(
+        "--missing",
+        type=fraction,
+        default=0.0,
+        metavar="X",
+        help="each modality of each example is missing with this probability, for good",
+    )
+    of_presence(
+        "--drop-incomplete",
+        action="store_true",
+        help="with --missing: train on the examples alone that lack nothing",
+    )
+    of_presence(
+        "--paired",
+        type=number(float, above=0.0, most=1.0),
+        default=1.0,
+        metavar="X",
+        help="this fraction of the pairs is known; the others are taken apart",
+    )
+    of_presence(
+        "--paired-share",
+        type=fraction,
+        default=0.5,
+        metavar="X",
+        help="with --paired: known pairs come as often as makes this share of what is seen",
+    )
+    of_presence(
+        "--pairs",
+        choices=("anew", "fixed"),
+        default="anew",
+        help="each epoch pairs anew, by class, or all of them as the first",
+    )
+
     model = parser.add_argument_group("model and objective").add_argument
     weight = number(float, least=0.0)
     model(
         "--model",
-        choices=MODELS,
+        type=_model,
         default="pvae",
-        help="jmvae and the vae of one modality are the paper's baselines, with one latent of as "
-        "many dimensions",
+        metavar="MODEL",
+        help="pvae; jmvae and vae-NAME, the vae of one modality, are the paper's baselines, with "
+        "one latent of as many dimensions",
     )
     model(
         "--objective",
@@ -171,6 +253,15 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     ):
         model(f"--{name}", type=kind, metavar="X", help=f"{help}; else the objective's")
     model("--semantic-dim", type=natural, default=32, metavar="N", help="size of z_sem")
+    model(
+        "--prior",
+        choices=PRIORS,
+        default="normal",
+        help="of z_sem, or of a baseline's z: N(0, I), or learnt",
+    )
+    model(
+        "--num-components", type=natural, default=30, metavar="N", help="of --prior mixture or vamp"
+    )
     model("--style-dim", type=natural, default=32, metavar="N", help="size of each z_style")
     model(
         "--duration-scale",
@@ -178,6 +269,23 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         default=0.1,
         metavar="X",
         help="observation scale of log-duration; 0 leaves duration out of the model",
+    )
+    model(
+        "--image-likelihood",
+        choices=FAMILIES,
+        default="normal",
+        help="of a pixel in [0, 1]; bernoulli has no scale",
+    )
+    model(
+        "--learn-scale",
+        action="store_true",
+        help="learn the speech and image scales, starting at what they are set to",
+    )
+    model(
+        "--speech-encoder",
+        choices=tuple(SPEECH_ENCODERS),
+        default="lstm",
+        help="network that the guides read speech by (docs/networks.md)",
     )
     return parser
 
@@ -188,8 +296,9 @@ def resolve(arguments: argparse.Namespace) -> dict[str, Any]:
     config["device"] = resolve_device(config["device"])
     if config["preset"] == "auto":
         config["preset"] = "paper" if config["device"].startswith("cuda") else "quick"
+    how_long = any(config[name] for name in HOW_LONG)
     for name, value in (PRESETS[config["preset"]] | OBJECTIVES[config["objective"]]).items():
-        if name in config and config[name] is None:
+        if name in config and config[name] is None and not (how_long and name in HOW_LONG):
             config[name] = value
     return config
 
@@ -199,11 +308,21 @@ def config_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {k: v for k, v in vars(arguments).items() if k not in NOT_CONFIGURATION}
 
 
+def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what no single option shows to be wrong."""
+    if arguments.epochs and arguments.steps:
+        parser.error("--epochs and --steps: how long is said in one way or the other")
+    if arguments.missing and arguments.paired < 1:
+        parser.error("--missing and --paired: examples lack modalities in one way or the other")
+    if arguments.drop_incomplete and not arguments.missing:
+        parser.error("--drop-incomplete is of examples with --missing modalities")
+
+
 def fill_epochs(config: dict[str, Any], num_examples: int) -> None:
-    """Epochs where none are given: as many as make the preset's steps."""
+    """Epochs where none are given: as many as make the steps."""
     if config["epochs"] is None:
         steps_per_epoch = -(-num_examples // config["batch_size"])
-        config["epochs"] = -(-PRESETS[config["preset"]]["steps"] // steps_per_epoch)
+        config["epochs"] = -(-config["steps"] // steps_per_epoch)
 
 
 def resolve_device(device: str) -> str:
@@ -219,13 +338,38 @@ def resolve_device(device: str) -> str:
 
 
 def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, model: str
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
 ) -> list[str]:
-    """Options given in `argv` that say nothing to the model."""
+    """Options given in `argv` that say nothing to the model, or are of modalities that are not."""
+    model, names = config["model"], config["modalities"]
+    modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
+    unused = set() if model == "pvae" else {*OF_PVAE}
+    unused |= {"alpha"} if model.startswith(VAE) else set()
+    unused |= set() if config["prior"] in OF_COMPONENTS else {"num_components"}
+    unused |= {"image_scale"} if config["image_likelihood"] == "bernoulli" else set()
+    for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):
+        of = {name: {*options.get(name, ())} for name in {*options, *there}}
+        unused |= set().union(*of.values()) - set().union(*(of[name] for name in there))
     given = _given(parser, argv)
-    return [
-        f"--{name.replace('_', '-')}" for name in WITHOUT_EFFECT.get(model, ()) if name in given
-    ]
+    return [f"--{name.replace('_', '-')}" for name in given if name in unused]
+
+
+def check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse the vae of a modality that there is not."""
+    name = arguments.model.removeprefix(VAE)
+    if arguments.model.startswith(VAE) and name not in arguments.modalities:
+        parser.error(f"--model {arguments.model}: --modalities has no {name}")
+
+
+def _model(text: str) -> str:
+    if text not in MODELS and not (text.startswith(VAE) and text != VAE):
+        raise argparse.ArgumentTypeError(f"no model {text!r}: choose pvae, jmvae or vae-NAME")
+    return text
+
+
+def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+    """Options given in `argv` that may change when a run is taken up again."""
+    return {name: value for name, value in _given(parser, argv).items() if name in MAY_CHANGE}
 
 
 def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
@@ -262,13 +406,15 @@ def _is_value(action: argparse.Action, value: Any) -> bool:
         return isinstance(value, str) and value in action.choices
     kind = getattr(action.type, "of", str)
     if kind is list:
-        return isinstance(value, list) and all(isinstance(word, str) for word in value)
-    if kind is str:
-        return isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            return False
+        text = ",".join(value)
+    elif isinstance(value, bool) or not isinstance(value, str if kind is str else (int, float)):
         return False
+    else:
+        text = value if kind is str else repr(value)
     try:
-        return action.type(repr(value)) == value
+        return (kind is str and action.type is None) or action.type(text) == value
     except (ValueError, argparse.ArgumentTypeError):
         return False
 

@@ -38,12 +38,23 @@ def row_of(config: Mapping[str, Any]) -> str:
     return "pvae-b0" if (config["model"], config["beta"]) == ("pvae", 0) else config["model"]
 
 
+def known_of(results: Mapping[str, Any], corpus: str) -> dict[str, dict[str, float]]:
+    """The paper's purities on a corpus, of the model of these results: latent -> modality -> %.
+
+    Nothing for a run of other modalities than the paper's two.
+    """
+    config = results["config"]
+    if {*config.get("modalities", ("speech", "image"))} != {"speech", "image"}:
+        return {}
+    row = row_of(config)
+    rows = TABLE_1.get(corpus, {})
+    return {latent: purities for (model, latent), purities in rows.items() if model == row}
+
+
 def table(results: dict[str, Any]) -> str:
     """A run's results.json as text: the scores, what shows whether a latent is in use at all,
     and, apart from them, the paper's purity on the corpus of that name."""
-    row = row_of(results["config"])
-    rows = TABLE_1.get(results["dataset"], {})
-    paper = {latent: purities for (model, latent), purities in rows.items() if model == row}
+    paper = known_of(results, results["dataset"])
     name = results["dataset"].upper()
     lines = [
         "",

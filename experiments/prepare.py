@@ -34,7 +34,7 @@ from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.paired import open_speech, refuse_problems
+from pvae_pyro.data.speech import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
 
@@ -145,8 +145,7 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    def plain(text: str) -> str:
-        return shown(text).replace("$", r"\$")  # no formula
+    from pvae_pyro.figures.style import plain
 
     splits = [corpus.recordings[n].split for n in computed.index]
     figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
@@ -156,7 +155,7 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
     }
     here = {split: seconds for split, seconds in parts.items() if seconds}
     durations.hist(list(here.values()), bins=40, density=True, label=list(here))
-    durations.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"]))
+    durations.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"], 60))
     labels = sorted({label for found in report["splits"].values() for label in found["classes"]})
     for n, (split, found) in enumerate(report["splits"].items()):
         counts = [found["classes"].get(label, 0) for label in labels]

@@ -20,7 +20,7 @@ from experiments.arguments import number
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, draw
 from experiments.options import DeviceError
-from experiments.paper import TABLE_1, row_of, scored_part
+from experiments.paper import TABLE_1, known_of, scored_part
 from experiments.results_file import read_results
 from experiments.runs import RunError
 from experiments.trained import RESULTS, STYLE, Trained, open_run
@@ -137,9 +137,10 @@ def _what_was_run(results: Mapping[str, Any]) -> Html:
 def _results(results: Mapping[str, Any]) -> Html:
     """The scores, what shows whether a latent is in use at all, and the paper's purities."""
     corpus = results["dataset"] if results["dataset"] in TABLE_1 else "tidigit"
+    paper = known_of(results, corpus)
     rows, faint = [], []
     for latent, purities in results["purity"].items():
-        known = TABLE_1[corpus].get((row_of(results["config"]), latent), {})
+        known = paper.get(latent, {})
         for name, purity in purities.items():
             units = results["active_units"][latent][name]
             site = f"{latent}_{name}" if latent == STYLE else latent
@@ -149,8 +150,11 @@ def _results(results: Mapping[str, Any]) -> Html:
             if units == 0:
                 faint.append(len(rows))
                 cells[0] += " (not in use: its purity means nothing)"
-            rows.append([*cells, f"{known[name]:.2f}" if name in known else None])
-    head = ("latent", "purity, %", "NMI", "ARI", "active", "KL", f"paper ({corpus.upper()}), %")
+            if paper:
+                cells.append(f"{known[name]:.2f}" if name in known else None)
+            rows.append(cells)
+    head = ["latent", "purity, %", "NMI", "ARI", "active", "KL"]
+    head += [f"paper ({corpus.upper()}), %"] * bool(paper)
     caption = f"Scored on the {scored_part(results['config'])}: unimodal inference, k-means"
     notes = [
         "Clusters of posterior means, as in the paper's Table 1. Active: dimensions whose "
@@ -158,13 +162,13 @@ def _results(results: Mapping[str, Any]) -> Html:
     ]
     if results["stand_in"]:
         notes += ["This run's corpus is a STAND-IN: its figures are not comparable to the paper's."]
-    elif corpus != results["dataset"]:
+    elif paper and corpus != results["dataset"]:
         notes += ["The paper's figures are of another corpus."]
     return joined([table(head, rows, caption, "numbers", faint), *map(note, notes)])
 
 
 def _listen_and_look(run: Trained, seed: int) -> Html:
-    sounds = {"speech": run.data.log_mel} if run.data.log_mel else {}
+    sounds = run.data.log_mels
     about = (
         f"Test examples drawn at random (seed {seed}), one of a class; labels choose what is "
         "shown, and nothing else. What is generated is the model's mean, without noise. "

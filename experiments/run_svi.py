@@ -6,27 +6,36 @@
     torchrun --nproc-per-node 2 experiments/run_svi.py --dataset fsdd  # a process a GPU, or core
 
 The run folder holds config.json (what was run, resolved), metrics.jsonl (a line an epoch: every
-term of the objective, nats per example), checkpoint.safetensors, TensorBoard events, run.log,
-results.json and report.html. Ctrl-C saves and exits with code 130 (under torchrun, which reports it
-in its own way, with 1); errors exit with 1, wrong usage with 2.
+term of the objective, nats per example), checkpoint.safetensors and the one before it,
+best.safetensors, TensorBoard events, run.log, results.json and report.html. Ctrl-C and SIGTERM save
+and exit with code 130 (under torchrun, which reports it in its own way, with 1); errors exit with
+1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust-resume.md.
 """
 
 import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from experiments.corpora import check_corpus_options, file_name
 from experiments.options import (
+    VAE,
     DeviceError,
+    changes,
+    check_model,
+    check_options,
     contradictions,
     fill_epochs,
     make_parser,
@@ -42,22 +51,25 @@ from experiments.runs import (
     check_data,
     check_size,
     load_data,
+    presence,
     read_config,
 )
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.checkpoint import CheckpointError, has_checkpoint
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.corpus import CorpusError, shown
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
+from pvae_pyro.files import folder_held, remove_unfinished, whole_lines
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
 
 log = logging.getLogger("pvae_pyro")
 
 LOG = "run.log"
-INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+RESULTS = "results.json"
+INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C; here of SIGTERM too
 
 
 def run(
@@ -76,10 +88,11 @@ def run(
     if missing := set(modelled) - data.train.keys():
         raise RunError(
             f"the model has the modalities {sorted(modelled)}, the data lack {sorted(missing)}: "
-            "see models/modalities.py and pvae_pyro/data/paired.py"
+            "see docs/modalities.md"
         )
     if distributed.rank() == 0:
         write_json(folder / CONFIG, config)
+        (folder / RESULTS).unlink(missing_ok=True)  # the weights will be others
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -87,11 +100,16 @@ def run(
         device=config["device"],
         names=modelled,
     )
+    there = presence(config, data, modelled)
+    train = loader(data.train, presence=there, anew=config["pairs"] == "anew")
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
-    train, test = loader(data.train), loader(data.test, part=(0, 1))
+    test = loader(data.test, part=(0, 1))
+    whole = train.num_examples if there is None else int(np.all([*there.present.values()], 0).sum())
     num_parameters = sum(p.numel() for p in svi.parameters())
     log.info(
-        f"{data.corpus}\n{train.num_examples} training and {test.num_examples} test pairs, "
+        f"{data.corpus}\n{train.num_examples} training examples"
+        + f" ({whole} with every modality)" * (whole < train.num_examples)
+        + f", {test.num_examples} to test, "
         f"{config['epochs']} epochs of {len(train)} steps, "
         f"{num_parameters / 1e6:.1f} M parameters on {config['device']}"
         + f", {distributed.world_size()} processes"
@@ -109,6 +127,9 @@ def run(
         folder=folder,
         resume=resume,
         extra=normalisation,
+        checkpoint_seconds=config["checkpoint_seconds"],
+        skip_bad_batches=config["skip_bad_batches"],
+        best_of=config["best_of"],
     )
     if progress.interrupted or distributed.rank() > 0:
         return None
@@ -128,36 +149,48 @@ def run(
         "classes": data.classes,
         "remarks": data.remarks,
         "left_out": Counter(problem.kind for problem in data.problems),
+        "num_examples": {"train": train.num_examples, "complete": whole, "test": test.num_examples},
         "preset": config["preset"],
         "seed": config["seed"],
         "device": config["device"],
         "processes": distributed.world_size(),
         "epochs": progress.epoch,
         "steps": progress.step,
+        "skipped_batches": progress.skipped,
         "seconds_training": round(progress.seconds, 1),
         "seconds_evaluating": round(time.monotonic() - started, 1),
         "config": config,
         **made_by,
     }
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
     return results
 
 
-def longest(data: PairedData) -> int:
-    """Frames of the longest training example: nothing longer is ever generated."""
-    lengths = data.train["speech"].lengths
-    assert lengths is not None
-    return int(lengths.max())
+def longest(data: PairedData) -> dict[str, int]:
+    """max_frames, of the longest training example of speech: nothing longer is ever generated.
+
+    Without speech there is none.
+    """
+    lengths = [data.train[name].lengths for name in data.log_mels]
+    return {"max_frames": max(int(of.max()) for of in lengths if of is not None)} if lengths else {}
 
 
 def open_folder(
-    parser: argparse.ArgumentParser, arguments: argparse.Namespace, argv: list[str] | None
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    argv: list[str] | None,
+    held: contextlib.ExitStack,
 ) -> tuple[Path, dict[str, Any], bool]:
-    """The run folder, its configuration, and whether there is a checkpoint to go on from."""
+    """The run folder, its configuration, and whether there is a checkpoint to go on from.
+
+    The folder is this process's alone until `held` is closed.
+    """
     if arguments.resume is None:
         config = resolve(arguments)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         model = "" if config["model"] == "pvae" else f"-{config['model']}"
+        if config["modalities"] != parser.get_default("modalities").split(","):
+            model = f"-{'-'.join(config['modalities'])}{model}"
         run_of = f"{file_name(config['dataset'])}{model}-{config['preset']}"
         name = f"{run_of}-seed{config['seed']}-{stamp}"
         folder = arguments.out or Path("runs", name)
@@ -165,29 +198,57 @@ def open_folder(
             raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
         # A name of our own making is nobody else's: of two started at once, one is told.
         folder.mkdir(parents=True, exist_ok=arguments.out is not None)
+        held.enter_context(folder_held(folder))
+        remove_unfinished(folder)
         if others := {path.name for path in folder.iterdir()} - {LOG}:
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
         folder = arguments.out if arguments.resume is True else Path(arguments.resume)
+        if folder.is_dir():  # else there is no configuration, which is told
+            held.enter_context(folder_held(folder))
+            remove_unfinished(folder)
         config = read_config(folder)
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
-        metrics = folder / METRICS
-        done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-        config["epochs"] = arguments.epochs or config["epochs"]
+        done = len(whole_lines(folder / METRICS))
+        config |= changes(parser, argv)
         if config["epochs"] < done:
             raise RunError(
                 f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
             )
-        given = arguments.device != "auto"
-        config["device"] = resolve_device(arguments.device if given else config["device"])
-    return folder, config, (folder / CHECKPOINT).exists()
+        config["device"] = resolve_device(config["device"])
+    return folder, config, has_checkpoint(folder / CHECKPOINT)
+
+
+def check_threads(before: int | None) -> int:
+    """Threads of an operation now; warns where a run was begun with another number of them.
+
+    Sums of convolutions are then taken in another order (docs/reproducibility.md).
+    """
+    now = torch.get_num_threads()
+    if before not in (None, now):
+        log.warning(
+            f"this run was begun with {before} threads, and now has {now}: it goes on, but not to "
+            f"the bits that it would have had; OMP_NUM_THREADS={before} gives these"
+        )
+    return now
 
 
 def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler(sys.stdout))
-    log.addHandler(logging.FileHandler(folder / LOG, encoding="utf-8"))
+    for handler in (
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(folder / LOG, encoding="utf-8"),
+    ):
+        handler.setFormatter(_Printable())
+        log.addHandler(handler)
+
+
+class _Printable(logging.Formatter):
+    """A line may hold the names of anyone's files: a terminal must not obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), keep="\n")
 
 
 def end_log() -> None:
@@ -198,21 +259,44 @@ def end_log() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     try:
-        with distributed.started():
+        with distributed.started(), contextlib.ExitStack() as held:
             if distributed.rank() > 0:
                 log.setLevel(logging.ERROR)  # the first process tells the rest
-            return command(argv)
+            if distributed.world_size() == 1:  # of several, one that waits could not be told
+                held.enter_context(_sigterm_as_ctrl_c())
+            return command(argv, held)
     finally:
         end_log()
 
 
-def command(argv: list[str] | None) -> int:
-    """What `main` does; returns the exit code."""
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Outside training too, which has its own answer to both."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
+    """What `main` does, until `held` is closed; returns the exit code."""
     parser = make_parser(__doc__)
     arguments = parser.parse_args(argv)
     if arguments.resume is not None and (arguments.resume is True) == (arguments.out is None):
         parser.error("--resume needs one folder: --resume DIR, or --resume --out DIR")
     check_corpus_options(parser, arguments)
+    check_options(parser, arguments)
+    if arguments.resume is None:
+        check_model(parser, arguments)
     root = arguments.data or data_root()
     if (arguments.data or "PVAE_DATA" in os.environ) and not root.is_dir():
         parser.error(f"--data or $PVAE_DATA: {root} is no folder")
@@ -221,7 +305,7 @@ def command(argv: list[str] | None) -> int:
         opened = None
         try:
             if distributed.rank() == 0:
-                opened = open_folder(parser, arguments, argv)
+                opened = open_folder(parser, arguments, argv, held)
                 start_log(opened[0])
         finally:  # the others do not wait for one that failed
             opened = distributed.first_of_all(opened)
@@ -234,15 +318,20 @@ def command(argv: list[str] | None) -> int:
             f"run folder {folder}{' (resumed)' * resume}, preset {config['preset']}"
             + f" (auto, on {config['device']})" * (arguments.preset == "auto" and not resume)
         )
-        if ignored := without_effect(parser, argv, config["model"]):
-            log.warning(f"of no effect on {config['model']}: {', '.join(ignored)}")
+        if ignored := without_effect(parser, argv, config):
+            log.warning(f"of no effect on this run: {', '.join(ignored)}")
+        config["threads"] = check_threads(config.get("threads"))
         with distributed.first_alone():
             data = load_data(config, root)
         config |= check_data(config, data, folder)
-        fill_epochs(config, len(data.train["speech"]))
-        config.setdefault("max_frames", longest(data))
-        if data.log_mel is not None:  # for what is to be prepared alike, without the corpus
-            config["sample_rate_of_features"] = data.log_mel.sample_rate
+        of_one = config["model"].startswith(VAE)
+        modelled = [config["model"].removeprefix(VAE)] if of_one else config["modalities"]
+        there = presence(config, data, modelled)
+        lead = data.train[config["modalities"][0]]
+        fill_epochs(config, len(lead if there is None else there))
+        config = {**longest(data), **config}
+        # For what is to be prepared alike, without the corpus.
+        config["sample_rates"] = {name: of.sample_rate for name, of in data.log_mels.items()}
         results = run(config, data, folder, resume)
     except (
         RunError,
@@ -260,7 +349,9 @@ def command(argv: list[str] | None) -> int:
                 folder.rmdir()
         return 1
     except KeyboardInterrupt:  # outside training, or a second one inside it
-        print("stopped", file=sys.stderr)
+        going_on = folder is not None and (folder / CONFIG).exists()
+        to_go_on = f"; to go on: python experiments/run_svi.py --resume {folder}" * going_on
+        print(f"stopped{to_go_on}", file=sys.stderr)
         return INTERRUPTED
     if results is None and distributed.rank() > 0:
         return 0

@@ -1,11 +1,13 @@
 """Results of several seeds as one table, and that as Markdown beside the paper's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from experiments.options import OBJECTIVES
 from experiments.paper import TABLE_1, scored_part
+from pvae_pyro.data.corpus import shown
 
 TITLES = {
     "vae-speech": "VAE-sp",
@@ -18,7 +20,7 @@ TITLES = {
 
 
 # Of a configuration: what rows may differ in, and what the runs of one row may.
-OF_A_RUN = {"seed", "device"}
+OF_A_RUN = {"seed", "device", "threads"}
 OF_A_ROW = {"model", *OF_A_RUN, "objective", *OBJECTIVES["ours"]}
 NOT_MODALITY = ("model", "latent", "num_runs")
 
@@ -53,9 +55,8 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
             groups.setdefault((row, latent), []).append(result)
     rows = []
     # As the paper has it: latents that should hold the class, then those that should not.
-    for row, latent in sorted(
-        groups, key=lambda key: (key[1] == "z_style", list(TITLES).index(key[0]))
-    ):
+    order = [*(row for row in of_row if row not in TITLES), *TITLES]  # other VAEs, and the known
+    for row, latent in sorted(groups, key=lambda key: (key[1] == "z_style", order.index(key[0]))):
         runs = groups[row, latent]
         if any(run["purity"][latent].keys() != runs[0]["purity"][latent].keys() for run in runs):
             raise ValueError(f"runs of {row} with different modalities in {latent}")
@@ -89,7 +90,7 @@ def markdown(table: Mapping[str, Any]) -> str:
     )
     clusters = table["config"]["num_clusters"] or "as many as classes"
     lines = [
-        f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{table['corpus']}",
+        f"# Table 1 on {'STAND-IN: ' if table['stand_in'] else ''}{_text(table['corpus'])}",
         "",
         f"Purity in % of k-means clusters, {clusters}, "
         f"of the unimodal guides' posterior means on the {scored_part(table['config'])}; mean ± "
@@ -108,7 +109,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         cells = [_cell(row.get(modality)) for modality in modalities]
         known = paper.get((row["model"], row["latent"]), {})
         cells += [f"{known[m]:.2f}" if m in known else "–" for m in modalities]
-        lines.append(f"| {TITLES[row['model']]} | {row['latent']} | {' | '.join(cells)} |")
+        title = TITLES.get(row["model"], row["model"].replace("vae", "VAE"))
+        lines.append(f"| {title} | {row['latent']} | {' | '.join(cells)} |")
     if any("*" in line for line in lines):
         lines += ["", "\\* not in use (no active units) in some run: its purity means nothing."]
     return "\n".join(lines) + "\n"
@@ -119,6 +121,11 @@ def _cell(entry: Mapping[str, Any] | None) -> str:
         return "–"
     spread = "" if entry["sd"] is None else f" ± {100 * entry['sd']:.2f}"
     return f"{100 * entry['mean']:.2f}{spread}" + "*" * (min(entry["active_units"]) == 0)
+
+
+def _text(text: str) -> str:
+    """Of others' choosing, such as a file's name: no markup, no HTML, no formula."""
+    return re.sub(r"([\\`*_{}\[\]()<>&$|~#])", r"\\\1", shown(text))
 
 
 def _list(values: Sequence[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from guides.gaussian import GaussianGuide
+from guides.gaussian import GaussianGuide, unimodal_guide
 from guides.together import GuidesTogether
 from pvae_pyro.modality import Modality
 
@@ -10,13 +10,17 @@ from pvae_pyro.modality import Modality
 class JMVAEGuide(GuidesTogether):
     """q(z | x) from all modalities, and q_m(z | x^m) from modality m alone (JMVAE-kl).
 
-    They share no parameters. Source: Suzuki et al. 2016 (arXiv:1611.01891), section 3.3.
+    They share no parameters. sees_presence: see `GaussianGuide`.
+
+    Source: Suzuki et al. 2016 (arXiv:1611.01891), section 3.3.
     """
 
-    def __init__(self, modalities: Iterable[Modality], latent_dim: int = 96):
+    def __init__(
+        self, modalities: Iterable[Modality], latent_dim: int = 96, sees_presence: bool = False
+    ):
         modalities = tuple(modalities)
         latents = {"z": latent_dim}
         super().__init__(
-            GaussianGuide(modalities, latents),
-            {m.name: GaussianGuide([m], latents) for m in modalities},
+            GaussianGuide(modalities, latents, {}, sees_presence),
+            {m.name: unimodal_guide(m, latents) for m in modalities},
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from guides.gaussian import GaussianGuide
+from guides.gaussian import GaussianGuide, unimodal_guide
 from guides.together import GuidesTogether
 from pvae_pyro.modality import Modality
 
@@ -11,15 +11,24 @@ class PartitionedGuide(GuidesTogether):
     """q(z_sem, z_style | x) = q(z_sem | x) Π_m q(z_style_m | x) from all modalities, and
     q_m(z_sem, z_style_m | x^m) = q_m(z_sem | x^m) q_m(z_style_m | x^m) from modality m alone.
 
-    They share no parameters.
+    They share no parameters. An example that lacks modality m has no z_style_m, and nothing is
+    inferred of it by q_m. sees_presence: of the guide of all, see `GaussianGuide`.
     """
 
-    def __init__(self, modalities: Iterable[Modality], semantic_dim: int = 32, style_dim: int = 32):
+    def __init__(
+        self,
+        modalities: Iterable[Modality],
+        semantic_dim: int = 32,
+        style_dim: int = 32,
+        sees_presence: bool = False,
+    ):
         modalities = tuple(modalities)
-        styles = {m.name: {f"z_style_{m.name}": style_dim} for m in modalities}
-        shared = {"z_sem": semantic_dim}
-        every_style = {site: dim for style in styles.values() for site, dim in style.items()}
+        styles = {f"z_style_{m.name}": m.name for m in modalities}
+        dims = {"z_sem": semantic_dim, **dict.fromkeys(styles, style_dim)}
         super().__init__(
-            GaussianGuide(modalities, shared | every_style),
-            {m.name: GaussianGuide([m], shared | styles[m.name]) for m in modalities},
+            GaussianGuide(modalities, dims, styles, sees_presence),
+            {
+                m.name: unimodal_guide(m, {"z_sem": semantic_dim, f"z_style_{m.name}": style_dim})
+                for m in modalities
+            },
         )

@@ -23,13 +23,16 @@ class GuidesTogether(nn.Module):
     def forward(self, batch: Batch, **kwargs: Any) -> dict[str, Tensor]:
         """The multimodal guide on all modalities, a unimodal one on a single modality.
 
-        Raises ValueError for any other subset: no guide was trained for it.
+        Any other subset goes to the multimodal guide where it sees presence; where it does not,
+        ValueError: no guide was trained for it.
         """
         if batch.keys() >= self.unimodal.keys():
             return self.multimodal(batch, **kwargs)
         if len(batch) == 1 and batch.keys() <= self.unimodal.keys():
             (name,) = batch
             return self.unimodal[name](batch, **kwargs)
+        if getattr(self.multimodal, "sees_presence", False):
+            return self.multimodal(batch, **kwargs)
         raise ValueError(
             f"no guide infers from {sorted(batch)}: give all of {sorted(self.unimodal)} or one"
         )

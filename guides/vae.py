@@ -8,7 +8,7 @@ class VAEGuide(GaussianGuide):
     """q(z | x)."""
 
     def __init__(self, modality: Modality, latent_dim: int = 64):
-        super().__init__([modality], {"z": latent_dim})
+        super().__init__([modality], {"z": latent_dim}, {"z": modality.name})
 
     @property
     def unimodal(self) -> dict[str, GaussianGuide]:

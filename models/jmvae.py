@@ -1,14 +1,13 @@
 """The joint multimodal VAE, a baseline of the paper: one latent for everything."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import pyro
-import torch
 from torch import Tensor, nn
 
-from models.priors import standard_normal
+from models import priors
 from models.request import resolve
-from pvae_pyro.modality import Batch, Modality
+from pvae_pyro.modality import Batch, Modality, where_present
 
 
 class JMVAE(nn.Module):
@@ -16,8 +15,8 @@ class JMVAE(nn.Module):
 
     For each example of the batch:
 
-        z    ~ N(0, I)        what and how, of all modalities
-        x^m  ~ p(x^m | z)     the likelihood of modality m
+        z    ~ prior, N(0, I) by default   what and how, of all modalities
+        x^m  ~ p(x^m | z)                  the likelihood of modality m, of examples that have it
 
     With one modality it is the ordinary VAE (VAE-sp and VAE-im of the paper).
 
@@ -26,13 +25,19 @@ class JMVAE(nn.Module):
     Args:
         modalities: what there is to generate.
         latent_dim: of z; the paper's is the sum of the PVAE's latents.
+        prior: of z, by its size (models/priors.py).
     """
 
-    def __init__(self, modalities: Iterable[Modality], latent_dim: int = 96):
+    def __init__(
+        self,
+        modalities: Iterable[Modality],
+        latent_dim: int = 96,
+        prior: Callable[[int], nn.Module] = priors.StandardNormal,
+    ):
         super().__init__()
         self.latent_dim = latent_dim
+        self.prior = prior(latent_dim)
         self.likelihoods = nn.ModuleDict({m.name: m.likelihood(latent_dim) for m in modalities})
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(
         self,
@@ -46,8 +51,9 @@ class JMVAE(nn.Module):
         pyro.module("model", self)
         asked = resolve(self.likelihoods, batch, names, observed, num_examples)
         with pyro.plate("examples", asked.num_examples, dim=-1):
-            z = pyro.sample("z", standard_normal(self.latent_dim, self.zero))
-            return {
-                name: self.likelihoods[name](name, z, observation)
-                for name, observation in asked.modalities.items()
-            }
+            z = pyro.sample("z", self.prior())
+            x = {}
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    x[name] = self.likelihoods[name](name, z, observation)
+            return x

@@ -1,13 +1,28 @@
-"""The modalities of the spoken and written digits. Add one here, and its column of data."""
+"""The modalities there are. Add your own here, a line each (docs/modalities.md)."""
 
+import pkgutil
+from collections.abc import Sequence
 from functools import partial
 
 from pvae_pyro.modality import Modality
 from pvae_pyro.nn.image import ImageEncoder, ImageLikelihood
 from pvae_pyro.nn.speech import SpeechEncoder, SpeechLikelihood
+from pvae_pyro.nn.speech_encoders import ConvolutionalSpeechEncoder, TransformerSpeechEncoder
+
+SPEECH_ENCODERS = {
+    "lstm": SpeechEncoder,
+    "conv": ConvolutionalSpeechEncoder,
+    "transformer": TransformerSpeechEncoder,
+}
+
+# Your own: name -> "module:object", a `Modality` of that name with its column of data.
+OWN: dict[str, str] = {}
+SPOKEN = ("speech", "spanish")  # built in: the same networks, of words in two languages
+BUILT_IN = (*SPOKEN, "image")
 
 
 def digit_modalities(
+    names: Sequence[str] = ("speech", "image"),
     *,
     num_mels: int = 80,
     num_cells: int = 512,
@@ -15,16 +30,24 @@ def digit_modalities(
     speech_scale: float = 1.0,
     image_scale: float = 1.0,
     duration_scale: float | None = 0.1,
+    speech_encoder: str = "lstm",
+    image_likelihood: str = "normal",
+    learn_scale: bool = False,
 ) -> tuple[Modality, ...]:
-    """Speech and image with the paper's networks; the defaults are the paper's sizes.
+    """Those of `names`; speech and image with the paper's networks, of its sizes by default.
 
     num_cells: of each LSTM. speech_scale, image_scale: observation scales (standard
     deviations of a normalised log-Mel coefficient and of a pixel in [0, 1]). max_frames and
-    duration_scale: see `SpeechLikelihood`.
+    duration_scale: see `SpeechLikelihood`. speech_encoder: one of `SPEECH_ENCODERS`.
+    image_likelihood: a family of `ImageLikelihood`. learn_scale: the observation scales are where
+    learning starts. None of it says anything to modalities of your own.
+
+    Raises ValueError for a name that is not known, saying which are, and where what `OWN` says
+    is not there or is no modality of that name.
     """
-    speech = Modality(
-        "speech",
-        encoder=partial(SpeechEncoder, num_mels, num_cells),
+    speech = partial(
+        Modality,
+        encoder=partial(SPEECH_ENCODERS[speech_encoder], num_mels, num_cells),
         likelihood=partial(
             SpeechLikelihood,
             num_mels=num_mels,
@@ -32,9 +55,36 @@ def digit_modalities(
             scale=speech_scale,
             max_frames=max_frames,
             duration_scale=duration_scale,
+            learn_scale=learn_scale,
         ),
     )
-    image = Modality(
-        "image", encoder=ImageEncoder, likelihood=partial(ImageLikelihood, scale=image_scale)
+    built_in = {name: speech(name) for name in SPOKEN}
+    built_in["image"] = Modality(
+        "image",
+        encoder=ImageEncoder,
+        likelihood=partial(
+            ImageLikelihood, scale=image_scale, family=image_likelihood, learn_scale=learn_scale
+        ),
     )
-    return speech, image
+    return tuple(built_in[name] if name in built_in else own_modality(name) for name in names)
+
+
+def own_modality(name: str) -> Modality:
+    """Of `OWN`; raises ValueError as `digit_modalities`."""
+    if not name.isalnum() or name in ("z", "sem", "style"):
+        raise ValueError(
+            f"modality {name!r}: a name is of letters and digits, and not z, sem, style"
+        )
+    if name not in OWN:
+        known = ", ".join([*BUILT_IN, *OWN])
+        raise ValueError(
+            f"no modality {name!r}: there are {known}, and those that you add to OWN "
+            "in models/modalities.py"
+        )
+    try:
+        modality = pkgutil.resolve_name(OWN[name])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is not there: {error}") from error
+    if not isinstance(modality, Modality) or modality.name != name:
+        raise ValueError(f"modality {name!r}: {OWN[name]} is no Modality of that name")
+    return modality

@@ -1,12 +1,130 @@
-"""Priors of the latents; swap one by editing the line of the model that samples from it."""
+"""Priors of z_sem; swap one by editing the line of the model that makes it (docs/priors.md).
+
+A prior is a module that is called without arguments and returns a distribution of event shape
+``[dim]`` and no batch shape. Those here, and the `Flow` of models/flow.py, can be exchanged.
+
+Shapes: D dimensions, K components, F features.
+"""
 
 import pyro.distributions as dist
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from models.flow import Flow
+from pvae_pyro.nn.heads import GaussianHead
+
+__all__ = ["Flow", "GaussianMixture", "StandardNormal", "VampPrior"]
+
+# exp(±5) ≈ 150 and 0.007. A component on a single point would have no largest density.
+LOG_SCALE_BOUND = 5.0
 
 
-def standard_normal(dim: int, like: Tensor) -> dist.TorchDistribution:
-    """N(0, I), event shape ``[dim]``: the paper's prior of every latent.
+class StandardNormal(nn.Module):
+    """N(0, I): the paper's prior of every latent. It has neither parameters nor state."""
 
-    like: any tensor of the device and dtype to use.
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+
+    def forward(self) -> dist.TorchDistribution:
+        return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
+
+
+class GaussianMixture(nn.Module):
+    """p(z) = Σ_k π_k N(z; loc_k, diag scale_k²), all of it learnt.
+
+        π = softmax(logits)      scale = exp(b tanh(raw_scale / b)), within exp(±b)
+
+    b is `LOG_SCALE_BOUND`. At first π is uniform, scale 1, and loc_k ~ N(0, spread² I): all
+    of them where the posteriors begin, with a share in every example, and no two the same. Far
+    apart, the few that are nearest to the posteriors' first place take every example, and keep
+    them. A KL divergence from it is sampled, for it has no formula.
+
+    Source: Dilokthanakul et al. 2016 (arXiv:1611.02648) and Jiang et al. 2017
+    (arXiv:1611.05148), whose component is a latent variable; here it is summed out.
+
+    Args: dim, num_components: D, K. spread: in units of z. Raises ValueError for none of either.
     """
-    return dist.Normal(like.new_zeros(dim), like.new_ones(dim)).to_event(1)
+
+    def __init__(self, dim: int, num_components: int = 30, spread: float = 0.1):
+        super().__init__()
+        _check(dim, num_components)
+        self.loc = nn.Parameter(spread * torch.randn(num_components, dim))
+        self.raw_scale = nn.Parameter(torch.zeros(num_components, dim))
+        self.logits = nn.Parameter(torch.zeros(num_components))
+
+    def forward(self) -> dist.MixtureSameFamily:
+        scale = torch.exp(LOG_SCALE_BOUND * torch.tanh(self.raw_scale / LOG_SCALE_BOUND))
+        components = dist.Normal(self.loc, scale).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(k | z) of ``[..., D]``: ``[..., K]``, sums of 1."""
+        return _responsibilities(self(), z)
+
+
+class VampPrior(nn.Module):
+    """p(z) = 1/K Σ_k q(z | u_k): the posterior of K learnt pseudo-inputs, averaged.
+
+    Source: Tomczak & Welling 2018 (arXiv:1705.07120), Eq. 9, with one departure. There u_k is a
+    pseudo-*input*, an x. Here inputs are ragged and of several modalities, so u_k stands where
+    the multimodal guide's encoders end: it is a vector of all their features ``[F]`` and goes
+    through the guide's own head of the site, not through the encoders. So a u_k need not be
+    what any x is encoded as; gradients flow into u and into the head, not into encoders.
+
+    The head is the guide's and stays so: no parameter, state or submodule of the prior. A copy
+    of the model alone (`copy.deepcopy`) has a head of its own, which no longer follows.
+
+    Args: dim, num_components: D, K. Raises ValueError for none of either.
+    """
+
+    def __init__(self, dim: int, num_components: int = 30):
+        super().__init__()
+        _check(dim, num_components)
+        self.dim = dim
+        self.num_components = num_components
+        self._head: tuple[GaussianHead, ...] = ()  # a tuple, which registers no submodule
+        self.register_parameter("features", None)
+
+    def follow(self, head: GaussianHead) -> None:
+        """Use the guide's head of this site; the first time it makes u ~ N(0, I), ``[K, F]``.
+
+        Before parameters are given to an optimiser. Raises ValueError if the head is of another
+        number of dimensions, or of other features than before.
+        """
+        size, dim = head.loc.in_features, head.loc.out_features
+        if dim != self.dim:
+            raise ValueError(f"a VampPrior of {self.dim} dimensions follows no head of {dim}")
+        if self.features is None:
+            features = torch.randn(self.num_components, size)
+            self.features = nn.Parameter(features.to(head.loc.weight))
+        elif self.features.shape[1] != size:
+            raise ValueError(
+                f"the pseudo-inputs are of {self.features.shape[1]} features, the head of {size}"
+            )
+        self._head = (head,)
+
+    def forward(self) -> dist.MixtureSameFamily:
+        """Raises RuntimeError before `follow`."""
+        if not self._head:
+            raise RuntimeError(
+                "the VampPrior has no posterior to average: call "
+                'model.prior.follow(guide.multimodal.heads["z_sem"]) first'
+            )
+        (head,) = self._head
+        uniform = dist.Categorical(logits=self.features.new_zeros(self.num_components))
+        return dist.MixtureSameFamily(uniform, head(self.features))
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(k | z) of ``[..., D]``: ``[..., K]``, sums of 1."""
+        return _responsibilities(self(), z)
+
+
+def _responsibilities(mixture: dist.MixtureSameFamily, z: Tensor) -> Tensor:
+    log_prob = mixture.component_distribution.log_prob(z.unsqueeze(-2))
+    return torch.softmax(log_prob + mixture.mixture_distribution.logits, -1)
+
+
+def _check(dim: int, num_components: int) -> None:
+    if dim < 1 or num_components < 1:
+        raise ValueError(f"no mixture of {num_components} components in {dim} dimensions")

@@ -1,14 +1,14 @@
 """The partitioned generative model (paper, Eq. 1)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from models.priors import standard_normal
+from models import priors
 from models.request import resolve
-from pvae_pyro.modality import Batch, Modality
+from pvae_pyro.modality import Batch, Modality, where_present
 
 
 class PVAE(nn.Module):
@@ -16,23 +16,33 @@ class PVAE(nn.Module):
 
     For each example of the batch:
 
-        z_sem      ~ N(0, I)                     what is said and written
+        z_sem      ~ prior, N(0, I) by default   what is said and written
         z_style_m  ~ N(0, I)                     how, in modality m
         x^m        ~ p(x^m | z_sem, z_style_m)   the likelihood of modality m
+
+    The last two are left out of an example that lacks the modality (`Observation.present`).
 
     Args:
         modalities: what there is to generate.
         semantic_dim, style_dim: sizes of z_sem and of each z_style.
+        prior: of z_sem, by its size (models/priors.py).
     """
 
-    def __init__(self, modalities: Iterable[Modality], semantic_dim: int = 32, style_dim: int = 32):
+    def __init__(
+        self,
+        modalities: Iterable[Modality],
+        semantic_dim: int = 32,
+        style_dim: int = 32,
+        prior: Callable[[int], nn.Module] = priors.StandardNormal,
+    ):
         super().__init__()
         self.semantic_dim = semantic_dim
         self.style_dim = style_dim
+        self.prior = prior(semantic_dim)
+        self.style_prior = priors.StandardNormal(style_dim)
         self.likelihoods = nn.ModuleDict(
             {m.name: m.likelihood(semantic_dim + style_dim) for m in modalities}
         )
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(
         self,
@@ -47,14 +57,13 @@ class PVAE(nn.Module):
         asked = resolve(self.likelihoods, batch, names, observed, num_examples)
         z_style = {}
         with pyro.plate("examples", asked.num_examples, dim=-1):
-            z_sem = pyro.sample("z_sem", standard_normal(self.semantic_dim, self.zero))
-            for name in asked.modalities:
-                z_style[name] = pyro.sample(
-                    f"z_style_{name}", standard_normal(self.style_dim, self.zero)
-                )
-            return {
-                name: self.likelihoods[name](
-                    name, torch.cat([z_sem, z_style[name]], -1), observation
-                )
-                for name, observation in asked.modalities.items()
-            }
+            z_sem = pyro.sample("z_sem", self.prior())
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    z_style[name] = pyro.sample(f"z_style_{name}", self.style_prior())
+            x = {}
+            for name, observation in asked.modalities.items():
+                with where_present(observation):
+                    z = torch.cat([z_sem, z_style[name]], -1)
+                    x[name] = self.likelihoods[name](name, z, observation)
+            return x

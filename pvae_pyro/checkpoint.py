@@ -1,8 +1,8 @@
 """One file that holds a training run: weights, optimiser, random states, position.
 
 A safetensors file: loading it executes nothing. Position and optimiser settings are JSON in its
-header. It is written beside its place and then renamed, so a reader sees the old one or the
-new one and never a part of one. A checksum tells a bit that has changed since.
+header, with a SHA-256 of it all. It is written beside its place and then renamed, so a reader sees
+the old one or the new one and never a part of one; the one before it stays beside it.
 """
 
 import hashlib
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pvae_pyro import distributed
 from pvae_pyro.checked_json import misfit, parse_object
+from pvae_pyro.files import flush_folder, naming, write_whole
 from pvae_pyro.svi import SVI
 
-_CHECKSUM = "sha256"
+_KEY, _CHECKSUM = "pvae_pyro", "sha256"
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -29,8 +30,21 @@ class CheckpointError(Exception):
     """A checkpoint is missing, damaged or of another model; the message names the file."""
 
 
+class DamagedError(CheckpointError):
+    """What is there is not what was written."""
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before that of `path` is."""
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
+
+
 def save_checkpoint(
-    path: Path, svi: SVI, progress: Mapping[str, Any], extra: Mapping[str, Tensor] | None = None
+    path: Path,
+    svi: SVI,
+    progress: Mapping[str, Any],
+    extra: Mapping[str, Tensor] | None = None,
+    keep_previous: bool = True,
 ) -> None:
     """Write all that is needed to go on exactly where `svi` is.
 
@@ -39,6 +53,9 @@ def save_checkpoint(
     Args:
         progress: JSON-serialisable, returned by `load_checkpoint` as it is.
         extra: further tensors to keep, e.g. the data's normalisation.
+        keep_previous: under the name `previous` the file that is replaced.
+
+    Raises OSError naming the file where it cannot be written; the one before then stays.
     """
     random_states = distributed.of_each(_random_states())
     if distributed.rank() > 0:
@@ -53,25 +70,45 @@ def save_checkpoint(
     }
     tensors |= {f"extra.{k}": v for k, v in (extra or {}).items()}
     header = {"progress": dict(progress), "param_groups": optim["param_groups"]}
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    content = sealed(tensors, json.dumps(header))
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_whole(path, content, previous(path) if keep_previous else None)
+
+
+def recover(path: Path) -> str | None:
+    """See to it that the checkpoint of a run that is to go on is whole.
+
+    Where it is damaged or gone, the one before takes its place, and the damaged one is kept under
+    another name. Returns what is to be told of that, None where all is well.
+
+    Raises CheckpointError where neither is whole, or a file may not be read.
+    """
+    path, before = Path(path), previous(path)
     try:
-        content = sealed(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
-            json.dumps(header),
-        )
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _read(path)
+        return None
+    except CheckpointError as error:
+        if not before.exists() or (path.exists() and not isinstance(error, DamagedError)):
+            raise
+        reason = error
+    _, header = _read(before)
+    with naming(path):
+        if path.exists():
+            os.replace(path, path.with_name(f"{path.stem}-damaged{path.suffix}"))
+        os.replace(before, path)
+        flush_folder(path.parent)
+    return f"{reason}; going on from the one before, of step {header['progress'].get('step')}"
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is a checkpoint, or the one before it, whole or not."""
+    return path.exists() or previous(path).exists()
 
 
 def sealed(tensors: Mapping[str, Tensor], header: str) -> bytes:
     """The content of a checkpoint: tensors on the CPU, position and settings, and a checksum."""
-    metadata = {"pvae_pyro": header, _CHECKSUM: _checksum(tensors, header)}
+    metadata = {_KEY: header, _CHECKSUM: _checksum(tensors, header)}
     return save(dict(tensors), metadata=metadata)
 
 
@@ -156,29 +193,42 @@ def load_extra(path: Path) -> dict[str, Tensor]:
     return _part(_read(path)[0], "extra")
 
 
+def read_progress(path: Path) -> dict[str, Any]:
+    """The progress that was saved with it."""
+    return _read(path)[1]["progress"]
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header. Raises CheckpointError, DamagedError where it is not whole."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        header = parse_object(metadata["pvae_pyro"])
+        content = Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise DamagedError(f"{path} is not a whole checkpoint: {error.strerror}") from error
+    try:
+        tensors = load(content)
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+        text = metadata[_KEY]
+        # Files of earlier versions have none.
+        if metadata.get(_CHECKSUM, found := _checksum(tensors, text)) != found:
+            raise ValueError("its checksum differs")
+        header = parse_object(text)
         if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
             raise ValueError(wrong)
-        # Files of earlier versions have no checksum.
-        if metadata.get(_CHECKSUM, "") not in ("", _checksum(tensors, metadata["pvae_pyro"])):
-            raise ValueError("its checksum differs")
         return tensors, header
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedError(f"{path} is not a whole checkpoint: {error}") from error
 
 
-def _checksum(tensors: Mapping[str, Tensor], header: str) -> str:
-    sha = hashlib.sha256(header.encode())
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    sha = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 

@@ -28,8 +28,25 @@ def derangement(size: int, device: torch.device | str | None = None) -> Tensor:
     return negatives
 
 
+def negatives_among(present: Tensor) -> Tensor:
+    """Of each example that is present (``[B]`` bool) another one that is, at random; ``[B]``.
+
+    One random cycle of them, made without waiting for the device. The only one there is gets
+    itself; what is absent gets some example that is present.
+    """
+    order = torch.rand(len(present), device=present.device) + 2.0 * ~present
+    cycle = order.argsort()  # those present come first
+    position = torch.arange(1, len(present) + 1, device=present.device)
+    negatives = torch.empty_like(cycle)
+    negatives[cycle] = cycle[position % present.sum().clamp(min=1)]
+    return negatives
+
+
 def contrastive_hinge(
-    locs: Mapping[str, Tensor], negatives: Tensor, margin: float = 0.5, length_scale: float = 1.0
+    locs: Mapping[str, Tensor],
+    negatives: Tensor | Mapping[str, Tensor],
+    margin: float = 0.5,
+    length_scale: float = 1.0,
 ) -> dict[tuple[str, str], Tensor]:
     """The hinge of every ordered pair of modalities (paper, Eq. 8), per example.
 
@@ -37,14 +54,38 @@ def contrastive_hinge(
 
     Args:
         locs: modality -> mean of q_m(z_sem | x^m), ``[B, D]``.
-        negatives: ``[B]``, index of each example's negative x⁻. No label is looked at, so a
-            negative may be of the same class.
+        negatives: ``[B]``, index of each example's negative x⁻, or modality j -> such an index.
+            No label is looked at, so a negative may be of the same class.
 
     Returns: (i, j) -> ``[B]``.
     """
     hinge = {}
     for i, j in permutations(locs, 2):
+        negative = negatives if isinstance(negatives, Tensor) else negatives[j]
         same = rbf_kernel(locs[i], locs[j], length_scale)
-        other = rbf_kernel(locs[i], locs[j][negatives], length_scale)
+        other = rbf_kernel(locs[i], locs[j][negative], length_scale)
         hinge[i, j] = torch.relu(margin - same + other)
+    return hinge
+
+
+def hinge_of_present(
+    locs: Mapping[str, Tensor],
+    present: Mapping[str, Tensor],
+    margin: float = 0.5,
+    length_scale: float = 1.0,
+) -> dict[tuple[str, str], Tensor]:
+    """`contrastive_hinge` where examples lack modalities: 0 unless i and j are there.
+
+    The negative of j is drawn among the examples that have j; where there is no other, 0. Values
+    are times B / n, so that their mean over the batch is that over the n examples that have both:
+    else the hinge would weigh the less beside the rest the fewer these are.
+
+    Args:
+        present: modality -> ``[B]`` bool.
+    """
+    negatives = {name: negatives_among(there) for name, there in present.items()}
+    hinge = contrastive_hinge(locs, negatives, margin, length_scale)
+    for (i, j), value in hinge.items():
+        both = present[i] & present[j] & (present[j].sum() > 1)
+        hinge[i, j] = torch.where(both, value, 0.0) * (len(both) / both.sum().clamp(min=1))
     return hinge

@@ -1,13 +1,13 @@
-"""What Pyro lacks: a Normal over sequences whose length differs by example.
+"""What Pyro lacks: distributions over sequences whose length differs, and a Bernoulli of grey.
 
-Shapes: T frames, F features of a frame; `...` is the batch shape.
+Shapes: T frames, F features of a frame, V categories; `...` is the batch shape.
 """
 
 import math
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Bernoulli, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -51,8 +51,7 @@ class RaggedNormal(TorchDistribution):
     @property
     def frames_in_use(self) -> Tensor:
         """``[..., T, 1]``, True on frames in use."""
-        frames = torch.arange(self.event_shape[0], device=self.lengths.device)
-        return (frames < self.lengths.unsqueeze(-1)).unsqueeze(-1)
+        return _in_use(self.lengths, self.event_shape[0])
 
     @property
     def mean(self) -> Tensor:
@@ -80,3 +79,83 @@ class RaggedNormal(TorchDistribution):
             self.lengths.expand(batch_shape),
             validate_args=False,
         )
+
+
+class SoftBernoulli(Bernoulli):
+    """A Bernoulli that can be told a probability x in [0, 1] in place of a value, 0 or 1.
+
+        log_prob(x) = x log p + (1 - x) log(1 - p) = E_{b ~ Bernoulli(x)}[log p(b)]
+
+    which is what binarising anew at every look comes to (Salakhutdinov & Murray 2008), without its
+    noise; samples are 0 or 1. Of x in {0, 1} it is the Bernoulli's. Of others it is an expected
+    log-probability and no log-density of x, which a continuous Bernoulli has (Loaiza-Ganem &
+    Cunningham 2019, arXiv:1907.06845); it is greatest at p = x, and below 0 there.
+    """
+
+    support = constraints.unit_interval
+    has_enumerate_support = False
+
+
+class RaggedOneHotCategorical(TorchDistribution):
+    """Independent choices of one of V categories, on the first `lengths` of T frames.
+
+        log p(x) = Σ_{t < length} Σ_v x_tv log softmax(logits_t)_v,   x_t one-hot
+
+    The mean is the categories' probabilities, so it can be read where samples are. Padding is as
+    of `RaggedNormal`: without density or gradient, whatever it holds, and zero in samples.
+
+    Args:
+        logits: ``[..., T, V]``, not normalised.
+        lengths: frames in use, ``[...]``, integer, 0 to T.
+    """
+
+    arg_constraints: ClassVar = {
+        "logits": constraints.independent(constraints.real, 2),
+        "lengths": constraints.nonnegative_integer,
+    }
+    support: ClassVar = constraints.independent(constraints.one_hot, 1)
+
+    def __init__(self, logits: Tensor, lengths: Tensor, validate_args: bool | None = None):
+        self.lengths = lengths.to(logits.device, non_blocking=True)
+        batch_shape = torch.broadcast_shapes(logits.shape[:-2], lengths.shape)
+        self.logits = logits.expand(batch_shape + logits.shape[-2:])
+        super().__init__(batch_shape, logits.shape[-2:], validate_args=validate_args)
+
+    @property
+    def frames_in_use(self) -> Tensor:
+        """``[..., T, 1]``, True on frames in use."""
+        return _in_use(self.lengths, self.event_shape[0])
+
+    @property
+    def mean(self) -> Tensor:
+        used = self.frames_in_use
+        return torch.where(used, torch.where(used, self.logits, 0.0).softmax(-1), 0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        # As in `RaggedNormal`, before it meets anything that learns.
+        used = self.frames_in_use
+        logits = torch.where(used, self.logits, 0.0)
+        return (torch.where(used, value, 0.0) * logits.log_softmax(-1)).sum((-2, -1))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            used = self.frames_in_use
+            logits = torch.where(used, self.logits, 0.0)
+            drawn = torch.distributions.OneHotCategorical(logits=logits).sample(
+                torch.Size(sample_shape)
+            )
+            return torch.where(used, drawn, 0.0)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "RaggedOneHotCategorical":
+        batch_shape = torch.Size(batch_shape)
+        return RaggedOneHotCategorical(
+            self.logits.expand(batch_shape + self.event_shape),
+            self.lengths.expand(batch_shape),
+            validate_args=False,
+        )
+
+
+def _in_use(lengths: Tensor, num_frames: int) -> Tensor:
+    """``[..., num_frames, 1]``, True before each length."""
+    frames = torch.arange(num_frames, device=lengths.device)
+    return (frames < lengths.unsqueeze(-1)).unsqueeze(-1)

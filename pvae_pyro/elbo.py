@@ -12,7 +12,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pvae_pyro.contrastive import contrastive_hinge, derangement
+from pvae_pyro.contrastive import contrastive_hinge, derangement, hinge_of_present
 from pvae_pyro.independence import normalised_hsic
 from pvae_pyro.restyling import restyling
 
@@ -37,6 +37,11 @@ class PartitionedELBO(TraceMeanField_ELBO):
     `guide.unimodal` from modality to guide; modality `m` takes part where the model has a site
     of that name. Every site must stand in one plate, the batch. With all four weights 0
     this is `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
+
+    An example may lack modalities: the sites that this leaves without a meaning are masked in model
+    and guides (`Observation.present`), and have no term in L_elbo, L_coh and L_con, nor a part in
+    L_ind. L_con of i and j is the mean over those that have both (`hinge_of_present`). L_re
+    generates every modality of every example; it takes no style that is not there.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
     ``elbo(model, guide)(batch)`` are *sums* over the batch and of the sign to be minimised;
@@ -153,7 +158,8 @@ class PartitionedELBO(TraceMeanField_ELBO):
         sites = {n: site for n, site in guide_trace.nodes.items() if site["type"] == "sample"}
         latents = {name: site["value"] for name, site in sites.items()}
         unimodal = {name: guide.unimodal[name] for name in guide_trace.unimodal}
-        found = restyling(model, unimodal, latents, self.shared)
+        present = {n: site["mask"] for n, site in sites.items() if _partly(site)}
+        found = restyling(model, unimodal, latents, self.shared, present)
         scale = sites[self.shared]["scale"]
         return {f"restyling/{name}": scale * value for name, value in found.items()}
 
@@ -170,7 +176,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
                 continue
             if name not in model_trace.nodes:
                 raise ValueError(f"the guide samples {name!r}, which the model does not")
-            parts[f"kl/{name}"] = _kl(site, model_trace.nodes[name])
+            parts[f"kl/{name}"] = _kl(site, model_trace.nodes[name], site["mask"])
         shapes = {name: tuple(value.shape) for name, value in parts.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"every site must stand in the batch's plate; got shapes {shapes}")
@@ -178,7 +184,9 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     def _coherence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
         return {
-            f"coherence/{modality}/{name}": _kl(guide_trace.nodes[name], site)
+            f"coherence/{modality}/{name}": _kl(
+                guide_trace.nodes[name], site, _both(guide_trace.nodes[name]["mask"], site["mask"])
+            )
             for modality, trace in guide_trace.unimodal.items()
             for name, site in trace.nodes.items()
             if site["type"] == "sample"
@@ -189,7 +197,11 @@ class PartitionedELBO(TraceMeanField_ELBO):
         locs = {name: site["fn"].mean for name, site in sites.items()}
         scale = next(iter(sites.values()))["scale"]
         size, device = next((len(loc), loc.device) for loc in locs.values())
-        if size > 1:
+        if any(_partly(site) for site in sites.values()):
+            of_all = torch.ones(size, dtype=torch.bool, device=device)
+            present = {n: site["mask"] if _partly(site) else of_all for n, site in sites.items()}
+            hinge = hinge_of_present(locs, present, self.margin, self.length_scale)
+        elif size > 1:
             hinge = contrastive_hinge(
                 locs, derangement(size, device), self.margin, self.length_scale
             )
@@ -200,24 +212,45 @@ class PartitionedELBO(TraceMeanField_ELBO):
     def _independence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
         """Of each modality's own latents, by its own guide's mean of the shared one, as it is:
         only the style gives way."""
-        return {
-            f"independence/{modality}": guide_trace.nodes[name]["scale"]
-            * normalised_hsic(
-                trace.nodes[self.shared]["fn"].mean.detach(), guide_trace.nodes[name]["value"]
-            )
-            for modality, trace in guide_trace.unimodal.items()
-            for name, site in trace.nodes.items()
-            if site["type"] == "sample" and name != self.shared
-        }
+        found = {}
+        for modality, trace in guide_trace.unimodal.items():
+            shared = trace.nodes[self.shared]["fn"].mean.detach()
+            for name, site in trace.nodes.items():
+                if site["type"] != "sample" or name == self.shared:
+                    continue
+                style = guide_trace.nodes[name]
+                value = _dependence(shared, style["value"], site["mask"] if _partly(site) else None)
+                found[f"independence/{modality}"] = style["scale"] * value
+        return found
 
 
-def _kl(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor:
+    """`normalised_hsic` over the examples that are present, and 0 for the others, ``[B]``."""
+    if present is None:
+        return normalised_hsic(shared, style)
+    value = normalised_hsic(shared[present], style[present])
+    return value.new_zeros(len(shared)).masked_scatter(present, value)
+
+
+def _partly(site: dict[str, Any]) -> bool:
+    """Whether a site's mask tells examples apart."""
+    return isinstance(site["mask"], Tensor) and site["mask"].dim() > 0
+
+
+def _both(a: Any, b: Any) -> Any:
+    """Two masks at once; None is no mask."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a & b
+
+
+def _kl(q: dict[str, Any], p: dict[str, Any], mask: Any) -> Tensor:
     """KL(q ‖ p) of two sites, per example; where torch knows no formula, by q's sample.
 
-    Scaled and masked as q's site is, as `TraceMeanField_ELBO` has it for analytic divergences.
+    Scaled as q's site is, as `TraceMeanField_ELBO` has it for analytic divergences.
     """
     try:
         divergence = kl_divergence(q["fn"], p["fn"])
     except NotImplementedError:
         divergence = q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
-    return scale_and_mask(divergence, scale=q["scale"], mask=q["mask"])
+    return scale_and_mask(divergence, scale=q["scale"], mask=mask)

@@ -44,23 +44,33 @@ def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
 
 
-@torch.no_grad()
 def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
     """As `infer`, by a guide with unimodal ones, `guide.unimodal`, from any of its modalities.
 
-    One is left to its own guide, and all of them to the guide itself. For others nothing was
-    trained: the unimodal posteriors' product stands in, which for Gaussians and the prior
-    N(0, I) that all of them contain has
+    One is left to its own guide, and all of them to the guide itself; any others to this too if it
+    was trained to see which are there (`guide.multimodal.sees_presence`), and to
+    `product_of_experts` if it was not. Raises ValueError for a modality that is not the guide's.
+    """
+    if unknown := batch.keys() - guide.unimodal.keys():
+        raise ValueError(f"no guide for {sorted(unknown)}: there are {list(guide.unimodal)}")
+    sees_presence = getattr(getattr(guide, "multimodal", None), "sees_presence", False)
+    if len(batch) == 1 or len(batch) == len(guide.unimodal) or sees_presence:
+        return infer(guide, batch)
+    return product_of_experts(guide, batch)
+
+
+@torch.no_grad()
+def product_of_experts(guide: Any, batch: Batch) -> dict[str, Tensor]:
+    """Means of the product of unimodal posteriors, of any number of modalities.
+
+    For Gaussians and the prior N(0, I) that all of them contain it has
 
         precision  Λ = Σ_m 1/scale_m² - (n - 1), at least 1      mean  Σ_m loc_m/scale_m² / Λ
 
     with n modalities (Wu & Goodman 2018, arXiv:1802.05335, section 2.2; latents of one
-    modality alone are that one's). Raises ValueError for a modality that is not the guide's.
+    modality alone are that one's). Under another prior it takes each posterior relative to N(0, I)
+    all the same, which is no longer exact.
     """
-    if unknown := batch.keys() - guide.unimodal.keys():
-        raise ValueError(f"no guide for {sorted(unknown)}: there are {list(guide.unimodal)}")
-    if len(batch) == 1 or len(batch) == len(guide.unimodal):
-        return infer(guide, batch)
     found: dict[str, list[Any]] = {}
     with torch.random.fork_rng():
         for name, observation in batch.items():

@@ -4,15 +4,21 @@ Shapes: B examples of a batch, T frames, F features of a frame, D latent dimensi
 S draws; `...` stands for any leading dimensions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pvae_pyro.packing import Packing
+
+if TYPE_CHECKING:  # which itself is of observations
+    from pvae_pyro.data.column import Column
 
 
 @dataclass(frozen=True)
@@ -22,23 +28,31 @@ class Observation:
     value: ``[B, ...]``; sequences are padded to ``[B, T, F]``.
     lengths: ``[B]`` frames in use (int64), for sequences; None otherwise. They stay on the CPU,
         where an LSTM wants them: to fetch them from a GPU waits for all that it has to do.
+    present: ``[B]`` bool, the examples that have this modality; None: all of them. What stands in
+        the rows of the others is finite, of length 1 if a sequence, and of no effect.
     """
 
     value: Tensor
     lengths: Tensor | None = None
+    present: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Observation":
-        """The same with the value on a device."""
-        return replace(self, value=self.value.to(device, non_blocking=non_blocking))
+        """The same on a device, but for the lengths."""
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Observation":
-        """The same with the value in page-locked memory, which a GPU reads by itself."""
-        return replace(self, value=self.value.pin_memory())
+        """The same in page-locked memory, which a GPU reads by itself."""
+        return self._moved(Tensor.pin_memory)
 
     def part(self, start: int, stop: int) -> "Observation":
         """The examples from `start` to before `stop`."""
         lengths = None if self.lengths is None else self.lengths[start:stop]
-        return Observation(self.value[start:stop], lengths)
+        present = None if self.present is None else self.present[start:stop]
+        return Observation(self.value[start:stop], lengths, present)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Observation":
+        present = None if self.present is None else move(self.present)
+        return replace(self, value=move(self.value), present=present)
 
     @cached_property
     def packing(self) -> Packing:
@@ -62,11 +76,16 @@ class Modality:
     likelihood: (latent_dim) -> module called as ``likelihood(name, z, observation)`` with
         ``z: [..., B, latent_dim]``. It holds the decoder and makes the Pyro sites of
         p(x | z), observed where an observation is given, sampled where it is None.
+    column: (data folder, classes) -> its data; None where they are found in another way. The
+        classes are those of the modality that leads the pairing, so that data can be chosen or
+        made to fit: others are left out later, none may lack. Of the one that leads itself they
+        are those asked for, none for all that there are.
     """
 
     name: str
     encoder: Callable[[], nn.Module]
     likelihood: Callable[[int], nn.Module]
+    column: "Callable[[Path, Sequence[str]], Column] | None" = None
 
 
 def batch_size(batch: Batch) -> int:
@@ -75,3 +94,14 @@ def batch_size(batch: Batch) -> int:
     if len(set(sizes.values())) != 1:
         raise ValueError(f"a batch needs at least one modality, all of one size; got {sizes}")
     return next(iter(sizes.values()))
+
+
+def where_present(observation: Observation | None) -> AbstractContextManager[Any]:
+    """Within, a site has no term for the examples that lack the modality, as if it were not there.
+
+    None, what is to be generated, is of every example.
+    """
+    if observation is None or observation.present is None:
+        return nullcontext()
+    mask: Any = observation.present  # a Tensor of bool, which Pyro's types call BoolTensor
+    return poutine.mask(mask=mask)

@@ -19,7 +19,7 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.figures.grids import choose_examples
-from pvae_pyro.figures.observations import Drawing, panels
+from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.generate import decode, shared_of, style_of
 from pvae_pyro.report_page import Html, element, picture, player, table
 from pvae_pyro.sound import level_matched, to_waveform, write_wav
@@ -28,7 +28,7 @@ MOST_CLASSES = 20  # rows of a table; of more classes, evenly spaced ones
 NUM_STYLES = 4  # columns of a table
 LOUDNESS = 0.08  # root mean square of every sound, in full scale
 _WIDTH, _HEIGHT = 160, 64  # CSS pixels, of the longest sequence
-_PICTURE = 72  # height of a picture
+_PICTURE, _VECTOR = 72, 24  # height of a picture, and of a vector, which is as wide
 
 Latents = dict[str, Tensor]
 
@@ -77,7 +77,7 @@ def galleries(
         sounds: modality -> how its features were computed, of those that can be heard.
         seed: of the choice.
 
-    A modality that is neither a sequence ``[T, F]`` nor a picture ``[1, H, W]`` is left out.
+    A modality that is no sequence ``[T, F]``, picture ``[1, H, W]`` or vector is left out.
     """
     shown = []
     for name, guide in unimodal.items():
@@ -150,7 +150,8 @@ def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Html:
     height, width = panel.shape
     colours, low, high = one.colours
     if one.content.lengths is None:
-        origin, size = "upper", (round(_PICTURE * width / height), _PICTURE)
+        size = (_WIDTH, _VECTOR) if height == 1 else (round(_PICTURE * width / height), _PICTURE)
+        origin = "upper"
     else:  # low frequencies at the bottom, and all on one time axis
         origin, size = "lower", (max(round(_WIDTH * width / longest), 1), _HEIGHT)
     file = io.BytesIO()
@@ -184,8 +185,9 @@ def _colours(examples: Examples) -> tuple[str, float, float]:
     """Of 200 originals, so that what is generated is held against them."""
     some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
     originals = _originals(examples.take(some))
-    drawing = Drawing.of(originals, originals, None)
-    return "gray" if examples.lengths is None else "magma", drawing.low, drawing.high
+    axes = None if examples.lengths is None else SequenceAxes()
+    drawing = Drawing.of(originals, originals, axes)
+    return drawing.colours.name, drawing.low, drawing.high
 
 
 def _longest(shown: Sequence[np.ndarray]) -> int:

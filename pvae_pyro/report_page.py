@@ -1,6 +1,7 @@
 """Pieces of an HTML page that is one file: no script, no request, media as data: URIs.
 
 Whatever is not `Html` is text: it is escaped where it enters, so a label ``<b>`` stays a label.
+Control characters, those that turn a line's direction among them, are written out: ``\\u202e``.
 """
 
 import base64
@@ -12,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.pictures import png_width
 from pvae_pyro.figures.style import RC
 
@@ -60,7 +62,11 @@ def text(value: Any) -> Html:
     """Any value as text, escaped; `Html` as it is, None as a dash."""
     if isinstance(value, Html):
         return value
-    return Html("–" if value is None else escape(str(value)))
+    return Html("–" if value is None else _escape(value))
+
+
+def _escape(value: Any) -> str:
+    return escape(shown(str(value), keep="\n"))
 
 
 def joined(parts: Sequence[Any]) -> Html:
@@ -72,8 +78,7 @@ def element(name: str, *content: Any, **attributes: Any) -> Html:
     """``<name attributes>content</name>``; an attribute that is True has no value, None is left
     out, and an underscore at its end (``class_``) is dropped."""
     written = "".join(
-        f" {key.rstrip('_').replace('_', '-')}"
-        + ("" if value is True else f'="{escape(str(value))}"')
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{_escape(value)}"')
         for key, value in attributes.items()
         if value is not None
     )

@@ -19,6 +19,7 @@ def restyling(
     unimodal: Mapping[str, nn.Module],
     latents: Mapping[str, Tensor],
     shared: str = "z_sem",
+    present: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """-log q_m(z_sem | x̂^m) in nats, for each modality m: ``[B]``.
 
@@ -37,6 +38,8 @@ def restyling(
         unimodal: modality -> its guide.
         latents: site -> sample ``[B, D]`` of the multimodal guide.
         shared: the site of the shared latent; the others are styles.
+        present: site of a style -> ``[B]`` bool, the examples that have it, if not all do. Where
+            an example was to take one that is not there, it keeps the one from the prior.
 
     Raises ValueError for particles that are vectorised.
     """
@@ -45,11 +48,12 @@ def restyling(
         raise ValueError(f"restyling is of a batch [B, D], not of {tuple(z.shape)}")
     size = len(z)
     rows = (size + 1) // 2
-    styles = {}
+    styles, there = {}, {}
     if size > 1:
         other = derangement(size, z.device)[: rows // 2]
         styles = {site: value[other] for site, value in latents.items() if site != shared}
-    with _FirstRows(styles):
+        there = {site: has[other].unsqueeze(-1) for site, has in (present or {}).items()}
+    with _FirstRows(styles, there):
         generated = means(model, {shared: z[:rows]}, list(unimodal))
     found = {}
     for name, guide in unimodal.items():
@@ -61,16 +65,23 @@ def restyling(
 
 
 class _FirstRows(Messenger):
-    """The first rows of the sites that are given; the rest stay as they were drawn."""
+    """The first rows of the sites that are given; the rest stay as they were drawn.
 
-    def __init__(self, given: Mapping[str, Tensor]):
+    there: site -> ``[rows, 1]`` bool, which of these rows to take; else all of them.
+    """
+
+    def __init__(self, given: Mapping[str, Tensor], there: Mapping[str, Tensor]):
         super().__init__()
         self.given = given
+        self.there = there
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["name"] in self.given:
-            given = self.given[msg["name"]]
-            msg["value"] = torch.cat([given, msg["value"][len(given) :]])
+        name = msg["name"]
+        if name in self.given:
+            given, rest = self.given[name], msg["value"][len(self.given[name]) :]
+            if name in self.there:
+                given = torch.where(self.there[name], given, msg["value"][: len(given)])
+            msg["value"] = torch.cat([given, rest])
 
 
 @contextmanager

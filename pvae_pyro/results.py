@@ -1,7 +1,6 @@
 """Files of a run that people and programs read: what was run, on what, with which result."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from pvae_pyro.files import write_whole
 from pvae_pyro.nn.recurrent import cpu_language
 
 PACKAGES = (
@@ -18,7 +20,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions, what the LSTM runs in on CPU, and the git commit.
+    """Versions, what the LSTM runs in on CPU, threads of an operation, and the git commit.
 
     The commit is None outside a checkout; ``dirty`` is added if files differ from it.
     """
@@ -32,18 +34,14 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "platform": platform.platform(),
         "lstm_cell": cpu_language(),
+        "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
     }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write all of it or, on any failure, nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write all of it or, on any failure, nothing; see `write_whole`."""
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _git_commit() -> str | None:

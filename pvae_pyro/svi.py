@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pvae_pyro import distributed
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.numbers import Numbers
 
 
 class SVI:
@@ -26,6 +27,10 @@ class SVI:
     step descends along the mean of their gradients, by `DistributedDataParallel`. Of equal
     parts that is the gradient of the whole batch, but for what compares its examples: negatives
     are drawn, and independence is measured, within a part.
+
+    No step is taken where a term or a gradient is not finite; `numbers` tells. To know it, the
+    device is not waited for where the optimiser can leave the parameters alone by itself, as
+    torch's fused ones can.
 
     Args:
         model, guide: `nn.Module`s.
@@ -52,6 +57,7 @@ class SVI:
         self.guide = guide
         self.loss = loss
         self.optim = optim(self.parameters())
+        self.numbers: Numbers | None = None  # of the last step
         self._terms: nn.Module = _Terms(model, guide, loss, autocast)
         if distributed.world_size() > 1:
             # static_graph: some parameters may never have a gradient, as with α = β = 0.
@@ -86,8 +92,15 @@ class SVI:
         return dict(zip(terms, means.unbind(), strict=True))
 
     def step(self, *args: Any, **kwargs: Any) -> float:
-        """One gradient step. Returns the loss summed over the batch, as `pyro.infer.SVI` does."""
-        return -self._descend(*args, **kwargs)["objective"].sum().item()
+        """One gradient step. Returns the loss summed over the batch, as `pyro.infer.SVI` does.
+
+        Raises FloatingPointError, naming the terms, where no step could be taken.
+        """
+        terms = self._descend(*args, **kwargs)
+        assert self.numbers is not None
+        if not self.numbers.finite:
+            raise FloatingPointError(f"not finite: {', '.join(self.numbers.wrong())}")
+        return -terms["objective"].sum().item()
 
     @torch.no_grad()
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
@@ -97,9 +110,25 @@ class SVI:
     def _descend(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         terms = self.terms(*args, **kwargs)
         self.optim.zero_grad(set_to_none=True)
-        (-terms["objective"].mean()).backward()
-        self.optim.step()
+        loss = -terms["objective"].mean()
+        # NaN for a loss that is not finite, 1 for others: then the gradients are NaN as well, and
+        # so are those of all processes. They alone need be looked at.
+        loss.backward(torch.ones_like(loss) + 0.0 * loss.detach())
+        self.numbers = Numbers.of(terms, self._named_parameters())
+        self._step_if(self.numbers.finite)
         return terms
+
+    def _step_if(self, finite: Tensor) -> None:
+        if getattr(self.optim, "_step_supports_amp_scaling", False):
+            # As torch.amp.GradScaler has it: the device decides, and nobody waits for it.
+            self.optim.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.optim.step()
+        elif finite:
+            self.optim.step()
+
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        modules = (("model", self.model), ("guide", self.guide))
+        return chain(*(module.named_parameters(role) for role, module in modules))
 
 
 class _Terms(nn.Module):

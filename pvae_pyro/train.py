@@ -1,7 +1,7 @@
 """The training loop."""
 
 import json
-import os
+import logging
 import signal
 import sys
 import time
@@ -19,10 +19,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pvae_pyro import distributed
-from pvae_pyro.checked_json import NUMBER, misfit
-from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pvae_pyro.best import Best
+from pvae_pyro.checked_json import NUMBER, misfit, parse_object
+from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, recover, save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.files import append_line, whole_lines, write_whole
 from pvae_pyro.svi import SVI
+from pvae_pyro.watch import BAD_BATCHES, Watch
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
@@ -38,7 +43,8 @@ class Progress:
 
     epoch, batch: the next batch to train on. step: gradient steps taken. seconds: spent
     training, over all sittings. num_seen: examples of this epoch so far. sums: each term summed
-    over them, in nats. interrupted: the run was asked to stop before its last epoch.
+    over them, in nats. interrupted: the run was asked to stop before its last epoch. skipped:
+    batches that were not finite, and left out.
     """
 
     epoch: int = 0
@@ -48,6 +54,7 @@ class Progress:
     num_seen: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    skipped: int = 0
 
 
 def fit(
@@ -59,13 +66,17 @@ def fit(
     resume: bool = False,
     extra: Mapping[str, Tensor] | None = None,
     checkpoint_seconds: float = 60.0,
+    skip_bad_batches: bool = False,
+    best_of: int = 0,
     show_progress: bool = True,
 ) -> Progress:
     """Train until `num_epochs`, or until Ctrl-C or SIGTERM, which end the step, save and return.
 
     Writes into `folder`: ``metrics.jsonl`` (a line an epoch: each term's mean in nats per
     example), TensorBoard events of the same, and ``checkpoint.safetensors`` at the end and every
-    `checkpoint_seconds`. On CPU a resumed run takes the steps the uninterrupted one would have.
+    `checkpoint_seconds`, the one before beside it. On CPU a resumed run takes the steps the
+    uninterrupted one would have, wherever it was stopped or killed; where the checkpoint is damaged
+    it goes on from the one before, and logs that.
 
     Of several processes all call it alike (`pvae_pyro.distributed`); the first one writes.
     A run may be resumed by another number of them.
@@ -73,20 +84,30 @@ def fit(
     Args:
         resume: go on from the folder's checkpoint instead of starting.
         extra: tensors to keep in the checkpoint.
+        skip_bad_batches: leave batches out whose terms or gradients are not finite (`Watch`), and
+            count them, instead of ending.
+        best_of: keep the best of so many last epochs besides (`Best`); 0 keeps none.
 
-    Raises FloatingPointError, naming the terms, when one is no longer finite; the checkpoint
-    then is the last finite one.
+    Raises FloatingPointError, naming terms, modalities and examples, when a number is not finite,
+    in the step in which it is made (on CUDA up to `LOOK_EVERY` later); that step is not taken,
+    and the checkpoint stays the last one before it. The same when an epoch had no other steps.
+    CheckpointError when no whole checkpoint is there, OSError when a file cannot be written.
     """
     checkpoint = Path(folder) / CHECKPOINT
     first_process, alone = distributed.rank() == 0, distributed.world_size() == 1
     progress = Progress()
     if resume:
+        with distributed.first_alone():
+            if first_process and (told := recover(checkpoint)):
+                log.warning(told)
         progress = _progress(checkpoint, load_checkpoint(checkpoint, svi))
         progress.interrupted = False
     elif not first_process:  # other noise than the first one's
         torch.manual_seed(torch.initial_seed() + distributed.rank())
     if first_process:
-        _keep_metrics_before(Path(folder) / METRICS, progress.epoch)
+        _forget_after(Path(folder), progress)
+    best = Best(Path(folder), range(num_epochs - best_of, num_epochs), progress.epoch)
+    watch = Watch(svi, loader, Path(folder), skip_bad_batches)
     total = num_epochs * len(loader)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     device = next(svi.parameters()).device
@@ -95,10 +116,10 @@ def fit(
     sums = {name: torch.tensor(value, device=device) for name, value in kept.items()}
     first_step = True
     with (
-        _writer(Path(folder), progress.step + 1 if resume else None, first_process) as writer,
+        _writer(Path(folder), progress.step + 1, first_process) as writer,
         tqdm(
             total=total,
-            initial=progress.step,
+            initial=progress.epoch * len(loader) + progress.batch,
             unit="step",
             disable=not (show_progress and first_process),
             # A log file wants a line now and then, not ten a second.
@@ -112,20 +133,27 @@ def fit(
                 size = len(next(iter(batch.values())).value)
                 # Pyro's checks find mistakes of shape and support, which the first step shows.
                 with pyro.validation_enabled(first_step):
-                    means = svi.update(batch)
+                    means = watch.step(batch, progress.epoch, progress.batch, progress.step + 1)
                 first_step = False
-                sums = {name: sums.get(name, 0.0) + size * mean for name, mean in means.items()}
                 progress.batch += 1
-                progress.step += 1
-                progress.num_seen += size * distributed.world_size()
                 bar.update()
-                look = progress.step % LOOK_EVERY == 0
-                if look and first_process and show_progress:
+                if means is None:
+                    progress.skipped += 1
+                else:
+                    sums = {n: sums.get(n, 0.0) + size * mean for n, mean in means.items()}
+                    progress.step += 1
+                    progress.num_seen += size * distributed.world_size()
+                look = (progress.step + progress.skipped) % LOOK_EVERY == 0
+                if look:
+                    watch.look()
+                if look and means is not None and first_process and show_progress:
                     shown = {name: f"{means[name].item():.1f}" for name in SHOWN if name in means}
                     bar.set_postfix(shown, refresh=False)
                 if alone or look:
                     save = time.monotonic() - saved > checkpoint_seconds
                     stop, save = distributed.any_of([bool(stop_requested), save], device)
+                    if save or stop:
+                        watch.look()
                     if save and not stop:  # at a stop, below
                         progress.seconds = time.monotonic() - started
                         _save(checkpoint, svi, progress, sums, extra)
@@ -133,6 +161,12 @@ def fit(
                 if stop:
                     break
             if progress.batch == len(loader):
+                watch.look()
+                if not progress.num_seen:
+                    raise FloatingPointError(
+                        f"no batch of epoch {progress.epoch + 1} was finite: all were skipped; a "
+                        "smaller learning rate may help"
+                    )
                 progress.seconds = time.monotonic() - started
                 totals = distributed.sum_of(sums)
                 epoch_means = {n: value / progress.num_seen for n, value in totals.items()}
@@ -140,7 +174,10 @@ def fit(
                 if writer is not None:
                     _log(Path(folder) / METRICS, writer, progress, epoch_means)
                 progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
-                sums = {}
+                sums, progress.sums = {}, {}
+                if best.wants(progress.epoch - 1, epoch_means["objective"]):
+                    _check_weights(svi)
+                    best.keep(svi, asdict(progress), epoch_means["objective"], extra)
         progress.interrupted = progress.epoch < num_epochs
         progress.seconds = time.monotonic() - started
         _save(checkpoint, svi, progress, sums, extra)
@@ -149,7 +186,7 @@ def fit(
 
 
 @contextmanager
-def _writer(folder: Path, purge_step: int | None, wanted: bool) -> Iterator[SummaryWriter | None]:
+def _writer(folder: Path, purge_step: int, wanted: bool) -> Iterator[SummaryWriter | None]:
     if not wanted:
         yield None
         return
@@ -166,10 +203,14 @@ def _save(
 ) -> None:
     progress.sums = distributed.sum_of(sums)
     _check_finite(progress.sums)
-    # The terms are those before the last step; its gradient may have spoilt the weights since.
+    _check_weights(svi)
+    save_checkpoint(path, svi, asdict(progress), extra)
+
+
+def _check_weights(svi: SVI) -> None:
+    # Terms and gradients are those before the last step, which may have spoilt the weights since.
     if not torch.stack([p.isfinite().all() for p in svi.parameters()]).all():
         raise FloatingPointError("weights are no longer finite; a smaller learning rate may help")
-    save_checkpoint(path, svi, asdict(progress), extra)
 
 
 def _check_finite(terms: Mapping[str, float]) -> None:
@@ -187,8 +228,7 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
         "seconds": round(progress.seconds, 2),
         **means,
     }
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    append_line(path, json.dumps(record))
     for name, mean in means.items():
         writer.add_scalar(name, mean, progress.step)
 
@@ -205,15 +245,30 @@ def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:
     return Progress(**saved)
 
 
-def _keep_metrics_before(path: Path, epoch: int) -> None:
+def _forget_after(folder: Path, progress: Progress) -> None:
     """Drop records after the checkpoint: the run makes them again."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)  # of whatever bytes a crash left
-    if len(lines) > epoch:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(b"".join(lines[:epoch]))
-        os.replace(temporary, path)
+    lines = whole_lines(folder / METRICS)
+    if len(lines) < progress.epoch:
+        log.warning(
+            f"{folder / METRICS} has {len(lines)} epochs, the checkpoint {progress.epoch}: "
+            "records are lost"
+        )
+    _rewrite(folder / METRICS, lines[: progress.epoch])
+    where = (progress.epoch + 1, progress.batch + 1)  # as records count, the next batch
+    bad = whole_lines(folder / BAD_BATCHES)
+    try:
+        records = [(line, parse_object(line)) for line in bad]
+        if wrong := misfit([record for _, record in records], [{"epoch": int, "batch": int}]):
+            raise ValueError(wrong)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / BAD_BATCHES} is damaged: {error}") from error
+    _rewrite(folder / BAD_BATCHES, [x for x, r in records if (r["epoch"], r["batch"]) < where])
+
+
+def _rewrite(path: Path, lines: list[str]) -> None:
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    if path.exists() and path.read_bytes() != content:
+        write_whole(path, content)
 
 
 @contextmanager

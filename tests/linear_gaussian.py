@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from guides import PartitionedGuide
 from models import PVAE
+from models.priors import StandardNormal, VampPrior
 from pvae_pyro.modality import Modality, Observation
 
 SIZES = {"a": 5, "b": 7}
@@ -50,8 +51,12 @@ MODALITIES = tuple(
 )
 
 
-def make_pair() -> tuple[PVAE, PartitionedGuide]:
-    return PVAE(MODALITIES, DIM, DIM), PartitionedGuide(MODALITIES, DIM, DIM)
+def make_pair(prior=StandardNormal) -> tuple[PVAE, PartitionedGuide]:
+    model = PVAE(MODALITIES, DIM, DIM, prior)
+    guide = PartitionedGuide(MODALITIES, DIM, DIM)
+    if isinstance(model.prior, VampPrior):
+        model.prior.follow(guide.multimodal.heads["z_sem"])
+    return model, guide
 
 
 def make_batch(size: int = 6) -> dict[str, Observation]:

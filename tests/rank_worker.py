@@ -1,6 +1,7 @@
 """What the processes of tests/test_distributed.py do; started by torchrun, or alone.
 
 python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
+    | bad FOLDER skip|end
 """
 
 import os
@@ -16,11 +17,12 @@ from torch.distributions import Normal
 
 import pvae_pyro.elbo
 from pvae_pyro import distributed
+from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Observation
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT, fit
-from tests.tiny import tiny_batch, tiny_loader, tiny_pair, tiny_svi
+from tests.tiny import tiny_batch, tiny_examples, tiny_loader, tiny_pair, tiny_svi
 
 SIZE, PARTS = 8, 2
 
@@ -82,11 +84,29 @@ def train(folder: Path, num_epochs: int, signal_at: int | None) -> None:
     print(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}", flush=True)
 
 
+def bad(folder: Path, skip: bool) -> None:
+    """An example that is not finite, of which only one rank has a part."""
+    examples = tiny_examples()
+    speech = examples["speech"]
+    speech.values[speech.offsets[7]] = float("nan")
+    loader = PairedLoader(examples, 6)
+    svi = tiny_svi()
+    try:
+        fit(svi, loader, num_epochs=2, folder=folder, skip_bad_batches=skip, show_progress=False)
+        told = "done"
+    except FloatingPointError as error:
+        told = str(error)
+    weights = sum(p.detach().double().sum() for p in svi.parameters()).item()
+    print(f"rank {distributed.rank()} {weights} {told}", flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     pyro.enable_validation(False)
     with distributed.started():
         if sys.argv[1] == "gradients":
             gradients(Path(sys.argv[2]))
+        elif sys.argv[1] == "bad":
+            bad(Path(sys.argv[2]), sys.argv[3] == "skip")
         else:
             train(Path(sys.argv[2]), int(sys.argv[3]), *[int(n) for n in sys.argv[4:]] or [None])

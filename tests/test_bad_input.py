@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.paired import load_features, open_speech
+from pvae_pyro.data.speech import load_features, open_speech
 from tests.sphere import write_sphere
 
 RATE = 16000

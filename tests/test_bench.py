@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import bench, bench_data, bench_growth
+from experiments import bench, bench_data, bench_encoders, bench_growth
 from experiments.bench_growth import Case
 from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from experiments.bench_work import LOG_FRAMES, counted_operations, draw_lengths, interleaved
 from experiments.options import make_parser, resolve
 from experiments.runs import build
+from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn import lstm_native
 from pvae_pyro.nn.recurrent import RaggedLSTM
 from pvae_pyro.packing import Packing
@@ -111,6 +112,23 @@ def test_bench_prints_and_writes_what_it_promises(capsys, tmp_path, monkeypatch)
 
 
 FIGURES = {"step_seconds": 1.0, "epoch_seconds": 9.0, "peak_memory_mib": 300.0}
+
+
+def test_encoders_side_by_side(capsys, tmp_path, monkeypatch):
+    presets = {"tiny": {"batch_size": 5, "num_cells": 8}}
+    monkeypatch.setattr(bench_encoders, "PRESETS", presets)
+    file = tmp_path / "encoders.json"
+    assert bench_encoders.main(["--repeats", "2", "--threads", "1", "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    assert figures["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert (figures["tiny"]["batch"], figures["tiny"]["cells"]) == (5, 8)
+    text = capsys.readouterr().out
+    for name, of in figures["tiny"]["encoders"].items():
+        assert f"\n{name} " in text
+        assert 0 < of["least"] <= of["seconds"] <= of["most"]
+        encoder = SPEECH_ENCODERS[name](80, 8)
+        assert of["parameters"] == sum(p.numel() for p in encoder.parameters())
+    assert figures["tiny"]["encoders"].keys() == SPEECH_ENCODERS.keys()
 
 
 def test_growth_trains_in_a_process_of_its_own():

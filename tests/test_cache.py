@@ -119,3 +119,12 @@ def test_folders(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PVAE_DATA", "/corpora")
     assert cache_dir() == Path("/home/someone/own")
     assert data_root() == Path("/corpora")
+
+
+def test_what_a_killed_process_left_is_deleted(tmp_path: Path, compute: Computation):
+    names = [f".{key}.safetensors.{'0a' * 16}.tmp" for key in ("key", "another")]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    cached_arrays("key", compute, tmp_path)
+    # Another process may be writing the other one.
+    assert sorted(p.name for p in tmp_path.iterdir()) == [names[1], "key.safetensors"]

@@ -4,7 +4,9 @@ import pytest
 from pvae_pyro.evaluate.clustering import (
     active_units,
     clustering_scores,
+    components_in_use,
     hungarian_accuracy,
+    partition_scores,
     purity,
 )
 
@@ -93,3 +95,34 @@ def test_active_units():
     locs[:, 2] = 0.1 * locs[:, 0]  # 0.0034: below 0.01, though its standard deviation is 0.058
     locs[:, 3] = 0.2 * locs[:, 0]  # 0.014
     assert active_units(locs) == 2
+
+
+def test_components_in_use_by_hand():
+    """Of 100 examples component 0 has 98, component 1 and component 3 one, component 2 none."""
+    shares = np.zeros((100, 4))
+    shares[:98, 0] = 1.0
+    shares[98, 1] = 1.0
+    shares[99] = [0.0, 0.0, 0.4, 0.6]
+    found = components_in_use(shares)
+    assert found["in_use"] == 3
+    average = np.array([0.98, 0.01, 0.004, 0.006])
+    assert found["effective"] == pytest.approx(np.exp(-(average * np.log(average)).sum()))
+    assert components_in_use(shares, least=0.02)["in_use"] == 1
+    assert components_in_use(np.full((5, 8), 1 / 8))["effective"] == pytest.approx(8)
+    alone = components_in_use(np.eye(3)[[1] * 6])
+    assert alone == {"in_use": 1, "effective": 1.0}
+    with pytest.raises(ValueError, match="no example"):
+        components_in_use(np.zeros((0, 3)))
+
+
+def test_partition_scores_are_of_any_clusters():
+    labels = np.arange(3).repeat(4)
+    assert partition_scores(labels, 7 - labels) == {
+        "purity": 1.0,
+        "nmi": pytest.approx(1.0),
+        "ari": pytest.approx(1.0),
+        "hungarian": 1.0,
+    }
+    split = partition_scores(labels, np.arange(6).repeat(2))
+    assert (split["purity"], split["hungarian"]) == (1.0, 0.5)
+    assert split["ari"] < 1

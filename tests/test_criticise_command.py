@@ -105,7 +105,12 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):
     without = SimpleNamespace(folder=other, names=run.names, data=run.data, config=changed)
     with pytest.raises(criticise.RunError, match="one has durations in its likelihood"):
         criticise.check_comparable([run, without])
-    without.config = run.config
+    without.config = {**run.config, "image_likelihood": "bernoulli"}
+    with pytest.raises(criticise.RunError, match="one has probabilities of pixels"):
+        criticise.check_comparable([run, without])
+    without.names = ("speech",)
+    criticise.check_comparable([run, without])
+    without.config, without.names = run.config, run.names
     without.data = SimpleNamespace(digest=lambda: "of others")
     with pytest.raises(criticise.RunError, match="other data than"):
         criticise.check_comparable([run, without])

@@ -101,7 +101,7 @@ def test_epoch_visits_every_example_once_and_holds_no_label():
     lengths = np.concatenate([batch["speech"].lengths for batch in batches])
     assert sorted(lengths) == sorted(tiny_examples()["speech"].lengths)
     assert set(batches[0]) == {"speech", "image"}
-    assert vars(batches[0]["image"]).keys() == {"value", "lengths"}
+    assert vars(batches[0]["image"]).keys() == {"value", "lengths", "present"}
 
 
 def test_epoch_can_be_taken_up_in_the_middle():

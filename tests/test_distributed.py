@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.train import METRICS
+from pvae_pyro.watch import BAD_BATCHES
 from tests.conftest import REPOSITORY
 from tests.tiny import tiny_examples, tiny_loader
 
@@ -76,6 +77,25 @@ def test_fit_resumes_under_another_number_of_ranks(tmp_path) -> None:
             if name not in ("epoch", "step", "seconds") and "contrastive" not in name:
                 # The last of 23 examples counts twice, of 24.
                 assert found[name] == pytest.approx(value, rel=0.15, abs=0.1), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["skip", "end"])
+def test_what_is_not_finite_in_one_rank_is_so_in_all(tmp_path, how) -> None:
+    output = told(work(2, "bad", tmp_path, how))
+    assert output[0][0] == output[1][0]  # one and the same weights, that no rank has spoilt
+    assert float(output[0][0]) < float("inf")
+    records = [json.loads(line) for line in (tmp_path / BAD_BATCHES).read_text().splitlines()]
+    assert len(records) == (2 if how == "skip" else 1)
+    for record in records:
+        assert record["examples"]["speech"] == ["speech7"]
+        assert record["modalities"] == ["speech", "image"]
+    if how == "skip":
+        assert output[0][1] == "done"
+        assert [r["step"] for r in metrics(tmp_path)] == [3, 6]
+    else:
+        for rank in (0, 1):
+            assert "speech: speech7; image" in " ".join(output[rank])
 
 
 @pytest.mark.parametrize("number", [2, 3, 7])

@@ -10,7 +10,6 @@ from pyro.infer import SVI as PyroSVI
 from pyro.infer import TraceMeanField_ELBO
 from torch.distributions import AffineTransform
 
-import models.pvae
 import pvae_pyro.elbo
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.nn.heads import GaussianHead
@@ -22,6 +21,7 @@ from tests.linear_gaussian import (
     make_pair,
     set_exact_posterior,
 )
+from tests.priors import PRIORS
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -166,16 +166,10 @@ def test_gradient_flows_through_both_arguments_of_the_coherence():
 
 
 @pytest.mark.parametrize("particles", [{}, {"num_particles": 3, "vectorize_particles": True}])
-@pytest.mark.parametrize("prior", ["normal", "opaque"])
-def test_without_weights_it_is_the_stock_elbo(monkeypatch, prior, particles):
+@pytest.mark.parametrize("prior", PRIORS)
+def test_without_weights_it_is_the_stock_elbo(prior, particles):
     """Value and gradient; also with a prior whose KL divergence is unknown."""
-    if prior == "opaque":
-        monkeypatch.setattr(
-            models.pvae,
-            "standard_normal",
-            lambda dim, like: opaque_normal(like.new_zeros(dim), like.new_ones(dim)),
-        )
-    model, guide = make_pair()
+    model, guide = make_pair(PRIORS[prior])
     batch = make_batch()
     values, grads = [], []
     for elbo in (

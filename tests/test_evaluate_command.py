@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from experiments import evaluate, measures, run_svi
 from experiments.trained import open_run
+from models.priors import GaussianMixture
 
 # The keys that issue 4 names.
 KEYS = {
@@ -25,7 +27,7 @@ KEYS = {
         "styles",
         "recognised",
     ),
-    *("num_classes", "active_units", "log_likelihood"),
+    *("num_classes", "active_units", "log_likelihood", "prior_clusters"),
 }
 QUICK = ["--limit", "8", "--judge-steps", "2", "--num-samples", "2", "--likelihood-examples", "8"]
 BOTH = {"speech", "image"}
@@ -75,6 +77,7 @@ def test_everything_is_measured(measured):
     for score in ("purity", "nmi", "ari", "hungarian", "active_units"):
         assert content[score].keys() == {"z_sem", "z_style"}
         assert content[score] == results[score]
+    assert content["prior_clusters"] == {"reason": "the prior is no mixture but a StandardNormal"}
     assert content["num_classes"].keys() == content["retrieval"].keys() == {"z_sem"}
     assert content["num_classes"]["z_sem"].keys() == BOTH
     assert content["num_classes"]["z_sem"]["image"]["num_points"] == 2000  # of training
@@ -190,6 +193,64 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     assert "classes found none: fewer than 8 distinct points" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["mixture", "vamp"])
+def test_components_of_a_mixture_prior_are_clusters(kind, small, environment, tmp_path, capsys):
+    run = tmp_path / "run"
+    options = ["--epochs", "2", "--prior", kind, "--num-components", "5", "--out", str(run)]
+    assert run_svi.main([*small, *options]) == 0
+    assert evaluate.main([str(run), *QUICK, "--only", "prior_clusters", "purity"]) == 0
+    text = capsys.readouterr().out
+    found = read(run)["prior_clusters"]
+    assert found.keys() == {"z_sem"}
+    assert found["z_sem"].keys() == BOTH
+    trained = open_run(run, None, "cpu")
+    for name, of in found["z_sem"].items():
+        labels = trained.test[name].labels
+        z = torch.as_tensor(trained.latents()["z_sem"][name])
+        # The component with most of the density there.
+        mixture = trained.model.prior()
+        joint = mixture.component_distribution.log_prob(z[:, None])
+        joint = joint + mixture.mixture_distribution.logits
+        clusters = joint.argmax(1).numpy()
+        right = sum(np.bincount(labels[clusters == k]).max() for k in set(clusters.tolist()))
+        assert of["purity"] == pytest.approx(right / len(labels))
+        assert of["components"] == 5
+        assert of["in_use"] == len(set(clusters.tolist()))  # one of twelve is over 1 %
+        assert 1 <= of["effective"] <= 5
+        assert of["kmeans"].keys() == {"purity", "nmi", "ari", "hungarian"}
+        assert (
+            f"by the prior's {of['in_use']} components in use of 5: purity {of['purity']:.3f}"
+            in text
+        )
+
+
+def test_k_means_beside_it_has_as_many_clusters_as_components_are_in_use():
+    rng = np.random.default_rng(0)
+    labels = np.arange(4).repeat(30)
+    z = 6 * np.eye(4)[labels] + 0.1 * rng.normal(size=(120, 4))
+    prior = GaussianMixture(4, 9)
+    with torch.no_grad():
+        prior.loc[:3] = 6 * torch.eye(4)[:3]
+        prior.loc[3:] = -50.0
+    made_up = SimpleNamespace(
+        model=SimpleNamespace(prior=prior),
+        latents=lambda: {"z_sem": {"a": z.astype(np.float32)}, "z_style": {"a": z}},
+        test={"a": SimpleNamespace(labels=labels)},
+        device="cpu",
+    )
+    with torch.no_grad():
+        found = measures.prior_clusters(made_up, None)
+    assert found.keys() == {"z_sem"}
+    of = found["z_sem"]["a"]
+    # The fourth class is nobody's own: one of the three has it too.
+    assert (of["in_use"], of["components"], of["purity"]) == (3, 9, 0.75)
+    assert of["kmeans"]["purity"] == 0.75
+    made_up.model = SimpleNamespace(prior=lambda: None)
+    assert measures.prior_clusters(made_up, None) == {
+        "reason": "the prior is no mixture but a function"
+    }
+
+
 def test_what_was_measured_is_kept(run, counted):
     assert evaluate.main([str(run), *QUICK]) == 0
     assert counted == list(evaluate.KEYS)
@@ -209,7 +270,9 @@ def test_only_some_keys(run, counted):
     assert evaluate.main([str(run), *QUICK, "--only", "coherence", "probes"]) == 0
     assert counted[2:] == ["probes"]
     assert evaluate.main([str(run), *QUICK]) == 0
-    assert sorted(counted[3:]) == ["log_likelihood", "num_classes", "recognised", "retrieval"]
+    assert sorted(counted[3:]) == [
+        *("log_likelihood", "num_classes", "prior_clusters", "recognised", "retrieval")
+    ]
 
 
 def test_a_damaged_file_is_told_and_made_anew_on_demand(run, counted, capsys):

@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from guides import PartitionedGuide
+from models import PVAE, digit_modalities
+from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
 from pvae_pyro.svi import SVI
-from tests.tiny import tiny_batch, tiny_pair
+from tests.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 
 def recurrence(lstm, x, packing, want_states):
@@ -36,9 +39,9 @@ BATCH = tiny_batch()
 PACKING = BATCH["speech"].packing  # of real lengths, which decide shapes
 
 
-def terms(device, **weights):
+def terms(device, pair=tiny_pair, **weights):
     with device:  # made there: fake tensors cannot be moved by `Module.to`
-        model, guide = tiny_pair()
+        model, guide = pair()
     adam = partial(torch.optim.Adam, lr=1e-3)
     svi = SVI(model, guide, adam, PartitionedELBO(**weights))
     batch = {
@@ -50,13 +53,31 @@ def terms(device, **weights):
 
 
 @pytest.mark.parametrize("gamma", [0.0, 30.0])
-def test_terms_stay_on_their_device(cuda, gamma) -> None:
-    found = terms(cuda, gamma=gamma)
+@pytest.mark.parametrize("prior", [StandardNormal, GaussianMixture, VampPrior, Flow])
+def test_terms_stay_on_their_device(cuda, gamma, prior) -> None:
+    found = terms(cuda, partial(tiny_pair, prior), gamma=gamma)
     assert {"objective", "log_prob/speech", "log_prob/speech_log_frames"} < found.keys()
     for name, value in found.items():
         assert value.device.type == "cuda", name
         assert value.shape == (5,), name
         assert value.requires_grad, name
+
+
+@pytest.mark.parametrize(("encoder", "family"), [("conv", "bernoulli"), ("transformer", "laplace")])
+def test_so_they_do_with_other_networks(cuda, encoder, family) -> None:
+    def pair():
+        modalities = digit_modalities(
+            num_mels=NUM_MELS,
+            num_cells=8,
+            max_frames=MAX_FRAMES,
+            speech_encoder=encoder,
+            image_likelihood=family,
+            learn_scale=True,
+        )
+        return PVAE(modalities, 3, 2), PartitionedGuide(modalities, 3, 2)
+
+    found = terms(cuda, pair)
+    assert {value.device.type for value in found.values()} == {"cuda"}
 
 
 def test_a_tensor_on_the_wrong_device_is_found(cuda, monkeypatch) -> None:

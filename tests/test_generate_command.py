@@ -43,7 +43,7 @@ def made(run, files, *arguments) -> set[str]:
 
 
 def test_the_rate_of_features_is_kept_with_the_run(run):
-    assert read_config(run)["sample_rate_of_features"] == 8000
+    assert read_config(run)["sample_rates"] == {"speech": 8000}
 
 
 def test_translate_to_a_picture_in_the_style_of_one(run, files):
@@ -111,7 +111,10 @@ def test_without_styles_there_is_no_style(small_runs, environment, files, capsys
         (["restyle", "--from", "word.wav", "--style", "one.jpg"], "two sounds or two pictures"),
         (["interpolate", "--from", "word.wav", "--to", "one.jpg"], "two sounds or two pictures"),
         (["translate", "--from", "word.wav", "--into", "touch"], "--into one of"),
-        (["reconstruct", "--from", "word.wav", "--sample-rate", "16000"], "are at 8000 Hz"),
+        (
+            ["reconstruct", "--from", "word.wav", "--sample-rate", "16000"],
+            "of speech are at 8000 Hz",
+        ),
         (
             ["translate", "--from", "word.wav", "--style", "one.jpg", "--into", "speech"],
             "and the style is image",

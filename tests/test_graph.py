@@ -1,4 +1,4 @@
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import pyro
 import pyro.distributions as dist
@@ -233,7 +233,21 @@ def test_titles_have_room():
     figure = graph_figure({f"{n}: {title}": graph for n in range(3)})
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [axes.title.get_window_extent(renderer) for axes in figure.axes]
-    assert boxes[0].x0 >= 0
-    assert boxes[-1].x1 <= figure.bbox.x1
-    for one, other in pairwise(boxes):
-        assert one.x1 < other.x0
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+    first, second, third = boxes
+    assert first.x1 < second.x0
+    assert third.y1 < second.y0  # what finds no room beside the others is below them
+
+
+def test_what_is_below_is_not_on_top_of_anything():
+    graph = guide_graph(tiny_pair()[1].unimodal["image"], tiny_batch(2))
+    figure = graph_figure({f"inference from {n}": graph for n in range(12)})
+    assert figure.get_size_inches()[0] <= 12
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    assert len({round(box.x0) for box in boxes}) < len(boxes)  # several rows
+    for one, other in combinations(boxes, 2):
+        assert not one.padded(-1).overlaps(other)
+    assert min(box.y0 for box in boxes) >= -1e-6
+    assert max(box.y1 for box in boxes) <= figure.bbox.y1

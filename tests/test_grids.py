@@ -80,7 +80,6 @@ def test_panels_are_in_their_own_units_without_padding():
 @pytest.mark.parametrize(
     "observation",
     [
-        Observation(torch.zeros(2, 5)),
         Observation(torch.zeros(2, 3, 8, 8)),
         Observation(torch.zeros(2, 8, 8)),
         Observation(torch.zeros(2, 4), torch.tensor([4, 3])),
@@ -249,12 +248,23 @@ def test_a_single_latent_cannot_be_combined(examples):
         translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
 
 
-def test_a_sequence_needs_axes(examples):
+def test_a_sequence_that_is_no_sound_is_in_frames_and_features(examples):
     model, guide = tiny_pair()
-    with pytest.raises(ValueError, match="speech is a sequence"):
-        translation_grid(
-            model, guide.unimodal, examples, "speech", "speech", classes=CLASSES, axes={}
-        )
+    shown = {"classes": CLASSES, "axes": {}}
+    figure = translation_grid(model, guide.unimodal, examples, "speech", "speech", **shown)
+    labels = {(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
+    assert ("frame", "feature") in labels
+    assert ("value", "") in labels  # of the colour bar
+    assert not {"time (s)", "frequency (Hz)", "log energy"} & {t for pair in labels for t in pair}
+
+
+def test_a_vector_is_a_strip():
+    value = torch.arange(10.0).reshape(2, 5)
+    first, second = panels(Observation(value), Normalisation(np.full(5, 1.0), np.full(5, 2.0)))
+    np.testing.assert_array_equal(first, [[1, 3, 5, 7, 9]])
+    assert second.shape == (1, 5)
+    drawing = Drawing.of([first, second], [first], None)
+    assert (drawing.aspect, drawing.colours.name) == (0.35, "viridis")
 
 
 # One latent, every modality

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from PIL import EpsImagePlugin, Image
+from safetensors import safe_open
 from safetensors.torch import load, save
 
 from experiments import evaluate, figures, generate, report, run_svi
@@ -101,7 +102,7 @@ def test_json_that_is_none(what, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=rf"{tmp_path} is no run that can be read: .*{told}"):
         read_config(tmp_path)
-    (tmp_path / "metrics.jsonl").write_bytes(content)
+    (tmp_path / "metrics.jsonl").write_bytes(content + b"\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged in line 1"):
         read_metrics(tmp_path / "metrics.jsonl")
 
@@ -153,7 +154,7 @@ def _saved(path, change=lambda tensors, header: None):
     _step(svi)
     save_checkpoint(path, svi, {})
     tensors = load(path.read_bytes())
-    with checkpoint.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["pvae_pyro"])
     change(tensors, header)
     path.write_bytes(checkpoint.sealed(tensors, json.dumps(header)))
@@ -211,7 +212,7 @@ def test_checkpoints_of_before_there_was_a_checksum(tmp_path):
     path = tmp_path / CHECKPOINT
     svi = _svi()
     save_checkpoint(path, svi, {"step": 3})
-    with checkpoint.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         header = file.metadata()["pvae_pyro"]
     path.write_bytes(save(load(path.read_bytes()), {"pvae_pyro": header}))
     assert load_checkpoint(path, _svi()) == {"step": 3}

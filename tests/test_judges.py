@@ -118,8 +118,8 @@ def test_what_cannot_be_judged():
         train_judge(train, 2, steps=1)
     with pytest.raises(ValueError, match="a judge of 3 classes"):
         train_judge(train.take(np.array([], int)), 3, steps=1)
-    flat = Examples(np.zeros((4, 5)), np.zeros(4, int), Normalisation(np.zeros(()), np.ones(())))
-    with pytest.raises(ValueError, match=r"got \(5,\)"):
+    flat = Examples(np.zeros((4, 5, 2)), np.zeros(4, int), Normalisation(np.zeros(()), np.ones(())))
+    with pytest.raises(ValueError, match=r"got \(5, 2\)"):
         train_judge(flat, 3, steps=1)
     with pytest.raises(ValueError, match="lengths"):
         SequenceJudge(6, 3)(Observation(torch.zeros(2, 9, 6)))

@@ -7,7 +7,7 @@ import soundfile
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.own_file import modality_of, observation, read_picture, read_sound
+from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 
 SETTINGS = LogMel(8000)
 USUAL = Normalisation(np.full(80, -6.0, np.float32), np.full(80, 2.0, np.float32))
@@ -39,7 +39,7 @@ def test_any_sound_becomes_about_the_same(tmp_path, name, rate, channels, subtyp
     soundfile.write(path, np.stack([word(rate)] * channels, 1), rate, subtype=subtype)
     found = read_sound(path, SETTINGS, USUAL)
     assert found.rate == 8000
-    assert modality_of(path) == "speech"
+    assert kind_of(path) == "sound"
     assert abs(len(found.log_mel) - len(expected.log_mel)) <= 2
     frames = min(len(found.log_mel), len(expected.log_mel)) - 4
     loud = expected.log_mel[:frames] > -7
@@ -102,7 +102,7 @@ def test_what_is_no_word(tmp_path) -> None:
         read_sound(tmp_path / "none.wav", SETTINGS, USUAL)
     assert error.value.kind == "missing"
     with pytest.raises(ValueError, match=r"word\.txt: its name must end"):
-        modality_of("word.txt")
+        kind_of("word.txt")
 
 
 def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
@@ -125,4 +125,4 @@ def test_pictures_of_a_manifest_keep_light_and_dark(tmp_path) -> None:
     Image.fromarray(paper).save(tmp_path / "one.png")
     assert read_picture(tmp_path / "one.png", like_mnist=False)[0, 0] == 240
     assert read_picture(tmp_path / "one.png")[0, 0] == 0
-    assert modality_of(tmp_path / "one.PNG") == "image"
+    assert kind_of(tmp_path / "one.PNG") == "picture"

@@ -210,8 +210,8 @@ def test_the_originals_are_those_that_were_chosen(run, drawn):
     for n, label in zip(choose_examples(data["speech"], [0, 1, 2], 5), classes, strict=True):
         alt = f"speech, original: {label}, by {data['speech'].groups[n]}"
         samples, rate = soundfile.read(io.BytesIO(sounds[alt]))
-        assert rate == opened.data.log_mel.sample_rate
-        hop = opened.data.log_mel.hop_length
+        assert rate == opened.data.log_mels["speech"].sample_rate
+        hop = opened.data.log_mels["speech"].hop_length
         assert abs(len(samples) / hop - data["speech"].lengths[n]) <= 1
         frames = np.asarray(Image.open(io.BytesIO(pictures[alt]))).shape[1]
         assert frames == data["speech"].lengths[n]

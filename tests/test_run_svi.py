@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from experiments import run_svi
 from experiments.options import fill_epochs, make_parser, resolve
@@ -68,7 +71,7 @@ def test_progress_and_files(finished):
     folder, done = finished
     assert "2/2" in done.stderr
     names = {path.name.split(".")[0] for path in folder.iterdir()}
-    assert names == {"config", "metrics", "checkpoint", "results", "run", "events"}
+    assert names == {"config", "metrics", "checkpoint", "results", "run", "events", "best"}
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -79,6 +82,48 @@ def test_second_run_in_one_folder_is_refused(finished, here):
     assert done.returncode == 1
     assert "holds a run" in done.stderr
     assert (folder / "results.json").read_bytes() == before
+
+
+def test_another_process_makes_the_same_bits(finished, cache, tmp_path):
+    """With no feature from the cache, and another hash of every string."""
+    folder, _ = finished
+    other = {**cache, "PVAE_CACHE": str(tmp_path / "cache"), "PYTHONHASHSEED": "7"}
+    done = command([*TINY, "--epochs", 2, "--out", tmp_path / "run"], other)
+    assert done.returncode == 0, done.stderr
+    (weights, again) = (load_file(f / "checkpoint.safetensors") for f in (folder, tmp_path / "run"))
+    assert len(weights) > 200  # of both networks, their optimiser, random states
+    assert weights.keys() == again.keys()
+    for name, values in weights.items():
+        assert torch.equal(values, again[name]), name
+    lines = [(f / "metrics.jsonl").read_text().splitlines() for f in (folder, tmp_path / "run")]
+    epochs, again = ([json.loads(line) | {"seconds": 0} for line in of] for of in lines)
+    assert len(epochs) == 2
+    assert epochs == again
+    made, again = (json.loads((f / "results.json").read_text()) for f in (folder, tmp_path / "run"))
+    assert {key for key in made if made[key] != again[key]} <= {
+        "seconds_training",
+        "seconds_evaluating",
+    }
+
+
+def test_another_number_of_threads_is_told(finished, here, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    assert config["threads"] == torch.get_num_threads() == 1
+    assert "threads, and now" not in finished[1].stdout
+    path.write_text(json.dumps(config | {"threads": 3}))
+    done = here(["--resume", folder])
+    assert done.returncode == 0, done.stderr
+    assert "begun with 3 threads, and now has 1" in done.stdout
+    assert json.loads(path.read_text())["threads"] == 1
+    assert json.loads((folder / "results.json").read_text())["threads"] == 1
+
+
+def test_runs_of_earlier_versions_say_no_threads(caplog):
+    assert run_svi.check_threads(None) == run_svi.check_threads(1) == 1
+    assert not caplog.records
 
 
 def test_interrupt_saves_and_resume_goes_on(cache, tmp_path):

@@ -1,15 +1,21 @@
 """That options reach what they name, and that each partition is used for its own end."""
 
+import json
+
 import numpy as np
 import pyro
 import pytest
 import torch
 
 from experiments import run_svi
-from experiments.options import MODELS, OBJECTIVES, make_parser, resolve, without_effect
-from experiments.runs import RunError, build, check_data
+from experiments.options import MODELS, OBJECTIVES, PRIORS, make_parser, resolve, without_effect
+from experiments.runs import RunError, build, check_data, load_run, read_config
+from models.flow import Flow
+from models.priors import GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.checkpoint import save_checkpoint
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
 from pvae_pyro.train import Progress
 
 
@@ -75,6 +81,78 @@ def test_options_reach_the_networks(data):
     assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
 
 
+def test_networks_and_likelihoods_are_those_asked_for(data):
+    svi = build(
+        config(
+            *("--speech-encoder", "transformer", "--image-likelihood", "laplace"),
+            *("--learn-scale", "--speech-scale", "0.4"),
+        )
+    )
+    for guide in (svi.guide.multimodal, svi.guide.unimodal["speech"]):
+        assert type(guide.encoders["speech"]) is TransformerSpeechEncoder
+    likelihoods = svi.model.likelihoods
+    assert likelihoods["image"].family == "laplace"
+    started = {name: likelihoods[name].scale().item() for name in likelihoods}
+    assert started == pytest.approx({"speech": 0.4, "image": 0.5})
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+    for _ in range(5):
+        svi.update(batch)
+    for name, scale in started.items():
+        assert abs(likelihoods[name].scale().item() - scale) > 1e-3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_prior_is_of_every_model(model, data):
+    kinds = {"normal": StandardNormal, "mixture": GaussianMixture, "vamp": VampPrior, "flow": Flow}
+    assert kinds.keys() == set(PRIORS)
+    for prior, kind in kinds.items():
+        svi = build(config("--model", model, "--prior", prior, "--num-components", "7"))
+        assert type(svi.model.prior) is kind
+        (latent,) = (name for name in ("z_sem", "z") if name in _heads(svi.guide))
+        batch = {n: data.train[n].observation(np.arange(5)) for n in svi.guide.unimodal}
+        svi.update(batch)["objective"].item()
+        svi.terms(batch)["objective"].sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in svi.model.prior.parameters())
+        if prior == "mixture":
+            assert svi.model.prior.loc.shape == (7, _heads(svi.guide)[latent].loc.out_features)
+        if prior == "vamp":
+            assert svi.model.prior._head == (_heads(svi.guide)[latent],)
+            assert len(svi.model.prior.features) == 7
+
+
+def _heads(guide):
+    return getattr(guide, "multimodal", guide).heads
+
+
+def test_num_components_needs_components():
+    argv = ["--num-components", "7", "--prior", "flow"]
+    for prior in PRIORS:
+        told = without_effect(make_parser(None), argv, config("--prior", prior))
+        assert told == ([] if prior in ("mixture", "vamp") else ["--num-components"])
+
+
+def test_a_prior_of_too_few_dimensions_is_told():
+    with pytest.raises(RunError, match="--prior flow: couplings need two dimensions"):
+        build(config("--prior", "flow", "--semantic-dim", "1"))
+    assert build(config("--prior", "mixture", "--semantic-dim", "1")).model.prior.loc.shape[1] == 1
+
+
+def test_a_run_of_before_there_were_priors_is_loaded(tmp_path):
+    """Neither its configuration nor its checkpoint says anything of a prior."""
+    kept = {k: v for k, v in config().items() if k not in ("prior", "num_components")}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    svi = build(config("--seed", "3"))
+    save_checkpoint(tmp_path / "checkpoint.safetensors", svi, {})
+    assert (read_config(tmp_path)["prior"], read_config(tmp_path)["num_components"]) == (
+        "normal",
+        30,
+    )
+    model, _ = load_run(tmp_path)
+    assert isinstance(model.prior, StandardNormal)
+    assert not any("prior" in key for key in svi.model.state_dict())
+    assert model.state_dict().keys() == svi.model.state_dict().keys()
+
+
 def test_observed_duration_is_its_logarithm(data):
     svi = build(config())
     batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
@@ -130,13 +208,13 @@ def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
         run_svi.run(config(), data, tmp_path, resume=False)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
 def test_options_of_no_effect_are_those_that_change_nothing(model):
     """Whatever else they are: parameters, and terms of a batch, to the bit."""
     told = without_effect(
         make_parser(None),
         [word for name in OBJECTIVES["ours"] for word in (f"--{name.replace('_', '-')}", "0.7")],
-        model,
+        config("--model", model),
     )
     several = examples(4, seed=0)
     batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
@@ -150,3 +228,25 @@ def test_options_of_no_effect_are_those_that_change_nothing(model):
     for name in OBJECTIVES["ours"]:
         option = f"--{name.replace('_', '-')}"
         assert (loss(option, "0.7") == plain) == (option in told), option
+
+
+def test_options_of_networks_that_have_no_effect():
+    """A network that is not there, and the scale of what has none."""
+
+    def told(model, *options):
+        of = config("--model", model, *options)
+        return without_effect(make_parser(None), [*options], of)
+
+    bernoulli = ("--image-likelihood", "bernoulli")
+    assert told("vae-speech", *bernoulli) == ["--image-likelihood"]
+    assert told("vae-image", "--speech-encoder", "conv") == ["--speech-encoder"]
+    assert told("pvae", "--speech-encoder", "conv", "--image-scale", "0.7", "--learn-scale") == []
+    assert told("pvae", *bernoulli, "--image-scale", "0.7") == ["--image-scale"]
+
+    def loss(*options):
+        svi = build(config(*bernoulli, *options))
+        pyro.set_rng_seed(1)
+        return svi.evaluate_loss({n: e.observation(np.arange(4)) for n, e in made.items()})
+
+    made = examples(4, seed=0)
+    assert loss("--image-scale", "0.7") == loss("--image-scale", "0.2")

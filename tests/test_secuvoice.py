@@ -11,7 +11,7 @@ from pvae_pyro.data.corpora.secuvoice import WORDS, find_secuvoice, secuvoice_co
 from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing
 from pvae_pyro.data.features import corpus_features
 from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.paired import open_speech
+from pvae_pyro.data.speech import open_speech
 from pvae_pyro.data.voice_activity import VoiceActivity
 
 RATE = 16000

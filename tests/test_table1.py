@@ -396,3 +396,17 @@ def test_two_rows_that_are_really_trained(small, cache, tmp_path, monkeypatch, c
     assert make(out, *arguments) == 0
     assert weights.stat().st_mtime_ns == before
     assert read(out)[0]["rows"] == table["rows"]
+
+
+def test_rows_are_of_the_modalities_there_are(monkeypatch, capsys):
+    """The vae of each, and the rows that take all of them."""
+    found = {}
+    monkeypatch.setattr(
+        table1, "train_all", lambda arguments, *_: found.update(rows=arguments.rows) or 0
+    )
+    assert table1.main(["--modalities", "speech,spanish", "--device", "cpu"]) == 0
+    of_all = ["jmvae", "pvae-b0", "pvae", "pvae-ours"]
+    assert found["rows"] == ["vae-speech", "vae-spanish", *of_all]
+    with pytest.raises(SystemExit):
+        table1.main(["--rows", "vae-spanish"])
+    assert "--rows vae-spanish: choose from vae-speech, vae-image, jmvae" in capsys.readouterr().err

@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
+from guides import PartitionedGuide, VAEGuide
+from models import JMVAE, PVAE, digit_modalities
+from models.priors import StandardNormal, VampPrior
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
@@ -21,16 +22,28 @@ def tiny_modalities():
     return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES)
 
 
-def tiny_pair():
+def tiny_pair(prior=StandardNormal):
     modalities = tiny_modalities()
     dims = {"semantic_dim": 3, "style_dim": 2}
-    return PVAE(modalities, **dims), PartitionedGuide(modalities, **dims)
+    model, guide = PVAE(modalities, **dims, prior=prior), PartitionedGuide(modalities, **dims)
+    if isinstance(model.prior, VampPrior):
+        model.prior.follow(guide.multimodal.heads["z_sem"])
+    return model, guide
 
 
-def tiny_svi(seed=0, learning_rate=1e-3):
+def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal):
     torch.manual_seed(seed)
-    model, guide = tiny_pair()
+    model, guide = tiny_pair(prior)
     return SVI(model, guide, partial(torch.optim.Adam, lr=learning_rate), PartitionedELBO())
+
+
+def tiny_speech_svi(seed=0, learning_rate=1e-3):
+    """Of one modality, some 2,000 numbers: a checkpoint is small."""
+    torch.manual_seed(seed)
+    (speech, _) = tiny_modalities()
+    model, guide = JMVAE([speech], 3), VAEGuide(speech, 3)
+    objective = PartitionedELBO(alpha=0.0, beta=0.0)
+    return SVI(model, guide, partial(torch.optim.Adam, lr=learning_rate), objective)
 
 
 def tiny_batch(size=5, padding=0, filler=0.0):

@@ -1,16 +1,20 @@
 """Where data and computed arrays are kept, and a cache of arrays that repairs itself."""
 
+import contextlib
 import hashlib
 import logging
 import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
+
+from pvae_pyro.files import file_held, remove_unfinished, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -59,23 +63,21 @@ def cached_arrays(
         ValueError mean no. A checksum shows damage, and not a file of something else.
 
     A damaged file is computed again, and so is one that is not a cache file; where the
-    result cannot be stored it is returned all the same. The log tells of all three.
+    result cannot be stored it is returned all the same. While another process computes the same,
+    wait and take what it keeps. The log tells of all four.
     """
     path = _path(key, directory)
-    if path.exists():
-        try:
-            kept = _load(path)
-            if not check(kept):
-                raise ValueError("it holds something else")
+    if (kept := _kept(path, check)) is not None:
+        return kept
+    with _alone(path):
+        if (kept := _kept(path, check)) is not None:  # by whom we waited for
             return kept
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s is damaged (%s): computing it again", path, error)
-    arrays, metadata = compute()
-    try:
-        _save(path, arrays, metadata)
-    except OSError as error:
-        logger.warning("could not keep %s (%s): it will be computed each time", path, error)
-    return arrays, metadata
+        arrays, metadata = compute()
+        try:
+            _save(path, arrays, metadata)
+        except OSError as error:
+            logger.warning("could not keep %s (%s): it will be computed each time", path, error)
+        return arrays, metadata
 
 
 def fits(array: np.ndarray, kind: type, *shape: int) -> bool:
@@ -99,6 +101,40 @@ def _path(key: str, directory: str | os.PathLike[str]) -> Path:
     return Path(directory) / f"{key}.safetensors"
 
 
+def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
+    if not path.exists():
+        return None
+    try:
+        kept = _load(path)
+        if not check(kept):
+            raise ValueError("it holds something else")
+        return kept
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged (%s): computing it again", path, error)
+    with contextlib.suppress(OSError):
+        path.unlink()  # told once
+    return None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Of processes that compute `path` at the same time, one; without locks, all of them."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(
+                file_held(path.with_name(f".{path.name}.lock"), partial(_tell, path))
+            )
+            remove_unfinished(path.parent, path.name)
+        except OSError:
+            pass  # the folder is not ours to write to, which is told when the result is to be kept
+        yield
+
+
+def _tell(path: Path) -> None:
+    logger.info("another process computes %s: waiting for it", path)
+
+
 def _load(path: Path) -> Arrays:
     with safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata() or {})
@@ -109,20 +145,11 @@ def _load(path: Path) -> Arrays:
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write to a file beside it, then rename: a reader sees the whole file or none."""
     # safetensors writes the memory of an array as it lies.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {**metadata, _CHECKSUM: _checksum(arrays, metadata)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(safetensors.numpy.save(arrays, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, safetensors.numpy.save(arrays, metadata))
 
 
 def _checksum(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

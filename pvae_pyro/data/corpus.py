@@ -85,7 +85,7 @@ class CorpusError(Exception):
     """
 
     def __init__(self, message: str, kind: str = "unusable"):
-        super().__init__(message)
+        super().__init__(shown(message, keep="\n"))
         self.kind = kind
 
 
@@ -97,10 +97,16 @@ class AudioError(CorpusError):
     """A sound file cannot be used; the message names the file and the reason."""
 
 
-def shown(path: str | os.PathLike[str]) -> str:
+def shown(text: str | os.PathLike[str], keep: str = "") -> str:
     """A path, or any text, so that it can be printed and stored, whatever bytes it is made of.
 
-    Control characters are escaped too: a terminal would obey them.
+    Control characters are escaped too, for a terminal would obey them; and those that turn the
+    direction of a line, or make a new one. keep: characters that are left as they are.
     """
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in os.fsdecode(text))
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

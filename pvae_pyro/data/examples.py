@@ -79,3 +79,20 @@ class Examples:
         for row, (a, b) in enumerate(zip(start, stop, strict=True)):
             value[row, : b - a] = self.normalisation.apply(self.values[a:b])
         return Observation(torch.from_numpy(value), torch.from_numpy(lengths))
+
+    def observation_of_present(self, index: np.ndarray, present: np.ndarray) -> Observation:
+        """As `observation`, of those that are `present`; the others are zero, of one frame.
+
+        Nothing of an absent example is looked at.
+        """
+        there = torch.from_numpy(present)
+        some = self.observation(index[present]) if present.any() else self.observation(index[:1])
+        value = some.value.new_zeros(len(index), *some.value.shape[1:])
+        lengths = None
+        if some.lengths is not None:
+            lengths = torch.ones(len(index), dtype=some.lengths.dtype)
+        if present.any():
+            value[there] = some.value
+            if lengths is not None and some.lengths is not None:
+                lengths[there] = some.lengths
+        return Observation(value, lengths, there)

@@ -76,7 +76,8 @@ def list_corpus(
         if first[sha] != entry.path:
             reason = f"is the same file as {shown(first[sha])}"
         elif entry.name in recordings:
-            reason = f"there is another {shown(entry.name)}, class {recordings[entry.name].label}"
+            of_class = shown(recordings[entry.name].label)
+            reason = f"there is another {shown(entry.name)}, class {of_class}"
         elif other := here.get(_times(entry)):
             reason = f"{shown(entry.name)} is the same part as {shown(other.name)}"
         elif other := next((o for o in there.values() if _overlap(entry, o)), None):

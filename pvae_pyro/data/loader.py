@@ -8,6 +8,7 @@ import torch
 from pvae_pyro import distributed
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.pairing import pair_by_class
+from pvae_pyro.data.presence import Presence
 from pvae_pyro.modality import Batch, Observation
 
 
@@ -29,6 +30,9 @@ class PairedLoader:
         part: (which, of how many) parts of each batch; None is (rank, number of processes).
         names: the modalities that batches hold; all by default. The first leads all the same, so
             models of different modalities see the same examples in the same order.
+        presence: which examples have which modalities; None: all have all. What is missing is zero
+            in the batch, a sequence of one frame, and marked (`Observation.present`).
+        anew: False pairs once and for all, as the first epoch does.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class PairedLoader:
         shuffle: bool = True,
         names: Collection[str] | None = None,
         part: tuple[int, int] | None = None,
+        presence: Presence | None = None,
+        anew: bool = True,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive; got {batch_size}")
@@ -51,7 +57,10 @@ class PairedLoader:
         self.shuffle = shuffle
         self.names = [name for name in self.examples if names is None or name in names]
         self.part = part or (distributed.rank(), distributed.world_size())
-        self.num_examples = len(next(iter(self.examples.values())))
+        self.presence = presence
+        self.anew = anew
+        lead = next(iter(self.examples.values()))
+        self.num_examples = len(lead if presence is None else presence)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -59,14 +68,34 @@ class PairedLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on."""
+        pairs = self._pairs(epoch)
+        for rows in self._rows(epoch, start):
+            tuples = self._tuples(rows)
+            yield {name: self._observation(name, pairs[name][tuples], rows) for name in self.names}
+
+    def held(self, epoch: int, batch: int) -> dict[str, np.ndarray]:
+        """What a batch holds: modality -> the index of each example, -1 where it is missing."""
+        rows, pairs = next(self._rows(epoch, batch)), self._pairs(epoch)
+        indices = {name: pairs[name][self._tuples(rows)] for name in self.names}
+        if self.presence is None:
+            return indices
+        present = self.presence.present
+        return {name: np.where(present[name][rows], n, -1) for name, n in indices.items()}
+
+    def _pairs(self, epoch: int) -> dict[str, np.ndarray]:
         labels = {name: examples.labels for name, examples in self.examples.items()}
-        pairs = pair_by_class(labels, self.seed, epoch)
+        return pair_by_class(labels, self.seed, epoch if self.anew else 0)
+
+    def _rows(self, epoch: int, start: int) -> Iterator[np.ndarray]:
         order = np.arange(self.num_examples)
         if self.shuffle:
             np.random.default_rng([self.seed, epoch, 1]).shuffle(order)
         for batch in range(start, len(self)):
-            rows = self._of_part(order[batch * self.batch_size : (batch + 1) * self.batch_size])
-            yield {name: self._observation(name, pairs[name][rows]) for name in self.names}
+            yield self._of_part(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+
+    def _tuples(self, rows: np.ndarray) -> np.ndarray:
+        """Which tuples of the pairing the examples are of."""
+        return rows if self.presence is None else self.presence.rows[rows]
 
     def _of_part(self, rows: np.ndarray) -> np.ndarray:
         which, number = self.part
@@ -74,11 +103,18 @@ class PairedLoader:
             return rows
         rows = np.resize(rows, -(-len(rows) // number) * number)
         lengths = next(iter(self.examples.values())).lengths
-        by_length = np.argsort(0 * rows if lengths is None else lengths[rows], kind="stable")
+        by_length = np.argsort(
+            0 * rows if lengths is None else lengths[self._tuples(rows)], kind="stable"
+        )
         return rows[np.sort(by_length[which::number])]
 
-    def _observation(self, name: str, index: np.ndarray) -> Observation:
-        observation = self.examples[name].observation(index)
+    def _observation(self, name: str, index: np.ndarray, rows: np.ndarray) -> Observation:
+        present = None if self.presence is None else self.presence.present[name]
+        if present is None or present.all():
+            observation = self.examples[name].observation(index)
+        else:
+            present = present[rows]
+            observation = self.examples[name].observation_of_present(index, present)
         if self.device.type != "cuda":
             return observation.to(self.device)
         # From pinned memory the copy goes on while this process prepares what comes next.

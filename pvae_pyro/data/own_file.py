@@ -29,13 +29,13 @@ class Sound:
     log_mel: np.ndarray
 
 
-def modality_of(path: str | os.PathLike[str]) -> str:
-    """``speech`` or ``image``, by the file's name. Raises ValueError for another ending."""
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """``sound`` or ``picture``, by the file's name. Raises ValueError for another ending."""
     ending = os.path.splitext(path)[1].lower()
     if ending in SOUNDS:
-        return "speech"
+        return "sound"
     if ending in PICTURES:
-        return "image"
+        return "picture"
     kinds = f"a sound ({', '.join(SOUNDS)}) or a picture ({', '.join(PICTURES)})"
     raise ValueError(f"{shown(path)}: its name must end as that of {kinds}")
 

@@ -77,7 +77,7 @@ def problem_lines(problems: Sequence[tuple[str, str]], more_in: str) -> list[str
     rest = len(problems) - _TOLD
     return [
         f"left out: {len(problems)} ({counts})",
-        *(f"  {reason}" for _, reason in problems[:_TOLD]),
+        *(f"  {shown(reason)}" for _, reason in problems[:_TOLD]),
         *([f"  … and {rest} more, in {more_in}"] if rest > 0 else []),
     ]
 

@@ -57,7 +57,9 @@ def read_table(
                     f"{','.join(columns)}, and has {shown(','.join(header)) or 'none'}{hint}"
                 )
             if len(set(header)) < len(header):
-                raise CorpusError(f"{shown(path)}: has two columns of one name: {','.join(header)}")
+                raise CorpusError(
+                    f"{shown(path)}: has two columns of one name: {shown(','.join(header))}"
+                )
             for fields in reader:
                 name = f"{shown(path.name)}:{reader.line_num}"
                 row = _row(name, fields, columns, root)

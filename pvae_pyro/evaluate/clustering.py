@@ -31,19 +31,44 @@ def hungarian_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
 
 
-def clustering_scores(
-    latents: np.ndarray, labels: np.ndarray, num_clusters: int, seed: int = 0
-) -> dict[str, float]:
-    """k-means (10 starts) of ``[N, D]`` latents, against ``[N]`` labels.
+def partition_scores(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
+    """Clusters ``[N]``, however found, against ``[N]`` labels.
 
     Returns purity, nmi (arithmetic mean normalisation) and ari, by scikit-learn, and hungarian.
     """
-    clusters = KMeans(num_clusters, n_init=10, random_state=seed).fit_predict(latents)
     return {
         "purity": purity(labels, clusters),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
         "hungarian": hungarian_accuracy(labels, clusters),
+    }
+
+
+def clustering_scores(
+    latents: np.ndarray, labels: np.ndarray, num_clusters: int, seed: int = 0
+) -> dict[str, float]:
+    """`partition_scores` of k-means (10 starts) of ``[N, D]`` latents, against ``[N]`` labels."""
+    clusters = KMeans(num_clusters, n_init=10, random_state=seed).fit_predict(latents)
+    return partition_scores(labels, clusters)
+
+
+def components_in_use(responsibilities: np.ndarray, least: float = 0.01) -> dict[str, float]:
+    """How many of K components have any of N examples, by ``[N, K]`` responsibilities.
+
+    Returns ``in_use``, the number of components that are the most responsible one of at least
+    the fraction `least` of the examples, and ``effective``, exp H(r̄) of their average
+    responsibility r̄_k = 1/N Σ_n r_nk: 1 where a single one has all, K where all have as much.
+    The latter counts small and doubtful shares too. Raises ValueError without any example.
+    """
+    size, num_components = responsibilities.shape
+    if size == 0:
+        raise ValueError("components in use by no example at all")
+    shares = np.bincount(responsibilities.argmax(1), minlength=num_components) / size
+    average = responsibilities.mean(0)
+    positive = average[average > 0]
+    return {
+        "in_use": int((shares >= least).sum()),
+        "effective": float(np.exp(-(positive * np.log(positive)).sum())),
     }
 
 

@@ -34,12 +34,13 @@ def train_judge(
     labels smoothed by 0.1, AdamW, one cycle of the learning rate.
 
     Args:
-        train: sequences ``[T, F]`` or pictures ``[C, H, W]``; the training partition.
+        train: sequences ``[T, F]``, pictures ``[C, H, W]`` or vectors ``[D]``; the training
+            partition.
         seed: of all that is random. The caller's random state is left alone.
         steps, batch_size: how long to train.
         limit: use at most so many examples, drawn at random.
 
-    Raises ValueError for examples that are neither, for none at all, and for labels that are no
+    Raises ValueError for examples of another shape, for none at all, and for labels that are no
     class.
     """
     if len(train) == 0 or not 0 <= train.labels.min() <= train.labels.max() < num_classes:
@@ -135,8 +136,12 @@ def _fresh(examples: Examples, num_classes: int) -> networks.Judge:
     shape = examples.observation(np.arange(1)).value.shape[1:]
     if examples.lengths is not None:
         return networks.SequenceJudge(shape[-1], num_classes)
+    if len(shape) == 1:
+        return networks.VectorJudge(shape[0], num_classes)
     if len(shape) != 3:
-        raise ValueError(f"judges are for sequences and pictures [C, H, W]; got {tuple(shape)}")
+        raise ValueError(
+            f"judges are for sequences, pictures [C, H, W] and vectors; got {tuple(shape)}"
+        )
     return networks.PictureJudge(shape[0], num_classes)
 
 

@@ -4,7 +4,7 @@ Measured on observations alone, by quantities that everybody knows of a hand or 
 by the model's own latents. Shapes: B examples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,18 @@ def of_spectra(values: np.ndarray, lengths: np.ndarray) -> Measures:
     return {name: np.array(of) for name, of in found.items()}
 
 
-def measured(observation: Observation, normalisation: Normalisation) -> Measures:
-    """`of_pictures` or `of_spectra`, of what is normalised; of anything else there is none."""
+def measured(
+    observation: Observation, normalisation: Normalisation, sound: bool = True
+) -> Measures:
+    """`of_pictures` or `of_spectra`, of what is normalised.
+
+    sound: that sequences are of log energies; of others there is but the duration. Of anything
+    else there is none.
+    """
     values = observation.value.detach().cpu().numpy() * normalisation.scale + normalisation.loc
     if observation.lengths is not None:
-        return of_spectra(values, observation.lengths.cpu().numpy())
+        lengths = observation.lengths.cpu().numpy()
+        return of_spectra(values, lengths) if sound else {"duration": lengths.astype(np.float64)}
     if values.ndim == 4 and values.shape[1] == 1:
         return of_pictures(values / np.max(normalisation.scale))
     return {}
@@ -72,6 +79,7 @@ def style_kept(
     device: torch.device | str = "cpu",
     *,
     speaker_judges: Mapping[str, tuple[nn.Module, list[str]]] | None = None,
+    sounds: Collection[str] | None = None,
     seed: int = 0,
     limit: int = 500,
 ) -> dict[str, Any]:
@@ -79,7 +87,8 @@ def style_kept(
 
     Args:
         speaker_judges: modality -> a classifier of groups (`judges.train_judge`) and the names of
-            its classes. seed: of the pairs. limit: at most so many.
+            its classes. sounds: the modalities whose sequences are log energies; None is all
+            that are sequences. seed: of the pairs. limit: at most so many.
 
     Returns modality -> measure -> {"style": correlation (Pearson) of the generated with the
     style's example, "content": with the content's, "reconstruction": of reconstructions with
@@ -104,7 +113,8 @@ def style_kept(
         again = decode(model, locs[0], [name])[name]
         of_content, of_style = (e.observation(np.arange(len(e))) for e in (content, style))
         made_m, again_m, content_m, style_m = (
-            measured(x, content.normalisation) for x in (made, again, of_content, of_style)
+            measured(x, content.normalisation, sounds is None or name in sounds)
+            for x in (made, again, of_content, of_style)
         )
         kept[name] = {
             measure: {
@@ -164,19 +174,20 @@ def diversity(
     made_classes: np.ndarray,
     real_classes: np.ndarray,
     normalisation: Normalisation,
+    sound: bool = True,
 ) -> dict[str, float | None]:
     """How much the generated vary within a class, for one unit of how the real ones do.
 
         (Σ_c sd_c) / (Σ_c sd'_c),  sd_c the standard deviation of a measure in class c
 
-    for each of `measured`: 1 as various as reality, 0 a prototype for each class. Classes are
-    of what is generated (leave out what is of the wrong one, which would pass for various) and of
-    the real; those with two examples in both count. None if none.
+    for each of `measured`, which says what `sound` is: 1 as various as reality, 0 a prototype for
+    each class. Classes are of what is generated (leave out what is of the wrong one, which would
+    pass for various) and of the real; those with two examples in both count. None if none.
     """
     found: dict[str, float | None] = {}
     both = (
-        (measured(made, normalisation), made_classes),
-        (measured(real, normalisation), real_classes),
+        (measured(made, normalisation, sound), made_classes),
+        (measured(real, normalisation, sound), real_classes),
     )
     shared = [c for c in np.unique(made_classes) if min((of == c).sum() for _, of in both) > 1]
 

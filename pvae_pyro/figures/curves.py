@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pvae_pyro.checked_json import NUMBER, misfit, parse_object
 from pvae_pyro.figures.style import RC, new_figure
+from pvae_pyro.files import whole_lines
 
 # Each panel's title, y label, and what the names of its terms start with (up to a slash).
 PANELS = (
@@ -27,17 +28,17 @@ PANELS = (
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
 
-    Raises ValueError, which names the file, when there is none, or one that is damaged.
+    A line that is being written is left out. Raises ValueError, which names the file, when there
+    is none, or one that is damaged.
     """
     records: list[dict[str, Any]] = []
     try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                record = parse_object(line)
-                needed = dict.fromkeys(["step", *(records[0] if records else record)], NUMBER)
-                if wrong := misfit(record, {str: NUMBER}) or misfit(record, needed):
-                    raise ValueError(wrong)
-                records.append(record)
+        for line in whole_lines(path):
+            record = parse_object(line)
+            needed = dict.fromkeys(["step", *(records[0] if records else record)], NUMBER)
+            if wrong := misfit(record, {str: NUMBER}) or misfit(record, needed):
+                raise ValueError(wrong)
+            records.append(record)
     except ValueError as error:
         raise ValueError(f"{path} is damaged in line {len(records) + 1}: {error}") from error
     if not records:

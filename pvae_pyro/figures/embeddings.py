@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 
-from pvae_pyro.figures.style import MARKERS, RC, class_colours, new_figure
+from pvae_pyro.figures.style import MARKERS, RC, class_colours, new_figure, plain
 
 MOST_POINTS = 2000  # of a modality; more cover each other
 POINT = 5.0  # area in square points
@@ -183,7 +183,9 @@ def _modality_colours(names: Sequence[str]) -> dict[str, Colour]:
     return {name: colours(0.15 + 0.65 * n / max(len(names) - 1, 1)) for n, name in enumerate(names)}
 
 
-def _key(label: str, colour: Colour, marker: str = "o") -> Line2D:
+def _key(name: str, colour: Colour, marker: str = "o") -> Line2D:
+    label = plain(name)
+    label = f" {label}" if label.startswith("_") else label  # else Matplotlib < 3.10 leaves it out
     return Line2D([], [], linestyle="none", marker=marker, markersize=4, color=colour, label=label)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.sheet import Row, draw_sheet
+from pvae_pyro.figures.style import plain
 from pvae_pyro.generate import decode, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
+_COLUMN = 12  # letters over a column, at most
 _MOST_PICTURES, _MOST_SEQUENCES = 20, 10  # side by side on a page
 
 
@@ -67,10 +70,10 @@ def translation_grid(
         contents, styles: positions in the examples of the source and of the target. By default
             `choose_examples`: three of each class but 20 at most, with sequences 10 at most; of
             styles with groups no more than there are groups.
-        classes: names of the labels. axes: of the modalities that are sequences.
+        classes: names of the labels. axes: of the modalities that are sounds.
         seed: of the choice.
 
-    Raises ValueError when there is no shared or no style latent, or an axis is missing.
+    Raises ValueError when there is no shared or no style latent.
     """
     sequences = any(examples[name].lengths is not None for name in (source, target))
     most = _MOST_SEQUENCES if sequences else _MOST_PICTURES
@@ -103,7 +106,7 @@ def translation_grid(
     what = "restyled" if source == target else f"generated from {source}"
     return draw_sheet(
         sheet,
-        [classes[label] for label in content.labels],
+        [plain(classes[label], _COLUMN) for label in content.labels],
         f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
         f"column, and the style latent of the {target} on the left of its row",
         above=(f"content from: {source}", _CONTENT),
@@ -157,7 +160,7 @@ def joint_latent_grid(
     style = "; styles are drawn from the prior" if partitioned else ""
     return draw_sheet(
         sheet,
-        [classes[label] for label in content.labels],
+        [plain(classes[label], _COLUMN) for label in content.labels],
         f"Decoded from {latent} inferred from {source}{style}",
         above=(f"latent from: {source}", _CONTENT),
     )
@@ -187,10 +190,9 @@ def _drawing(
     shown: Sequence[np.ndarray],
 ) -> Drawing:
     """Its colours are those of 200 originals of the partition: the same in every figure."""
-    if examples.lengths is not None and name not in axes:
-        raise ValueError(f"{name} is a sequence: say what its axes are")
+    of = axes.get(name, None if examples.lengths is None else SequenceAxes())
     some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    return Drawing.of(_originals(examples.take(some)), shown, axes.get(name))
+    return replace(Drawing.of(_originals(examples.take(some)), shown, of), name=name)
 
 
 def _group(examples: Examples, n: int) -> str:
@@ -198,5 +200,5 @@ def _group(examples: Examples, n: int) -> str:
 
 
 def _row_name(examples: Examples, n: int, classes: Sequence[str]) -> str:
-    label = classes[examples.labels[n]]
-    return f"{_group(examples, n)[:16]}: {label}" if examples.groups else label
+    label = plain(classes[examples.labels[n]])
+    return f"{plain(_group(examples, n)[:16])}: {label}" if examples.groups else label

@@ -17,6 +17,7 @@ ROW = 0.85  # inches from one row to the next
 GAP = 0.25  # inches between the nodes of a row
 MARGIN = 0.15  # inches around nodes, of a plate's box
 NAME = 0.2  # inches below them, for its name
+WIDEST = 12.0  # inches of diagrams side by side; more go below
 
 
 def graph_figure(
@@ -25,7 +26,7 @@ def graph_figure(
     labels: Mapping[str, str] | None = None,
     families: bool = False,
 ) -> Figure:
-    """Plate diagrams side by side, each under its title (a key; "" for none).
+    """Plate diagrams side by side, in rows, each under its title (a key; "" for none).
 
     Observed nodes are shaded; a plate is a box with its name at the lower right. Latents are at
     the top and data at the bottom: edges of a model run down, those of a guide, dashed, up.
@@ -60,26 +61,32 @@ def graph_figure(
     ]
     widths = [x1 - x0 for x0, _, x1, _ in boxes]
     # All panels at one scale: as many inches as their boxes need.
-    tallest = max(y1 - y0 for _, y0, _, y1 in boxes)
     top = 0.25 if any(graphs) else 0.0
-    figure = new_figure(sum(widths), tallest + top)
+    corners, tallest = [(0.0, 0.0)], 0.0
+    for (_, y0, _, y1), width in zip(boxes, widths, strict=True):
+        left, above = corners[-1]
+        if left and left + width > WIDEST:
+            left, above, tallest = 0.0, above + tallest, 0.0
+        corners[-1:] = [(left, above), (left + width, above)]
+        tallest = max(tallest, y1 - y0 + top)
+    page_height = corners.pop()[1] + tallest
+    page_width = max(left + width for (left, _), width in zip(corners, widths, strict=True))
+    figure = new_figure(page_width, page_height)
     figure.set_layout_engine("none")
-    left = 0.0
     with matplotlib.rc_context(RC):
-        for (title, graph, places, size), (x0, y0, x1, y1) in zip(panels, boxes, strict=True):
-            height = y1 - y0
+        for panel, (x0, y0, x1, y1), (left, above) in zip(panels, boxes, corners, strict=True):
+            title, graph, places, size = panel
             axes = figure.add_axes(
                 (
-                    left / sum(widths),
-                    (tallest - height) / (tallest + top),
-                    (x1 - x0) / sum(widths),
-                    height / (tallest + top),
+                    left / page_width,
+                    1 - (above + top + y1 - y0) / page_height,
+                    (x1 - x0) / page_width,
+                    (y1 - y0) / page_height,
                 )
             )
             axes.set(xlim=(x0, x1), ylim=(y0, y1), title=title)
             axes.axis("off")
             _draw(axes, graph, places, size, labels, families)
-            left += x1 - x0
     return figure
 
 

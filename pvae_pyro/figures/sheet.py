@@ -22,6 +22,7 @@ LINE = 0.14  # of text
 APART = 0.12  # between originals and what is generated
 UNITS = 0.36  # ticks and label under a panel
 HERTZ = 0.44  # ticks and label right of a panel
+LABEL = 0.8  # length of that label, which may be more than the panel's height
 BAR = 1.8  # from one colour bar to the next
 MARGIN = 0.05
 _LETTER = 0.062  # width of a letter, about
@@ -56,7 +57,7 @@ def draw_sheet(
     """All rows under each other; the Axes are in the order of the rows, `first` before panels.
 
     Units are shown once for each drawing, on the last panel of its last row; a colour bar for
-    each drawing of sequences, labelled as log energy, is at the foot.
+    each drawing of sequences is at the foot.
 
     Args:
         columns: names over the columns; equal names of neighbours are written once.
@@ -112,7 +113,8 @@ class _Sheet:
             if n:
                 before = self.rows[n - 1]
                 if n - 1 in self.with_units:
-                    y += UNITS
+                    height = self.panel * max(before.drawing.aspect, row.drawing.aspect)
+                    y += max(UNITS, LABEL - height) if n in self.with_units else UNITS
                 elif row.apart or before.frame != row.frame:
                     y += APART
                 else:
@@ -174,7 +176,9 @@ class _Sheet:
                 extend="both",
             )
             bar.ax.tick_params(length=2, pad=1)
-            bar.set_label("log energy", labelpad=1, fontsize=7)
+            assert drawing.axes
+            whose = f" of {drawing.name}" if len(self.sequences) > 1 else ""
+            bar.set_label(f"{drawing.axes.value}{whose}", labelpad=1, fontsize=7)
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self.height - top - height

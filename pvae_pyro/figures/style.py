@@ -1,11 +1,14 @@
 """What all figures share: sizes, colours, how they are saved."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from pvae_pyro.data.corpus import shown
 
 RC: dict[Any, Any] = {
     "font.size": 8,
@@ -18,12 +21,20 @@ RC: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 MARKERS = "o^sDvP*X"  # of modalities, in their order
+LONGEST_NAME = 24  # letters
 
 
 def new_figure(width: float, height: float) -> Figure:
     """In inches; a page's text is about 6.5 wide. Needs no display."""
     with matplotlib.rc_context(RC):
         return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(text: str, longest: int = LONGEST_NAME) -> str:
+    """Text that others chose, such as a label, for a figure: no formula, one line, not too long."""
+    text = shown(text)
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return cut.replace("$", r"\$")
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
@@ -37,7 +48,9 @@ def save_figure(figure: Figure, path: Path, formats: Iterable[str] = ("png", "pd
     """Write `path` with each format's suffix; returns the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = []
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC), warnings.catch_warnings():
+        # A letter of a script that the font lacks is an empty box.
+        warnings.filterwarnings("ignore", "Glyph")
         for suffix in formats:
             files.append(path.with_name(f"{path.name}.{suffix}"))
             figure.savefig(files[-1])

@@ -5,7 +5,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.distributions import SoftBernoulli
 from pvae_pyro.modality import Observation
+from pvae_pyro.nn.scale import ObservationScale
+
+FAMILIES = ("normal", "bernoulli", "laplace")
 
 
 class ImageEncoder(nn.Module):
@@ -52,27 +56,50 @@ class ImageDecoder(nn.Module):
 
 
 class ImageLikelihood(nn.Module):
-    """p(x | z) = Π_pixels N(x; loc(z), scale²): the site ``<name>``.
+    """p(x | z) = Π_pixels p(x_i | z): the site ``<name>``.
 
-    Without an observation, the site ``<name>_loc`` holds the mean besides the noisy sample.
+        normal      N(x_i; m_i(z), scale²)
+        laplace     exp(-|x_i - m_i(z)| / scale) / (2 scale)
+        bernoulli   p_i^x_i (1 - p_i)^(1 - x_i),  p = sigmoid(m(z)); see `SoftBernoulli`
+
+    m is the decoder's output. Without an observation, the site ``<name>_loc`` holds the mean (m,
+    or p) besides the noisy sample, which under Bernoulli is black and white. What is observed is
+    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: no other's compares with it.
 
     Args:
         latent_dim: of z.
-        scale: standard deviation of a pixel. 1.0 is the paper's unit variance; smaller values
-            give sharper pictures and leave more of the class in the style latent.
+        scale: of a pixel: Normal's standard deviation, Laplace's mean absolute deviation. 1.0 is
+            the paper's unit variance; smaller values give sharper pictures and leave more of the
+            class in the style latent.
+        family: one of `FAMILIES`; the paper's is Normal.
+        learn_scale: `scale` is where learning starts, see `ObservationScale`. A Bernoulli has none.
+
+    Raises ValueError for another family, and as `ObservationScale` does.
     """
 
-    def __init__(self, latent_dim: int, scale: float = 1.0):
+    def __init__(
+        self,
+        latent_dim: int,
+        scale: float = 1.0,
+        family: str = "normal",
+        learn_scale: bool = False,
+    ):
         super().__init__()
+        if family not in FAMILIES:
+            raise ValueError(f"no likelihood {family!r}: there are {', '.join(FAMILIES)}")
+        self.family = family
         self.decoder = ImageDecoder(latent_dim)
-        self.scale = scale
+        self.scale = ObservationScale(scale, learn_scale and family != "bernoulli")
 
     def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
-        loc = self.decoder(z).to(z.dtype)  # see GaussianHead
+        pixels = self._pixels(self.decoder(z).to(z.dtype))  # see GaussianHead
         if observation is None:
-            pyro.deterministic(f"{name}_loc", loc, event_dim=3)
-        return pyro.sample(
-            name,
-            dist.Normal(loc, torch.full_like(loc[..., :1, :1, :1], self.scale)).to_event(3),
-            obs=None if observation is None else observation.value,
-        )
+            pyro.deterministic(f"{name}_loc", pixels.mean, event_dim=3)
+        return pyro.sample(name, pixels, obs=None if observation is None else observation.value)
+
+    def _pixels(self, output: Tensor) -> dist.TorchDistribution:
+        if self.family == "bernoulli":
+            return SoftBernoulli(logits=output).to_event(3)
+        scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()  # for all pixels at once
+        of_family = dist.Normal if self.family == "normal" else dist.Laplace
+        return of_family(output, scale).to_event(3)

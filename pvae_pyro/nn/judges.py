@@ -103,7 +103,26 @@ class SequenceJudge(nn.Module):
         return Observation(torch.where(used, value, 0.0), lengths)
 
 
-Judge: TypeAlias = PictureJudge | SequenceJudge
+class VectorJudge(nn.Module):
+    """Two hidden layers: vectors ``[B, D]`` -> logits ``[B, K]``."""
+
+    def __init__(self, size: int, num_classes: int, width: int = 128):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before in (size, width):
+            layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2)]
+        self.network = nn.Sequential(*layers, nn.Linear(width, num_classes))
+
+    def forward(self, observation: Observation) -> Tensor:
+        return self.network(observation.value)
+
+    def varied(self, observation: Observation) -> Observation:
+        """Each drawn towards the mean, as what is generated is, and disturbed at random."""
+        value = observation.value * (0.85 + 0.25 * _uniform(observation.value)).unsqueeze(1)
+        return Observation(_noisy(value, 0.5))
+
+
+Judge: TypeAlias = PictureJudge | SequenceJudge | VectorJudge
 
 
 def _lengths(observation: Observation) -> Tensor:

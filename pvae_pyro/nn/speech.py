@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.nn.scale import ObservationScale
 from pvae_pyro.packing import Packing
 
 
@@ -43,6 +44,8 @@ class SpeechLikelihood(nn.Module):
         latent_dim: of z.
         scale: standard deviation of a normalised log-Mel coefficient; the paper's is 1.
         max_frames: longest duration that is generated.
+        learn_scale: `scale` is where learning starts, see `ObservationScale`; that of the duration
+            stays as it is.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class SpeechLikelihood(nn.Module):
         scale: float = 1.0,
         max_frames: int = 300,
         duration_scale: float | None = 0.1,
+        learn_scale: bool = False,
     ):
         super().__init__()
-        self.scale = scale
+        self.scale = ObservationScale(scale, learn_scale)
         self.max_frames = max_frames
         self.duration_scale = duration_scale
         self.lstm = RaggedLSTM(latent_dim, num_cells)
@@ -78,7 +82,7 @@ class SpeechLikelihood(nn.Module):
             z.dtype
         )  # see GaussianHead
         loc = packing.pad(frames).unflatten(0, z.shape[:-1])
-        likelihood = RaggedNormal(loc, self.scale, lengths)
+        likelihood = RaggedNormal(loc, self.scale(), lengths)
         if observation is None:
             pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
         return pyro.sample(name, likelihood, obs=None if observation is None else observation.value)

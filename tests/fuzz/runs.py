@@ -295,7 +295,7 @@ def _lines(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
         return mutated(rng, seeds, (b"NaN", b"\n", b"\xe2\x80\xa8", b"\x85"))
     lines = [json.dumps(record).encode() for record in _RECORDS]
     lines[rng.randrange(3)] = json_file(rng, _RECORDS)
-    return b"\n".join(lines)
+    return b"\n".join([*lines, b""])
 
 
 def _encoded(value: Any) -> bytes:
@@ -340,7 +340,7 @@ RUNS = [
     Reader(
         "metrics",
         _prepare_metrics,
-        [b"\n".join(map(_encoded, _RECORDS))],
+        [b"\n".join([*map(_encoded, _RECORDS), b""])],
         _lines,
         (ValueError,),
         METRICS,

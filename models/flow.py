@@ -1,0 +1,66 @@
+"""A normalising flow as the prior of z_sem; see `models.priors`."""
+
+from collections.abc import Callable
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.transforms import AffineCoupling, Permute
+from torch import Tensor, nn
+
+
+class Flow(nn.Module):
+    """z = f_L(… f_1(ε)), ε ~ N(0, I), so log p(z) = log N(f⁻¹(z); 0, I) + log |∂f⁻¹/∂z|.
+
+    Each f_l is an affine coupling, ``(a, b) -> (a, b · exp s_l(a) + t_l(a))`` of the halves of
+    a vector, s_l and t_l by one network with a hidden layer, and then a permutation. Every second
+    one of these is random; the others turn the halves around, so that two layers change every
+    dimension. At first s and t are small and p(z) is near N(0, I).
+
+    Source: Dinh et al. 2017 (arXiv:1605.08803), Eqs. 7 and 8, by Pyro's transforms; as a prior
+    Chen et al. 2017 (arXiv:1611.02731).
+
+    Args:
+        dim: of z.
+        num_layers: L.
+        hidden_dim: of each network's hidden layer.
+
+    Raises ValueError for fewer than two dimensions, which have no halves, and for no layer.
+    """
+
+    def __init__(self, dim: int, num_layers: int = 6, hidden_dim: int = 64):
+        super().__init__()
+        if dim < 2:
+            raise ValueError(f"couplings need two dimensions at least, not {dim}: take a mixture")
+        if num_layers < 1:
+            raise ValueError(f"a flow has one layer at least, not {num_layers}")
+        self.split = dim // 2
+        # Of t and s, one after the other.
+        self.networks = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(self.split, hidden_dim),
+                nn.ReLU(),
+                nn.Linear(hidden_dim, 2 * (dim - self.split)),
+            )
+            for _ in range(num_layers)
+        )
+        with torch.no_grad():
+            for network in self.networks:
+                network[-1].weight.mul_(0.1)
+                network[-1].bias.mul_(0.1)
+        turned = torch.arange(dim).flip(0)
+        orders = [torch.randperm(dim) if n % 2 else turned for n in range(num_layers)]
+        self.register_buffer("permutations", torch.stack(orders))
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+
+    def forward(self) -> dist.TransformedDistribution:
+        # Pyro's transforms keep their last values, by which they would know a tensor again after
+        # the parameters have changed. So they are made anew and live as long as what is returned.
+        transforms: list[dist.transforms.Transform] = []
+        for network, permutation in zip(self.networks, self.permutations, strict=True):
+            transforms += [AffineCoupling(self.split, _halved(network)), Permute(permutation)]
+        base = dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
+        return dist.TransformedDistribution(base, transforms)
+
+
+def _halved(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    return lambda half: network(half).chunk(2, -1)

@@ -1,0 +1,72 @@
+"""Which examples have which modalities, where some are missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Presence:
+    """The examples of an epoch, each a tuple of a pairing with some of its modalities.
+
+    rows: ``[R]`` indices of tuples; a tuple may come more than once, in several parts.
+    present: modality -> ``[R]`` bool. Every example has one modality at least.
+    """
+
+    rows: np.ndarray
+    present: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        if not np.logical_or.reduce(list(self.present.values())).all():
+            raise ValueError("an example has no modality at all")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def complete(self) -> "Presence":
+        """The examples that have every modality. Raises ValueError where there is none."""
+        whole = np.logical_and.reduce(list(self.present.values()))
+        if not whole.any():
+            raise ValueError("no example has every modality")
+        return Presence(self.rows[whole], {name: p[whole] for name, p in self.present.items()})
+
+
+def missing_at_random(
+    num_examples: int, names: Sequence[str], fraction: float, seed: int
+) -> Presence:
+    """Each modality of each example is missing with probability `fraction`, on its own.
+
+    For good: a function of the seed, not of the epoch. Examples with nothing left are left out.
+    Raises ValueError where that is all of them.
+    """
+    rng = np.random.default_rng([seed, 2])
+    there = rng.random((len(names), num_examples)) >= fraction
+    rows = np.flatnonzero(there.any(0))
+    if not len(rows):
+        raise ValueError(f"of {num_examples} examples, {fraction:g} missing, nothing is left")
+    return Presence(rows, {name: there[m, rows] for m, name in enumerate(names)})
+
+
+def few_paired(
+    num_examples: int, names: Sequence[str], fraction: float, seed: int, share: float = 0.0
+) -> Presence:
+    """`fraction` of the tuples stay together; the others fall into one example per modality.
+
+    So no data are lost but the knowledge of what belongs together. Which stay is drawn at random,
+    for good, and one at least does.
+
+    share: those that stay come again and again, until they make this share of the examples.
+    """
+    num_paired = max(1, round(fraction * num_examples))
+    order = np.random.default_rng([seed, 3]).permutation(num_examples)
+    paired, alone = np.sort(order[:num_paired]), np.sort(order[num_paired:])
+    wanted = round(share / (1 - share) * len(names) * len(alone))
+    paired = np.resize(paired, max(num_paired, wanted))
+    rows = np.concatenate([paired, *[alone] * len(names)])
+    present = {}
+    for m, name in enumerate(names):
+        of_alone = np.repeat(np.arange(len(names)) == m, len(alone))
+        present[name] = np.concatenate([np.ones(len(paired), bool), of_alone])
+    return Presence(rows, present)

@@ -1,0 +1,179 @@
+"""Files that are whole or not there, and locks that end with the process that holds them."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks there
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
+    """Write beside its place, flush to the disk, rename, flush the folder.
+
+    keep: the name that the file which is replaced gets, if there is one.
+
+    A reader sees the old file or the new one and never a part of one, whenever the process is
+    killed or the machine stops. Raises OSError naming `path`; the old file then stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with naming(path):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                _name_too(path, keep)
+            os.replace(temporary, path)
+            flush_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):  # a folder that is gone, or may no longer be written to
+            temporary.unlink(missing_ok=True)
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """Give the file at `path` the name `other` as well."""
+    new = other.with_name(f".{other.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        os.link(path, new)
+    except OSError:  # no hard links there: for a moment there is `other` alone
+        os.replace(path, other)
+        return
+    os.replace(new, other)
+    with contextlib.suppress(OSError):
+        new.unlink(missing_ok=True)  # still there where the two were one file already
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line and flush it to the disk; on failure the file stays as it was.
+
+    A process that is killed may leave a part of a line, without its end: see `whole_lines`.
+    Raises OSError naming `path`.
+    """
+    rest = line.encode() + b"\n"
+    # Unbuffered: a buffer would be written once more when the file is closed.
+    with naming(path), open(path, "ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
+            raise
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file that have an end; none where there is no file.
+
+    Bytes that are no UTF-8 are as `os.fsdecode` has them: no JSON is made of them.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    return text.decode("utf-8", "surrogateescape").split("\n")[:-1]
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Delete what killed processes left of `write_whole`; while nobody else writes there."""
+    for path in folder.glob(f".{name}.{'[0-9a-f]' * 32}.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk: without it a rename may be lost with the power."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows, or a folder that may be written to and not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have none of it
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system within name `path`: a full disk names nothing, else a file beside it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def folder_held(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that hold it so; nothing is written there.
+
+    Raises BlockingIOError when another one has it, FileNotFoundError when it is not there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not _lock(descriptor, wait=False):
+            reason = "in use by another process, which writes there"
+            raise BlockingIOError(errno.EWOULDBLOCK, reason, str(folder))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock file `path`, which is there while somebody holds it or was killed doing so.
+
+    Where another process has it, call `waiting` and wait. Raises OSError where it cannot be made.
+    """
+    descriptor = _locked(path, waiting)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # before it is let go: nobody else's then
+        os.close(descriptor)
+
+
+def _locked(path: Path, waiting: Callable[[], object]) -> int:
+    told = False
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+        try:
+            if not _lock(descriptor, wait=False):
+                if not told:
+                    waiting()
+                told = True
+                _lock(descriptor, wait=True)
+            # Whoever had it deleted it; another process may hold a new one of that name by now.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool) -> bool:
+    """Whether it is ours now; on a file system without locks always."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            raise
+    return True

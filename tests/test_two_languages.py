@@ -1,0 +1,85 @@
+"""A second speech: its own corpus, features, normalisation and sounds."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments import generate, run_svi
+from experiments.figures import _shown
+from experiments.runs import load_data, read_config
+from experiments.trained import open_run
+
+pytest.importorskip("espeakng_loader")
+
+
+@pytest.fixture(scope="module")
+def run(environment, tmp_path_factory):
+    """Words at 8 kHz, one's own, and Spanish ones at 16 kHz."""
+    here = tmp_path_factory.mktemp("two")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,speaker,split"]
+    for split in ("train", "test"):
+        for label in "01":
+            for n in range(3):
+                soundfile.write(here / f"{split}{label}{n}.wav", rng.normal(0, 0.1, 1600), 8000)
+                lines.append(f"{split}{label}{n}.wav,{label},s{n},{split}")
+    (here / "words.csv").write_text("\n".join(lines), "utf-8")
+    options = ["--dataset", f"manifest:{here}/words.csv", "--modalities", "speech,spanish"]
+    options += ["--limit", "3", "--classes", "0,1", "--num-cells", "8", "--epochs", "1"]
+    assert run_svi.main([*options, "--no-report", "--out", str(here / "run")]) == 0
+    return here / "run"
+
+
+def test_each_has_its_own_features(run):
+    config = read_config(run)
+    assert config["modalities"] == ["speech", "spanish"]
+    assert config["sample_rates"] == {"speech": 8000, "spanish": 16000}
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    assert results["corpus"] == "manifest words.csv + eSpeak NG digits (Spanish)"
+    assert results["stand_in"] is True
+    assert results["purity"]["z_sem"].keys() == {"speech", "spanish"}
+    opened = open_run(run, None)
+    data = opened.data
+    assert data.train["speech"].normalisation is not data.train["spanish"].normalisation
+    assert config["max_frames"] == max(of.lengths.max() for of in data.train.values())
+    axes = _shown(opened, 0)["axes"]
+    assert axes["spanish"].bin_hz[-1] > 1.5 * axes["speech"].bin_hz[-1]
+
+
+def test_a_run_of_an_earlier_version_is_of_speech_and_image(run, tmp_path):
+    config = json.loads((run / "config.json").read_text("utf-8"))
+    for key in ("modalities", "spanish_dataset", "sample_rates"):
+        del config[key]
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    earlier = read_config(tmp_path)
+    assert earlier["modalities"] == ["speech", "image"]
+    assert list(load_data(earlier, tmp_path).train) == ["speech", "image"]
+
+
+def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
+    word = run.parent / "test00.wav"
+    asked = ["translate", str(run), "--draws", "1", "--out", str(tmp_path / "out")]
+    assert generate.main([*asked, "--from", str(word)]) == 1
+    assert f"Say speech:{word} or spanish:{word}" in capsys.readouterr().err
+    assert generate.main([*asked, "--from", f"spanish:{word}"]) == 0
+    rates = {
+        path.name: soundfile.info(path).samplerate for path in (tmp_path / "out").glob("*.wav")
+    }
+    assert rates == {"from-spanish.wav": 16000, "translated-speech.wav": 8000}
+
+
+def test_options_of_what_is_not_there_are_told(run):
+    def told(*options):
+        arguments = run_svi.make_parser("").parse_args(options)
+        config = run_svi.resolve(arguments)
+        return run_svi.without_effect(run_svi.make_parser(""), options, config)
+
+    assert told("--spanish-dataset", "fsdd") == ["--spanish-dataset"]
+    both = ("--modalities", "speech,spanish")
+    assert told(*both, "--spanish-dataset", "fsdd", "--speech-scale", "2") == []
+    assert set(told(*both, "--image-scale", "2", "--image-dataset", "mnist")) == {
+        "--image-scale", "--image-dataset"
+    }  # fmt: skip
+    assert told(*both, "--model", "vae-spanish", "--num-cells", "4", "--alpha", "1") == ["--alpha"]
