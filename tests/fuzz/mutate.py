@@ -117,11 +117,11 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
     """A JSON value with one to a few of its parts changed, taken out or given another name."""
     value = json.loads(json.dumps(value))
     for _ in range(1 + int(rng.expovariate(0.7))):
-        places = [((), value)]
-        for path, part in places:  # grows as it is gone through
-            items = part.items() if isinstance(part, dict) else enumerate(part)
-            places += [((*path, k), v) for k, v in items if isinstance(v, (dict, list))]
-        inside = [part for _, part in places if part]
+        places = [value] if isinstance(value, (dict, list)) else []
+        for part in places:  # grows as it is gone through
+            items = part.values() if isinstance(part, dict) else part
+            places += [item for item in items if isinstance(item, (dict, list))]
+        inside = [part for part in places if part]
         if not inside:
             return rng.choice(VALUES)
         part = rng.choice(inside)
