@@ -11,7 +11,7 @@ def number(
 ) -> Callable[[str], Any]:
     """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most.
 
-    Infinity and NaN are refused too.
+    Infinity and NaN are refused too. The converter's attribute `of` is `kind`.
     """
 
     def convert(text: str) -> Any:
@@ -26,5 +26,6 @@ def number(
             raise argparse.ArgumentTypeError(f"{text} is more than {most}")
         return value
 
+    convert.of = kind
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number
     return convert

@@ -239,6 +239,9 @@ def label_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+label_list.of = list  # as of `number`'s converters
+
+
 def _modalities(text: str) -> list[str]:
     names = label_list(text)
     if unknown := [name for name in names if name not in (*BUILT_IN, *OWN)]:
@@ -249,6 +252,9 @@ def _modalities(text: str) -> list[str]:
     if not names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"each modality once, and one at least; got {text!r}")
     return names
+
+
+_modalities.of = list
 
 
 def _dataset(text: str) -> str:

@@ -24,7 +24,6 @@ Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 
 import argparse
 import hashlib
-import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,8 +35,10 @@ from tqdm import tqdm
 from experiments.arguments import number
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.options import DeviceError
+from experiments.results_file import evaluation_problem
 from experiments.runs import RunError
 from experiments.trained import Trained, open_run
+from pvae_pyro.checked_json import read_json
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.files import folder_held
@@ -91,13 +92,16 @@ def measured_before(run: Trained) -> dict[str, Any]:
     """
     path = run.folder / EVALUATION
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
+        if (content.get("format"), content.get("checkpoint")) != (FORMAT, _of_weights(run)):
+            return {}
+        if wrong := evaluation_problem(content):
+            raise ValueError(wrong)
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); evaluate.py --again makes it anew") from error
-    same = (content.get("format"), content.get("checkpoint")) == (FORMAT, _of_weights(run))
-    return content if same else {}
+    return content
 
 
 def _of_weights(run: Trained) -> str:

@@ -63,7 +63,11 @@ def model(run: Trained, seed: int) -> Drawn:
 
 
 def curves(run: Trained, seed: int) -> Drawn:
-    yield "curves", curves_figure(read_metrics(run.folder / METRICS))
+    try:
+        records = read_metrics(run.folder / METRICS)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    yield "curves", curves_figure(records)
 
 
 def inertia(run: Trained, seed: int) -> Drawn:

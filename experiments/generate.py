@@ -24,6 +24,7 @@ codes: 0, 1 for an error, 2 for wrong usage.
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,7 @@ class Run:
         self.config = read_config(folder)
         self.device = resolve_device(device)
         self.model, self.guide = load_run(folder, self.device)
-        kept = load_extra(folder / CHECKPOINT)
-        self.normalisation = {
-            name: Normalisation(kept[f"{name}.loc"].numpy(), kept[f"{name}.scale"].numpy())
-            for name in self.guide.unimodal
-        }
+        self.normalisation = normalisations(folder / CHECKPOINT, self.guide.unimodal)
         rates = self.config.get("sample_rates", {})
         if rate := self.config.get("sample_rate_of_features"):  # of an earlier version
             rates = {"speech": rate, **rates}
@@ -116,6 +113,28 @@ class Run:
         else:
             values = read_picture(path, like_mnist=self.config["image_dataset"] == "mnist")
         return name, observation(values, normalisation).to(self.device)
+
+
+def normalisations(path: Path, names: Iterable[str]) -> dict[str, Normalisation]:
+    """The data's normalisation that a checkpoint keeps, of each modality.
+
+    Raises CheckpointError where there is none, or none that can be.
+    """
+    kept = load_extra(path)
+    found = {}
+    for name in names:
+        loc, scale = (kept.get(f"{name}.{part}") for part in ("loc", "scale"))
+        if (
+            loc is None
+            or scale is None
+            or not loc.dtype == scale.dtype == torch.float32
+            or not (loc.isfinite().all() and scale.isfinite().all() and (scale > 0).all())
+            or loc.shape not in ((), scale.shape)
+            or (name == "image" and scale.shape != ())
+        ):
+            raise CheckpointError(f"{path} has no normalisation of {name} that can be used")
+        found[name] = Normalisation(loc.numpy(), scale.numpy())
+    return found
 
 
 Shown = list[tuple[str, str, Observation]]  # title, modality, what there is of it

@@ -1,7 +1,7 @@
 """Command line and presets of a training run."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +380,43 @@ def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str,
     given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not not_given}
     parser.set_defaults(**names)
     return given
+
+
+def wrong_options(parser: argparse.ArgumentParser, config: Mapping[str, Any]) -> Iterator[str]:
+    """What of a configuration, which may be anyone's, is no value of its option.
+
+    None is one where it is the default, and not of what a preset or an objective fills in.
+    """
+    filled = {*OBJECTIVES["paper"], "num_cells", "batch_size"}
+    for action in parser._actions:
+        name = action.dest
+        if name not in config or name in NOT_CONFIGURATION:
+            continue
+        value = config[name]
+        if value is None and action.default is None and name not in filled:
+            continue
+        if not _is_value(action, value):
+            yield f"{name} is {ascii(value)[:60]}"
+
+
+def _is_value(action: argparse.Action, value: Any) -> bool:
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    if action.choices is not None:
+        return isinstance(value, str) and value in action.choices
+    kind = getattr(action.type, "of", str)
+    if kind is list:
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            return False
+        text = ",".join(value)
+    elif isinstance(value, bool) or not isinstance(value, str if kind is str else (int, float)):
+        return False
+    else:
+        text = value if kind is str else repr(value)
+    try:
+        return (kind is str and action.type is None) or action.type(text) == value
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
 
 
 def contradictions(

@@ -10,7 +10,6 @@ file. Labels choose what is shown. Exit codes: 0, 1 for an error, 2 for wrong us
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -22,6 +21,7 @@ from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, draw
 from experiments.options import DeviceError
 from experiments.paper import TABLE_1, known_of, scored_part
+from experiments.results_file import read_results
 from experiments.runs import RunError
 from experiments.trained import RESULTS, STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
@@ -88,11 +88,7 @@ def write_report(run: Trained, file: Path, seed: int = 0) -> Path:
     Figures that are missing, or older than the run's results, are drawn into its folder.
     seed: of the examples shown. Raises RunError where a file of the run is damaged.
     """
-    path = run.folder / RESULTS
-    try:
-        results = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error})") from error
+    results = read_results(run.folder / RESULTS)
     measured = measured_before(run)  # first: figures take minutes, and this may be damaged
     sections = [
         ("What was run", _what_was_run(results)),

@@ -49,6 +49,7 @@ from experiments.runs import (
     RunError,
     build,
     check_data,
+    check_size,
     load_data,
     presence,
     read_config,
@@ -76,9 +77,12 @@ def run(
 ) -> dict[str, Any] | None:
     """Train and score; returns what results.json then holds, or None when interrupted.
 
-    Raises RunError when the data and the model are not of the same modalities.
+    Raises RunError when the data and the model are not of the same modalities, or the model is
+    larger than the checkpoint that is to be resumed.
     """
     made_by = environment()  # now: a commit made while it runs is not what runs
+    if resume:
+        check_size(config, folder)
     svi = build(config)
     modelled = tuple(svi.guide.unimodal)
     if missing := set(modelled) - data.train.keys():

@@ -1,6 +1,5 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,11 +12,12 @@ import torch
 from torch import nn
 
 from experiments.corpora import load_columns
-from experiments.options import OBJECTIVES, PRECISIONS, config_of, make_parser
+from experiments.options import OBJECTIVES, PRECISIONS, VAE, config_of, make_parser, wrong_options
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
 from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
-from pvae_pyro.checkpoint import load_weights
+from pvae_pyro.checked_json import misfit, read_json
+from pvae_pyro.checkpoint import CheckpointError, load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, join
@@ -28,6 +28,18 @@ from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"
+# Of a configuration, what is no option: found out when the run was begun.
+_FOUND = {
+    "corpus?": str,
+    "stand_in?": bool,
+    "data_digest?": str,
+    "max_frames?": int,
+    "sample_rate_of_features?": int,
+    "sample_rates?": {str: int},
+    "threads?": (int, type(None)),
+}
+_MOST_UNITS = 1 << 20  # of a layer
+_MOST_FRAMES = 1_000_000  # nearly three hours
 
 
 class RunError(Exception):
@@ -191,22 +203,67 @@ def load_run(
 
     Raises RunError without a readable config.json, CheckpointError without its checkpoint.
     """
-    svi = build({**read_config(folder), "device": device})
+    config = {**read_config(folder), "device": device}
+    check_size(config, Path(folder), weights)
+    svi = build(config)
     load_weights(Path(folder) / weights, svi.model, svi.guide)
     return svi.model.eval(), svi.guide.eval()
+
+
+def check_size(config: Mapping[str, Any], folder: Path, weights: str = CHECKPOINT) -> None:
+    """Refuse a configuration of more weights than its checkpoint holds, before it is built: a
+    number in a file of someone else's may ask for any memory. Raises RunError, CheckpointError."""
+    try:
+        size = (folder / weights).stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"there is no checkpoint {folder / weights}") from error
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            svi = build({**config, "device": "meta"})
+        number = sum(parameter.numel() for parameter in svi.parameters())
+    except (RuntimeError, RunError) as error:  # RuntimeError: more than any tensor holds
+        raise RunError(f"{folder}: {CONFIG} asks for what cannot be built ({error})") from error
+    if 4 * number > size:
+        raise RunError(f"{folder}: {CONFIG} is of {number:,} weights, more than {weights} holds")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """A run's resolved configuration. Raises RunError, saying why it cannot be read.
 
     A run of an earlier version lacks the options that came since: it had their defaults, and the
-    paper's objective.
+    paper's objective. What is no value of an option is refused: nothing is built of it.
     """
     try:
-        config: dict[str, Any] = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
+        config = read_json(Path(folder) / CONFIG)
     except (OSError, ValueError) as error:
         raise RunError(f"{folder} is no run that can be read: {error}") from error
-    if not isinstance(config, dict) or "num_cells" not in config:
+    if "num_cells" not in config:
         raise RunError(f"{folder} is no run that can be read: {CONFIG} is not a configuration")
     earlier = {"objective": "paper", **OBJECTIVES["paper"]}
-    return {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+    config = {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+    if wrong := config_problem(config):
+        raise RunError(f"{folder} is no run that can be read: {CONFIG}: {wrong}")
+    return config
+
+
+def config_problem(config: Mapping[str, Any]) -> str | None:
+    """What in a configuration no run can have had, in words; None is nothing."""
+    if wrong := [*wrong_options(make_parser(None), config)]:
+        return wrong[0]
+    if wrong := misfit(config, _FOUND, "configuration"):
+        return wrong
+    model = config["model"]
+    if model.startswith(VAE) and model.removeprefix(VAE) not in config["modalities"]:
+        return f"model {model} of modalities {config['modalities']}"
+    for size in ("num_cells", "semantic_dim", "style_dim", "num_components"):
+        if config[size] > _MOST_UNITS:
+            return f"{size} {config[size]}"
+    if not 1 <= config.get("max_frames", 1) <= _MOST_FRAMES:
+        return f"max_frames {config['max_frames']}"
+    rates = {
+        "sample_rate_of_features": config.get("sample_rate_of_features", 4000),
+        **config.get("sample_rates", {}),
+    }
+    if wrong := [name for name, rate in rates.items() if not 4000 <= rate <= 192_000]:
+        return f"{ascii(wrong[0])[:60]} at {rates[wrong[0]]} Hz"
+    return None

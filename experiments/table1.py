@@ -10,7 +10,6 @@ also are table1.md and table1.json, written anew after every run. Exit codes are
 
 import argparse
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ from experiments import run_svi
 from experiments.arguments import number
 from experiments.corpora import file_name
 from experiments.options import VAE, DeviceError, contradictions, make_parser, resolve
+from experiments.results_file import read_results
 from experiments.runs import CONFIG, RunError, read_config
 from experiments.table_rows import aggregate, markdown
+from experiments.trained import RESULTS
 from pvae_pyro.results import environment, write_json
 
 # What of a run's options makes it the row of that name. So is the vae of any modality a row.
@@ -89,7 +90,7 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
                 with contextlib.suppress(OSError):  # nothing was begun: leave no trace
                     out.rmdir()
                 return code
-            finished.append((row, json.loads((folder / "results.json").read_text("utf-8"))))
+            finished.append((row, read_results(folder / RESULTS, whole=False)))
             try:
                 content = {**aggregate(finished), **made_by}
             except ValueError as error:
@@ -118,7 +119,7 @@ def run_one(folder: Path, options: list[str]) -> int:
         different.append(f"--epochs {epochs} (the run: {config['epochs']})")
     if different:
         raise RunError(f"{folder} is of other options: {', '.join(different)}")
-    if (folder / "results.json").exists():
+    if (folder / RESULTS).exists():
         return 0
     return run_svi.main(["--resume", str(folder), *_place(options)])
 

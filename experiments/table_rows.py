@@ -58,6 +58,8 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
     order = [*(row for row in of_row if row not in TITLES), *TITLES]  # other VAEs, and the known
     for row, latent in sorted(groups, key=lambda key: (key[1] == "z_style", order.index(key[0]))):
         runs = groups[row, latent]
+        if any(run["purity"][latent].keys() != runs[0]["purity"][latent].keys() for run in runs):
+            raise ValueError(f"runs of {row} with different modalities in {latent}")
         entry: dict[str, Any] = {"model": row, "latent": latent, "num_runs": len(runs)}
         for modality in runs[0]["purity"][latent]:
             entry[modality] = {

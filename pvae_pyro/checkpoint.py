@@ -18,10 +18,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pvae_pyro import distributed
+from pvae_pyro.checked_json import misfit, parse_object
 from pvae_pyro.files import flush_folder, naming, write_whole
 from pvae_pyro.svi import SVI
 
 _KEY, _CHECKSUM = "pvae_pyro", "sha256"
+_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
 class CheckpointError(Exception):
@@ -69,8 +71,7 @@ def save_checkpoint(
     tensors |= {f"extra.{k}": v for k, v in (extra or {}).items()}
     header = {"progress": dict(progress), "param_groups": optim["param_groups"]}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    text = json.dumps(header)
-    content = save(tensors, metadata={_KEY: text, _CHECKSUM: _checksum(tensors, text)})
+    content = sealed(tensors, json.dumps(header))
     path = Path(path)
     write_whole(path, content, previous(path) if keep_previous else None)
 
@@ -105,29 +106,84 @@ def has_checkpoint(path: Path) -> bool:
     return path.exists() or previous(path).exists()
 
 
+def sealed(tensors: Mapping[str, Tensor], header: str) -> bytes:
+    """The content of a checkpoint: tensors on the CPU, position and settings, and a checksum."""
+    metadata = {_KEY: header, _CHECKSUM: _checksum(tensors, header)}
+    return save(dict(tensors), metadata=metadata)
+
+
 def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
     """Put `svi` and the random states back as they were; returns the saved progress.
 
     A process that was not there when it was saved goes on with a random state made of the first
     one's and its rank.
+
+    Raises CheckpointError; where the file is damaged or of another model, nothing has changed but
+    perhaps weights.
     """
     tensors, header = _read(path)
+    state = _optimiser_state(path, _part(tensors, "optim"), header, svi)
     load_weights(path, svi.model, svi.guide)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optim").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    svi.optim.load_state_dict({"state": state, "param_groups": header["param_groups"]})
-    _set_random_states(_part(tensors, "rng"), distributed.rank())
+    svi.optim.load_state_dict(state)
+    try:
+        _set_random_states(_part(tensors, "rng"), distributed.rank())
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path} has no random state that can be used: {error}") from error
     return header["progress"]
+
+
+def _optimiser_state(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], svi: SVI
+) -> dict[str, Any]:
+    """The optimiser's state, held against the one it is for: torch would take any shapes."""
+    now, saved = svi.optim.state_dict()["param_groups"], header["param_groups"]
+    wrong = None if len(saved) == len(now) else "it has other groups"
+    for group, own in zip(saved, now, strict=False):
+        # Versions of torch differ in what settings there are.
+        wrong = wrong or misfit(group, {"params": [int], "lr": (int, float)})
+        wrong = wrong or misfit(group, {f"{key}?": _kind(value) for key, value in own.items()})
+        wrong = wrong or (None if group["params"] == own["params"] else "of other parameters")
+    parameters = list(svi.parameters())
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        if not index.isdecimal() or len(index) > 9 or int(index) >= len(parameters):
+            wrong = wrong or f"{key} is of no parameter"
+            continue
+        if value.shape != (() if name == "step" else parameters[int(index)].shape):
+            wrong = wrong or f"{key} is {list(value.shape)}"
+        if not value.is_floating_point():
+            wrong = wrong or f"{key} is {value.dtype}"
+        state.setdefault(int(index), {})[name] = value
+    for part in state.values():
+        if isinstance(svi.optim, torch.optim.Adam) and not part.keys() >= _ADAM:
+            wrong = wrong or "a part of it is missing"
+    if wrong:
+        raise CheckpointError(f"{path} holds another optimiser: {wrong}")
+    return {"state": state, "param_groups": saved}
+
+
+def _kind(value: Any) -> Any:
+    """The shape in JSON of such a setting of an optimiser."""
+    if isinstance(value, (tuple, list)):
+        return [(int, float)]
+    if isinstance(value, bool) or value is None:
+        return (bool, type(None))
+    return (int, float) if isinstance(value, (int, float)) else type(value)
 
 
 def load_weights(path: Path, model: nn.Module, guide: nn.Module) -> None:
     """Load the weights alone, onto whatever device the modules are on."""
     tensors, _ = _read(path)
     for role, module in (("model", model), ("guide", guide)):
+        weights, own = _part(tensors, role), module.state_dict()
+        for name, value in weights.items():
+            if name in own and value.dtype != own[name].dtype:
+                raise CheckpointError(f"{path} holds another {role}: {name} is {value.dtype}")
+            if value.is_floating_point() and not value.isfinite().all():
+                raise CheckpointError(f"{path} holds a {role} that is not finite: {name}")
         try:
-            module.load_state_dict(_part(tensors, role))
+            module.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(f"{path} holds another {role}: {error}") from error
 
@@ -160,7 +216,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         # Files of earlier versions have none.
         if metadata.get(_CHECKSUM, found := _checksum(tensors, text)) != found:
             raise ValueError("its checksum differs")
-        return tensors, json.loads(text)
+        header = parse_object(text)
+        if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
+            raise ValueError(wrong)
+        return tensors, header
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedError(f"{path} is not a whole checkpoint: {error}") from error
 

@@ -73,12 +73,15 @@ def append_line(path: Path, line: str) -> None:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file that have an end; none where there is no file."""
+    """The lines of a UTF-8 file that have an end; none where there is no file.
+
+    Bytes that are no UTF-8 are as `os.fsdecode` has them: no JSON is made of them.
+    """
     try:
         text = Path(path).read_bytes()
     except FileNotFoundError:
         return []
-    return text[: text.rfind(b"\n") + 1].decode().splitlines()
+    return text.decode("utf-8", "surrogateescape").split("\n")[:-1]
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from pvae_pyro.data.corpus import shown
+from pvae_pyro.data.pictures import png_width
 from pvae_pyro.figures.style import RC
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
@@ -143,8 +142,8 @@ def figure(file: Path, about: str) -> Html:
     Raises OSError where it cannot be read.
     """
     try:
-        width = plt.imread(file).shape[1]
-    except (OSError, SyntaxError) as error:  # Pillow's for bad content
+        width = png_width(file)
+    except ValueError as error:
         raise OSError(f"{file} is no PNG that can be read: {error}") from error
     seen = picture(file.read_bytes(), about, width=round(width * 120 / RC["savefig.dpi"]))
     return element("figure", wide(seen, file.stem), element("figcaption", about))

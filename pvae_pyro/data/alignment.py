@@ -21,6 +21,7 @@ __all__ = ["AlignedWord", "AlignmentError", "Request", "align_all", "align_words
 # Raise it when the same sound gives other times than before: it is part of the cache's key.
 _VERSION = "alignment 1"
 
+_LONGEST = 86_400.0  # seconds
 _SHARD = 64
 # Starting a pool takes about 3 s, in which one core aligns about 100 utterances.
 _POOL_FROM = 256
@@ -83,6 +84,7 @@ def _shard(requests: tuple[Request, ...], made_by: str) -> Shard:
         len(requests),
         partial(_compute, requests),
         partial(_outdated, requests),
+        partial(_check, requests),
     )
 
 
@@ -105,6 +107,22 @@ def _compute(requests: tuple[Request, ...]) -> cache.Arrays:
 
 def _problems(kept: cache.Arrays) -> dict[int, Problem]:
     return {index: Problem(*told) for index, told in json.loads(kept[1]["problems"])}
+
+
+def _check(requests: tuple[Request, ...], kept: cache.Arrays) -> bool:
+    """Whether these are alignments of the requests, or problems with them."""
+    told = json.loads(kept[1]["problems"])
+    for index, problem in told:
+        if type(index) is not int or not 0 <= index < len(requests):
+            return False
+        if len(problem) != 3 or not all(isinstance(part, str) for part in problem):
+            return False
+    failed = {index for index, _ in told}
+    words = sum(len(r.words) for n, r in enumerate(requests) if n not in failed)
+    starts, ends, _ = kept[0]["words"].T
+    return cache.fits(kept[0]["words"], np.float64, words, 3) and bool(
+        (starts >= 0).all() and (starts < ends).all() and (ends < _LONGEST).all()
+    )
 
 
 def _outdated(requests: tuple[Request, ...], kept: cache.Arrays) -> bool:

@@ -20,6 +20,7 @@ Wanted: TypeAlias = Callable[[PurePosixPath], PurePosixPath | None]
 Verify: TypeAlias = Callable[[Path], str | None]
 
 _CHUNK = 1 << 20
+_AT_END = 16  # reads; tarfile needs a few to see the end
 _PATIENCE = 30.0  # seconds: GitHub packs an archive when it is asked for
 
 
@@ -124,10 +125,15 @@ class _Bounded:
         self._max = max_bytes
         self._archive = archive
         self._total = 0
+        self._beyond = 0
 
     def read(self, size: int) -> bytes:
         chunk = self._file.read(size)
         self._total += len(chunk)
+        # tarfile passes over a file that its header calls larger than any disk, block by block.
+        self._beyond += not chunk
+        if self._beyond > _AT_END:
+            raise EOFError("ends within a file")
         if self._total > self._max:
             raise CorpusError(f"{self._archive} unpacks to more than {self._max} bytes")
         return chunk

@@ -19,6 +19,7 @@ _UNCOMPRESSED = (b"RIFF", b"RIFX", b"FORM", b".snd")
 _EIGHT_BIT = {"PCM_S8", "PCM_U8", "ULAW", "ALAW", "DPCM_8"}
 _RATES = (4_000, 192_000)  # Hz
 _LONGEST = 3600  # seconds
+_LOUDEST = 1 << 16  # full scale is 1; a file of floats may hold anything
 _BLOCK = 1 << 18
 _UNKNOWN_COUNT = 2**63 - 1
 
@@ -49,8 +50,9 @@ def read_audio(path: str | os.PathLike[str], any_kind: bool = False) -> tuple[np
     Raises `AudioError`, which names the file and the reason. Its `kind` is one of: ``missing``,
     ``no permission``, ``unreadable`` (not a file, not a sound), ``empty``, ``header`` (cut off,
     or makes no sense), ``truncated``, ``sample count`` (not what the header says), ``checksum``,
-    ``no samples``, ``silent`` (all zeros), ``not finite``, ``channels`` (more than one),
-    ``8-bit``, ``wrong rate`` (below 4 or above 192 kHz), ``too long`` (over an hour).
+    ``no samples``, ``silent`` (all zeros), ``not finite``, ``range`` (beyond 2^16 times full
+    scale), ``channels`` (more than one), ``8-bit``, ``wrong rate`` (below 4 or above 192 kHz),
+    ``too long`` (over an hour).
     """
     name = shown(path)
     samples, rate = _opened(path, partial(_read, any_kind=any_kind))
@@ -60,6 +62,8 @@ def read_audio(path: str | os.PathLike[str], any_kind: bool = False) -> tuple[np
         raise AudioError(f"{name}: has samples that are NaN or infinite", "not finite")
     if not samples.any():
         raise AudioError(f"{name}: is silent, every sample is zero", "silent")
+    if (loudest := float(np.abs(samples).max())) > _LOUDEST:
+        raise AudioError(f"{name}: has samples of {loudest:.3g}, and full scale is 1", "range")
     return samples, rate
 
 

@@ -51,21 +51,26 @@ def digest(*parts: str) -> str:
 
 
 def cached_arrays(
-    key: str, compute: Callable[[], Arrays], directory: str | os.PathLike[str]
+    key: str,
+    compute: Callable[[], Arrays],
+    directory: str | os.PathLike[str],
+    check: Callable[[Arrays], bool] = lambda kept: True,
 ) -> Arrays:
     """The arrays and metadata of ``compute()``, from ``<directory>/<key>.safetensors`` if there.
 
     key: `digest` of all that the result depends on, content and settings.
+    check: whether arrays are of the kind that is computed; KeyError, TypeError and
+        ValueError mean no. A checksum shows damage, and not a file of something else.
 
     A damaged file is computed again, and so is one that is not a cache file; where the
     result cannot be stored it is returned all the same. While another process computes the same,
     wait and take what it keeps. The log tells of all four.
     """
     path = _path(key, directory)
-    if (kept := _kept(path)) is not None:
+    if (kept := _kept(path, check)) is not None:
         return kept
     with _alone(path):
-        if (kept := _kept(path)) is not None:  # by whom we waited for
+        if (kept := _kept(path, check)) is not None:  # by whom we waited for
             return kept
         arrays, metadata = compute()
         try:
@@ -73,6 +78,13 @@ def cached_arrays(
         except OSError as error:
             logger.warning("could not keep %s (%s): it will be computed each time", path, error)
         return arrays, metadata
+
+
+def fits(array: np.ndarray, kind: type, *shape: int) -> bool:
+    """Whether an array is of that type and shape, and finite."""
+    if array.dtype != kind or array.shape != shape:
+        return False
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def holds(key: str, directory: str | os.PathLike[str]) -> bool:
@@ -89,12 +101,15 @@ def _path(key: str, directory: str | os.PathLike[str]) -> Path:
     return Path(directory) / f"{key}.safetensors"
 
 
-def _kept(path: Path) -> Arrays | None:
+def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        return _load(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        kept = _load(path)
+        if not check(kept):
+            raise ValueError("it holds something else")
+        return kept
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s is damaged (%s): computing it again", path, error)
     with contextlib.suppress(OSError):
         path.unlink()  # told once

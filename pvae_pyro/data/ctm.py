@@ -1,6 +1,5 @@
 """Word boundaries in Kaldi's CTM format."""
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from pvae_pyro.data.corpus import CorpusError, Problem, shown
 
+_LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0051  # seconds: times are written with two decimals, each rounded
 
 
@@ -74,7 +74,7 @@ def _span(line: str) -> Span:
         start, duration = float(fields[2]), float(fields[3])
     except ValueError as error:
         raise ValueError("has a time that is no number") from error
-    if not (0 <= start < math.inf and 0 < duration < math.inf):
-        raise ValueError("has a time that cannot be")
     # To the millisecond, so that the sum of two decimals is one.
+    if not (0 <= start < _LATEST and 0.001 <= duration < _LATEST):
+        raise ValueError("has a time that cannot be")
     return Span(fields[4].lower(), round(start, 3), round(start + duration, 3))

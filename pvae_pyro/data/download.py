@@ -5,6 +5,10 @@ import hashlib
 import http.client
 import os
 import re
+import socket
+import ssl
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +21,9 @@ from pvae_pyro.data.corpus import CorpusError
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CHUNK = 1 << 16
+_SLOWEST = 1000  # bytes a second, over each `_WINDOW`: less is as good as nothing
+_WINDOW = 30.0  # seconds
+_HEADER = 30.0  # seconds, in which the answer must have begun
 
 
 def fetch(
@@ -33,19 +40,17 @@ def fetch(
     url: https, also after redirections (plain http to this machine only).
     sha256: hex digest the file must have. None where the publisher's archives change with
         the packer: the caller then verifies the content, and nothing is resumed.
-    timeout: seconds without an answer.
+    timeout: seconds without a byte.
 
     Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range). Raises
-    `CorpusError`: not to be reached, larger than `max_bytes`, another checksum, or another
-    file at `path`, which is never overwritten; and always where ``$PVAE_OFFLINE`` is set and
-    the file is not there.
+    `CorpusError`: not to be reached, larger than `max_bytes`, slower than a kilobyte a second for
+    half a minute, another checksum, or another file at `path`, which is never overwritten; and
+    always where ``$PVAE_OFFLINE`` is set and the file is not there.
     """
     path = Path(path)
     _check_scheme(url)
     if path.exists():
-        if sha256 is not None and _digest(path) != sha256:
-            raise CorpusError(f"{path} has another SHA-256 than {sha256}; move it away")
-        return path
+        return _checked(path, sha256)
     if os.environ.get("PVAE_OFFLINE"):
         raise CorpusError(
             f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset "
@@ -71,7 +76,20 @@ def fetch(
     if sha256 is not None and (found := _digest(part)) != sha256:
         part.unlink()
         raise CorpusError(f"{url} has SHA-256 {found}, expected {sha256}; nothing was kept")
+    if path.exists():  # another process was first
+        part.unlink(missing_ok=True)
+        return _checked(path, sha256)
     part.replace(path)
+    return path
+
+
+def _checked(path: Path, sha256: str | None) -> Path:
+    """A file that was there before."""
+    try:
+        if sha256 is not None and _digest(path) != sha256:
+            raise CorpusError(f"{path} has another SHA-256 than {sha256}; move it away")
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read ({error.strerror}); move it away") from error
     return path
 
 
@@ -89,11 +107,11 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
             return  # no bytes after `start`: it is whole, or the checksum will tell
         raise
     with response:
-        answered = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
+        answered = re.match(r"bytes ([0-9]{1,19})-", response.headers.get("Content-Range") or "")
         if response.status != 206 or answered is None or int(answered[1]) != start:
             start = 0  # the server sends it all again
-        length = response.headers.get("Content-Length")
-        size = None if length is None else start + int(length)
+        length = response.headers.get("Content-Length", "")
+        size = start + int(length) if re.fullmatch("[0-9]{1,19}", length) else None
         if size is not None and size > max_bytes:
             raise CorpusError(f"{url} has {size} bytes, more than the {max_bytes} allowed")
         with part.open("r+b" if start else "wb") as file:
@@ -106,7 +124,7 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
 
 
 def _copy(
-    source: IO[bytes],
+    source: http.client.HTTPResponse,
     file: IO[bytes],
     start: int,
     size: int | None,
@@ -123,8 +141,13 @@ def _copy(
         unit_scale=True,
         disable=None if progress else True,  # None: no bar in a log file
     ) as bar:
-        while chunk := source.read(_CHUNK):
+        since, before = time.monotonic(), 0
+        while chunk := source.read1(_CHUNK):  # what has come: it need not fill the chunk
             received += len(chunk)
+            if (now := time.monotonic()) - since > _WINDOW:
+                if received - before < _SLOWEST * (now - since):
+                    raise ConnectionError(f"less than {_SLOWEST} bytes a second")
+                since, before = now, received
             if start + received > max_bytes:
                 part.unlink()
                 raise CorpusError(f"{part.stem} is larger than the {max_bytes} bytes allowed")
@@ -133,9 +156,14 @@ def _copy(
     return received
 
 
-def _check_scheme(url: str) -> None:
+def is_safe(url: str) -> bool:
+    """Whether it is https, or plain http to this machine."""
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+
+
+def _check_scheme(url: str) -> None:
+    if not is_safe(url):
         raise CorpusError(f"refused to download {url}: only https is safe")
 
 
@@ -149,7 +177,48 @@ class _HttpsRedirections(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-_OPENER = urllib.request.build_opener(_HttpsRedirections)
+class _Prompt:
+    """Of a connection: the header must be there in time; a timeout is of each byte alone."""
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        late = threading.Event()
+        timer = threading.Timer(_HEADER, self._hang_up, [late])
+        timer.daemon = True
+        timer.start()
+        try:
+            response: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if late.is_set():  # to http.client, a header that is cut is a header
+            response.close()
+            raise TimeoutError(f"no answer in {_HEADER:g} s")
+        return response
+
+    def _hang_up(self, late: threading.Event) -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+
+
+class _Http(_Prompt, http.client.HTTPConnection):
+    pass
+
+
+class _Https(_Prompt, http.client.HTTPSConnection):
+    pass
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, req):  # type: ignore[no-untyped-def]
+        return self.do_open(_Http, req)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req):  # type: ignore[no-untyped-def]
+        return self.do_open(_Https, req, context=ssl.create_default_context())
+
+
+_OPENER = urllib.request.build_opener(_HttpsRedirections, _HttpHandler, _HttpsHandler)
 
 
 def _digest(path: Path) -> str:

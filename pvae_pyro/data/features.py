@@ -164,6 +164,7 @@ def _shard(recordings: Sequence[Recording], settings: LogMel) -> Shard:
         len(recordings),
         partial(_compute, recordings, settings),
         partial(_outdated, recordings),
+        partial(_check, len(recordings), settings.num_mels),
     )
 
 
@@ -192,6 +193,24 @@ def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
         "skipped": np.array(skipped, np.int64),
     }
     return arrays, {}
+
+
+def _check(size: int, num_mels: int, kept: cache.Arrays) -> bool:
+    """Whether these are the features of `size` recordings."""
+    index, lengths, skipped = (kept[0][name] for name in ("index", "lengths", "skipped"))
+    number = len(index)
+    return (
+        cache.fits(index, np.int64, number)
+        and cache.fits(skipped, np.int64, size - number)
+        and sorted([*index.tolist(), *skipped.tolist()]) == list(range(size))
+        and bool((np.diff(index) > 0).all() and (np.diff(skipped) > 0).all())
+        and cache.fits(lengths, np.int64, number)
+        and bool((lengths > 0).all())
+        and cache.fits(kept[0]["frames"], np.float32, sum(lengths.tolist()), num_mels)
+        and cache.fits(kept[0]["seconds"], np.float64, number)
+        and cache.fits(kept[0]["rates"], np.int64, number)
+        and bool((kept[0]["seconds"] > 0).all() and (kept[0]["rates"] > 0).all())
+    )
 
 
 def _outdated(recordings: Sequence[Recording], kept: cache.Arrays) -> bool:

@@ -10,7 +10,10 @@ from scipy import ndimage
 from pvae_pyro.data.corpus import CorpusError, shown
 
 SIZE = 28  # of the image networks, as MNIST
+# Not all of Pillow's: to read PostScript, it runs Ghostscript.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 _MAX_PIXELS = 64 << 20
+_BAND = 1 << 20  # pixels made grey at a time: with more, copies fill the memory
 _WORKED_ON = 200  # longest side in pixels when ink is looked for
 _DIGIT = 20  # longest side of a digit of MNIST
 _CONTRAST = 24  # of 255: a picture with less has nothing on it
@@ -27,16 +30,15 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
-            with Image.open(path) as file:
+            with Image.open(path, formats=_FORMATS) as file:
                 if file.width * file.height > _MAX_PIXELS:
                     raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
-                image = ImageOps.exif_transpose(file)
-                if image.mode.startswith(("I", "F")):
-                    image = _eight_bits(path, image)
-                if image.has_transparency_data:
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image.convert("RGBA"))
-                image = image.convert("L")
+                ImageOps.exif_transpose(file, in_place=True)
+                file.load()
+                image = Image.new("L", file.size)
+                for top in range(0, file.height, rows := max(1, _BAND // file.width)):
+                    box = (0, top, file.width, min(top + rows, file.height))
+                    image.paste(_grey(path, file.crop(box)), box)
     except FileNotFoundError as error:
         raise CorpusError(f"{shown(path)}: no such file", "missing") from error
     except PermissionError as error:
@@ -49,6 +51,30 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     if pixels.min() == pixels.max():
         raise CorpusError(f"{shown(path)}: is of one shade", "blank")
     return pixels
+
+
+def png_width(path: str | os.PathLike[str]) -> int:
+    """Of a PNG file, in pixels; it is looked through, and not unpacked to whatever size.
+
+    Raises ValueError where it is damaged or none, OSError where it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        try:
+            with Image.open(file, formats=["PNG"]) as image:
+                width = image.width
+                image.verify()
+        except Exception as error:  # Pillow's decoders raise nearly everything
+            raise ValueError(str(error)) from error
+    return width
+
+
+def _grey(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(path, image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("L")
 
 
 def _eight_bits(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:

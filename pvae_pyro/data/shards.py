@@ -20,18 +20,20 @@ class Shard:
     """A piece of work.
 
     key: of the cache (`pvae_pyro.data.cache.digest`). size: items, to count by.
-    compute: its result; with `outdated`, it goes to other processes.
+    compute: its result; with the two below, it goes to other processes.
     outdated: whether what was kept is to be computed again.
+    check: of what was kept, as of `cached_arrays`.
     """
 
     key: str
     size: int
     compute: Callable[[], cache.Arrays]
     outdated: Callable[[cache.Arrays], bool]
+    check: Callable[[cache.Arrays], bool]
 
     def load(self, directory: Path) -> cache.Arrays:
         """From the cache, or computed and put there."""
-        kept = cache.cached_arrays(self.key, self.compute, directory)
+        kept = cache.cached_arrays(self.key, self.compute, directory, self.check)
         if not self.outdated(kept):
             return kept
         cache.forget(self.key, directory)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pvae_pyro.data.cache import Arrays, cached_arrays, digest
+from pvae_pyro.data.cache import Arrays, cached_arrays, digest, fits
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.modality import Observation
 from pvae_pyro.nn import judges as networks
@@ -90,9 +90,16 @@ def cached_judge(
         judge = train_judge(train, num_classes, seed, device, **settings)
         return {k: v.detach().cpu().numpy() for k, v in judge.state_dict().items()}, {}
 
-    weights, _ = cached_arrays(digest(*parts, _code()), compute, folder)
     with torch.random.fork_rng():
         judge = _fresh(train, num_classes)
+    own = {name: value.numpy() for name, value in judge.state_dict().items()}
+
+    def check(kept: Arrays) -> bool:
+        return kept[0].keys() == own.keys() and all(
+            fits(value, own[name].dtype.type, *own[name].shape) for name, value in kept[0].items()
+        )
+
+    weights, _ = cached_arrays(digest(*parts, _code()), compute, folder, check)
     judge.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return judge.to(device).eval()
 

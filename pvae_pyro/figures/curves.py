@@ -1,6 +1,5 @@
 """Training curves: the objective's terms against the gradient step."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pvae_pyro.checked_json import NUMBER, misfit, parse_object
 from pvae_pyro.figures.style import RC, new_figure
 from pvae_pyro.files import whole_lines
 
@@ -28,9 +28,19 @@ PANELS = (
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
 
-    A line that is being written is left out. Raises ValueError when there is none.
+    A line that is being written is left out. Raises ValueError, which names the file, when there
+    is none, or one that is damaged.
     """
-    records = [json.loads(line) for line in whole_lines(path)]
+    records: list[dict[str, Any]] = []
+    try:
+        for line in whole_lines(path):
+            record = parse_object(line)
+            needed = dict.fromkeys(["step", *(records[0] if records else record)], NUMBER)
+            if wrong := misfit(record, {str: NUMBER}) or misfit(record, needed):
+                raise ValueError(wrong)
+            records.append(record)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged in line {len(records) + 1}: {error}") from error
     if not records:
         raise ValueError(f"{path}: no epoch was finished yet")
     return records

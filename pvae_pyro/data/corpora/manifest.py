@@ -4,6 +4,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pvae_pyro.data.table import SPLITS, Row, read_table
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
+_LATEST = 86_400.0  # seconds
 _IMAGES_VERSION = "images 1"
 
 
@@ -50,7 +52,7 @@ def manifest_corpus(
     for row in rows:
         times = [_seconds(row.fields.get(column, "")) for column in ("start", "end")]
         start, end = times
-        if any(t is not None and not 0 <= t < math.inf for t in times) or (
+        if any(t is not None and not 0 <= t < _LATEST for t in times) or (
             end is not None and end <= (start or 0.0)
         ):
             told = ", ".join(repr(row.fields.get(column, "")) for column in ("start", "end"))
@@ -83,9 +85,9 @@ def manifest_images(
 ) -> ImageCorpus:
     """Images listed in a CSV file with the columns ``path,label,split``.
 
-    Any format of Pillow, any size: turned as its EXIF data say, laid on white where it is
-    transparent, made grey, padded to a square with the median of its border, and resized to
-    28 x 28. Light and dark stay as they are.
+    PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 or TGA, of any size: turned as their EXIF data
+    say, laid on white where they are transparent, made grey, padded to a square with the median
+    of their border, and resized to 28 x 28. Light and dark stay as they are.
 
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
@@ -94,7 +96,9 @@ def manifest_images(
     hashed = hash_files((row.path for row in rows), _name(manifest))
     rows, not_used = _listed_once(rows, hashed)
     key = cache.digest(_IMAGES_VERSION, *(str(hashed[row.path]) for row in rows))
-    arrays, _ = cache.cached_arrays(key, lambda: _read_images(rows), cache.cache_dir())
+    arrays, _ = cache.cached_arrays(
+        key, lambda: _read_images(rows), cache.cache_dir(), partial(_check, len(rows))
+    )
     failed = sorted(set(range(len(rows))) - set(arrays["kept"].tolist()))
     problems += [*not_used, *(_problem(rows[n]) for n in failed)]
     labels = np.array([row.fields["label"] for row in rows])
@@ -165,6 +169,16 @@ def _read_images(rows: list[Row]) -> cache.Arrays:
         "kept": np.array(kept, np.int64),
     }
     return arrays, {}
+
+
+def _check(size: int, kept: cache.Arrays) -> bool:
+    """Whether these are images of some of `size` rows."""
+    index = kept[0]["kept"]
+    return (
+        cache.fits(index, np.int64, len(index))
+        and bool((np.diff(index) > 0).all() and (index >= 0).all() and (index < size).all())
+        and cache.fits(kept[0]["images"], np.uint8, len(index), pictures.SIZE, pictures.SIZE)
+    )
 
 
 def _problem(row: Row) -> Problem:

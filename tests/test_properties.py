@@ -1,0 +1,187 @@
+"""Readers give back whatever a writer of their format can have written."""
+
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from experiments.options import config_of, make_parser, resolve
+from experiments.runs import read_config
+from pvae_pyro.checked_json import misfit, read_json
+from pvae_pyro.data import cache
+from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.ctm import Span, read_ctm
+from pvae_pyro.data.table import read_table
+from tests.sphere import sphere
+
+# The same examples each time, and none kept on disk.
+same = settings(derandomize=True, database=None, deadline=None, max_examples=25)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(TEXT, part, max_size=4),
+    max_leaves=15,
+)
+
+
+def _written(content: bytes, name: str, folder: str) -> Path:
+    path = Path(folder, name)
+    path.write_bytes(content)
+    return path
+
+
+@same
+@given(
+    arrays(np.int16, st.integers(1, 600)),
+    st.integers(4000, 192_000),
+    st.sampled_from(["pcm", "shorten"]),
+    st.sampled_from(["01", "10"]),
+)
+def test_sphere(samples, rate, coding, order):
+    assume(samples.any())
+    content = sphere(samples, rate, coding=coding, byte_order=order)
+    with tempfile.TemporaryDirectory() as folder:
+        found, at = read_audio(_written(content, "a.sph", folder))
+    assert at == rate
+    assert np.array_equal(found * 2.0**15, samples)
+
+
+@same
+@given(
+    arrays(np.int16, st.integers(1, 600)),
+    st.integers(4000, 192_000),
+    st.sampled_from(["WAV", "WAVEX", "AIFF", "AU", "FLAC"]),
+)
+def test_sounds_and_their_cut_copies(samples, rate, container):
+    """Of any of its parts nothing is made up: it is refused."""
+    assume(samples.any())
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, "PCM_16", format=container)
+    content = file.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        found, at = read_audio(_written(content, "a.wav", folder))
+        assert at == rate
+        assert np.array_equal(found * 2.0**15, samples)
+        for end in (len(content) // 3, len(content) - 2):
+            try:
+                read_audio(_written(content[:end], "a.wav", folder))
+            except AudioError as error:
+                assert "a.wav" in str(error)  # noqa: PT017
+            else:
+                raise AssertionError(f"{container} cut at {end} of {len(content)}")
+
+
+@same
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z0-9_]{1,8}", fullmatch=True),
+        st.lists(st.tuples(st.integers(0, 50), st.integers(1, 99), st.text("abc'", min_size=1))),
+        max_size=5,
+    )
+)
+def test_ctm(utterances):
+    expected, lines = {}, []
+    for name, words in utterances.items():
+        at, spans = 0, []
+        for gap, length, word in words:
+            start, at = at + gap, at + gap + length
+            spans.append(Span(word, start / 100, at / 100))
+            lines.append(f"{name} 1 {start / 100} {length / 100} {word}")
+        if spans:
+            expected[name] = tuple(spans)
+    with tempfile.TemporaryDirectory() as folder:
+        found, problems = read_ctm([_written("\n".join(lines).encode(), "a.ctm", folder)])
+    assert problems == []
+    assert found == expected
+
+
+@same
+@given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["train", "Test", "dev"])), min_size=1))
+def test_tables(rows):
+    """Of any text a row or a problem is made, and no path leaves the root."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerows([("path", "label", "split"), *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = _written(file.getvalue().encode(), "a.csv", folder)
+        found, problems = read_table(path, ("path", "label", "split"))
+        root = Path(folder).resolve()
+    assert len(found) + len(problems) == len(rows)
+    for row in found:
+        assert row.path.is_relative_to(root)
+        assert row.fields["label"]
+        assert (row.fields["path"], row.fields["label"]) in {
+            (path.strip(), label.strip()) for path, label, _ in rows
+        }
+
+
+@same
+@given(st.dictionaries(TEXT, JSON))
+def test_json(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = _written(json.dumps(content).encode(), "a.json", folder)
+        assert read_json(path) == content
+    assert misfit(content, {str: object}) is None
+    assert (misfit(content, {str: int}) is None) == all(type(v) is int for v in content.values())
+
+
+@same
+@given(
+    st.integers(1, 2**20),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1e6),
+    st.floats(0, 1e6, exclude_min=True),
+    st.sampled_from(["pvae", "jmvae", "vae-speech", "vae-image"]),
+    st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), min_size=1),
+    st.booleans(),
+)
+def test_configurations_that_the_command_makes_are_read(
+    cells, seed, alpha, rate, model, classes, trim
+):
+    options = make_parser(None).parse_args(
+        [
+            *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
+            *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
+            *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
+        ]
+    )
+    config = resolve(options)
+    assert config.keys() == config_of(options).keys()
+    with tempfile.TemporaryDirectory() as folder:
+        _written(json.dumps(config).encode(), "config.json", folder)
+        assert read_config(folder) == config
+
+
+@same
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1),
+        arrays(st.sampled_from([np.float32, np.int64, np.uint8]), st.integers(0, 5)),
+    ),
+    st.dictionaries(st.text("xyz", min_size=1), TEXT),
+)
+def test_cache(kept, told):
+    with tempfile.TemporaryDirectory() as folder:
+        cache.cached_arrays("key", lambda: (kept, told), folder)
+
+        def again():
+            raise AssertionError("it is there")
+
+        found, metadata = cache.cached_arrays("key", again, folder)
+    assert metadata == told
+    assert found.keys() == kept.keys()
+    for name, array in kept.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].tobytes() == array.tobytes()
