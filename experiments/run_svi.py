@@ -9,7 +9,7 @@ The run folder holds config.json (what was run, resolved), metrics.jsonl (a line
 term of the objective, nats per example), checkpoint.safetensors and the one before it,
 best.safetensors, TensorBoard events, run.log, results.json and report.html. Ctrl-C and SIGTERM save
 and exit with code 130 (under torchrun, which reports it in its own way, with 1); errors exit with
-1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust-resume.md.
+1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust.md.
 """
 
 import argparse
