@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.arguments import number
+from experiments.assemble import build
 from experiments.bench_data import SECONDS, feature_rates
 from experiments.bench_growth import Case, measure, synthetic
 from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
@@ -41,8 +42,8 @@ from experiments.bench_work import (
     keep_freed_memory,
     lstm_operations,
 )
-from experiments.options import PRESETS, make_parser, resolve
-from experiments.runs import build
+from experiments.options import make_parser, resolve
+from experiments.settings import PRESETS
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.modality import Batch, Observation

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from experiments.arguments import number
 from experiments.bench_work import draw_lengths, interleaved
-from experiments.options import PRESETS
+from experiments.settings import PRESETS
 from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.modality import Observation

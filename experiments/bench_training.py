@@ -21,10 +21,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from experiments.assemble import build
 from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from experiments.options import make_parser, resolve
 from experiments.run_svi import longest
-from experiments.runs import build, load_data
+from experiments.runs import load_data
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData

@@ -25,8 +25,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.arguments import number
-from experiments.options import DeviceError
-from experiments.runs import RunError
+from experiments.errors import DeviceError, RunError
 from experiments.trained import Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError

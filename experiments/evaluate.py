@@ -33,10 +33,9 @@ import torch
 from tqdm import tqdm
 
 from experiments.arguments import number
+from experiments.errors import DeviceError, RunError
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
-from experiments.options import DeviceError
 from experiments.results_file import evaluation_problem
-from experiments.runs import RunError
 from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
 from pvae_pyro.checkpoint import CheckpointError

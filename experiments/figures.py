@@ -26,10 +26,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.arguments import number
+from experiments.errors import DeviceError, RunError
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
-from experiments.options import DeviceError
-from experiments.runs import RunError
 from experiments.trained import STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError

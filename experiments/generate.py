@@ -34,8 +34,9 @@ from PIL import Image
 from torch import Tensor
 
 from experiments.arguments import number
-from experiments.options import DeviceError, resolve_device
-from experiments.runs import RunError, load_run, read_config
+from experiments.errors import DeviceError, RunError
+from experiments.options import resolve_device
+from experiments.runs import load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
 from pvae_pyro.data.corpus import CorpusError

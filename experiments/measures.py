@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.errors import RunError
 from experiments.measures_of_generation import generation, of_subsets, recognised
-from experiments.runs import RunError
 from experiments.trained import STYLE, Trained
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.clustering import (

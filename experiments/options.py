@@ -1,7 +1,6 @@
 """Command line and presets of a training run."""
 
 import argparse
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,69 +8,24 @@ import torch
 
 from experiments.arguments import number
 from experiments.corpora import (
-    OF_MODALITY,
     add_corpus_options,
     add_image_options,
     add_modality_options,
     label_list,
 )
-from models.modalities import SPEECH_ENCODERS, SPOKEN
+from experiments.errors import DeviceError
+from experiments.settings import (
+    HOW_LONG,
+    MODELS,
+    NOT_CONFIGURATION,
+    OBJECTIVES,
+    PRECISIONS,
+    PRESETS,
+    PRIORS,
+    VAE,
+)
+from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn.image import FAMILIES
-
-# `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
-# `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"epochs": 400, "batch_size": 256, "num_cells": 512},
-    "quick": {"steps": 3200, "batch_size": 64, "num_cells": 256},
-}
-# `paper`: its plain setting; scales and weights that its text has lost are as in the README.
-# `ours`: what docs/objective.md found to work, with two terms that the paper lacks (γ, δ).
-OBJECTIVES: dict[str, dict[str, float]] = {
-    "paper": {
-        "alpha": 1.0,
-        "beta": 100.0,
-        "margin": 0.5,
-        "length_scale": 1.0,
-        "gamma": 0.0,
-        "delta": 0.0,
-        "speech_scale": 1.0,
-        "image_scale": 1.0,
-    },
-    "ours": {
-        "alpha": 3.0,
-        "beta": 100.0,
-        "margin": 0.5,
-        "length_scale": 3.0,
-        "gamma": 100.0,
-        "delta": 1.0,
-        "speech_scale": 1.0,
-        "image_scale": 0.5,
-    },
-}
-# What networks compute in, where torch holds it safe; parameters and distributions are float32.
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-MODELS = ("pvae", "jmvae")  # and vae-NAME, of one modality
-VAE = "vae-"
-# Of z_sem, or of a baseline's z: models/priors.py, models/flow.py.
-PRIORS = ("normal", "mixture", "vamp", "flow")
-OF_COMPONENTS = ("mixture", "vamp")
-# Of the command and the place, not of what is trained.
-NOT_CONFIGURATION = ("data", "out", "resume", "report")
-# What may change when a run is taken up again: how long, where, and what is kept of it.
-MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches", "best_of")
-HOW_LONG = ("epochs", "steps")
-
-
-# Options that say nothing to some models, or beside a likelihood.
-OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
-OF_NETWORKS = {
-    **dict.fromkeys(SPOKEN, ("speech_scale", "duration_scale", "num_cells", "speech_encoder")),
-    "image": ("image_scale", "image_likelihood"),
-}
-
-
-class DeviceError(Exception):
-    """The device that was asked for cannot be used; the message says why."""
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -337,23 +291,6 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def without_effect(
-    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
-) -> list[str]:
-    """Options given in `argv` that say nothing to the model, or are of modalities that are not."""
-    model, names = config["model"], config["modalities"]
-    modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
-    unused = set() if model == "pvae" else {*OF_PVAE}
-    unused |= {"alpha"} if model.startswith(VAE) else set()
-    unused |= set() if config["prior"] in OF_COMPONENTS else {"num_components"}
-    unused |= {"image_scale"} if config["image_likelihood"] == "bernoulli" else set()
-    for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):
-        of = {name: {*options.get(name, ())} for name in {*options, *there}}
-        unused |= set().union(*of.values()) - set().union(*(of[name] for name in there))
-    given = _given(parser, argv)
-    return [f"--{name.replace('_', '-')}" for name in given if name in unused]
-
-
 def check_model(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse the vae of a modality that there is not."""
     name = arguments.model.removeprefix(VAE)
@@ -365,66 +302,3 @@ def _model(text: str) -> str:
     if text not in MODELS and not (text.startswith(VAE) and text != VAE):
         raise argparse.ArgumentTypeError(f"no model {text!r}: choose pvae, jmvae or vae-NAME")
     return text
-
-
-def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
-    """Options given in `argv` that may change when a run is taken up again."""
-    return {name: value for name, value in _given(parser, argv).items() if name in MAY_CHANGE}
-
-
-def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
-    """Options given in `argv`, at whatever value."""
-    not_given = object()
-    names = vars(parser.parse_args([]))
-    parser.set_defaults(**dict.fromkeys(names, not_given))
-    given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not not_given}
-    parser.set_defaults(**names)
-    return given
-
-
-def wrong_options(parser: argparse.ArgumentParser, config: Mapping[str, Any]) -> Iterator[str]:
-    """What of a configuration, which may be anyone's, is no value of its option.
-
-    None is one where it is the default, and not of what a preset or an objective fills in.
-    """
-    filled = {*OBJECTIVES["paper"], "num_cells", "batch_size"}
-    for action in parser._actions:
-        name = action.dest
-        if name not in config or name in NOT_CONFIGURATION:
-            continue
-        value = config[name]
-        if value is None and action.default is None and name not in filled:
-            continue
-        if not _is_value(action, value):
-            yield f"{name} is {ascii(value)[:60]}"
-
-
-def _is_value(action: argparse.Action, value: Any) -> bool:
-    if action.nargs == 0:
-        return isinstance(value, bool)
-    if action.choices is not None:
-        return isinstance(value, str) and value in action.choices
-    kind = getattr(action.type, "of", str)
-    if kind is list:
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            return False
-        text = ",".join(value)
-    elif isinstance(value, bool) or not isinstance(value, str if kind is str else (int, float)):
-        return False
-    else:
-        text = value if kind is str else repr(value)
-    try:
-        return (kind is str and action.type is None) or action.type(text) == value
-    except (ValueError, argparse.ArgumentTypeError):
-        return False
-
-
-def contradictions(
-    parser: argparse.ArgumentParser, argv: list[str] | None, config: dict[str, Any]
-) -> list[str]:
-    """Options given in `argv`, at whatever value, that differ from a run's configuration."""
-    return [
-        f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
-        for name, value in _given(parser, argv).items()
-        if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
-    ]

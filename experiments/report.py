@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arguments import number
+from experiments.errors import DeviceError, RunError
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, draw
-from experiments.options import DeviceError
 from experiments.paper import TABLE_1, known_of, scored_part
 from experiments.results_file import read_results
-from experiments.runs import RunError
 from experiments.trained import RESULTS, STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import RunError, config_problem
+from experiments.errors import RunError
+from experiments.runs import config_problem
 from pvae_pyro.checked_json import NUMBER, misfit, read_json
 
 _SCORES = {str: {str: NUMBER}}  # of a latent and a modality

@@ -12,7 +12,6 @@ and exit with code 130 (under torchrun, which reports it in its own way, with 1)
 1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust.md.
 """
 
-import argparse
 import contextlib
 import logging
 import os
@@ -29,45 +28,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.corpora import check_corpus_options, file_name
-from experiments.options import (
-    VAE,
-    DeviceError,
-    changes,
-    check_model,
-    check_options,
-    contradictions,
-    fill_epochs,
-    make_parser,
-    resolve,
-    resolve_device,
-    without_effect,
-)
+from experiments.assemble import build, presence
+from experiments.corpora import check_corpus_options
+from experiments.errors import DeviceError, RunError
+from experiments.given import without_effect
+from experiments.options import check_model, check_options, fill_epochs, make_parser
 from experiments.paper import table
-from experiments.runs import (
-    CONFIG,
-    RunError,
-    build,
-    check_data,
-    check_size,
-    load_data,
-    presence,
-    read_config,
-)
+from experiments.run_folder import LOG, check_threads, end_log, open_folder, start_log
+from experiments.runs import CONFIG, check_data, check_size, load_data
+from experiments.settings import VAE
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError, has_checkpoint
+from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
-from pvae_pyro.files import folder_held, remove_unfinished, whole_lines
 from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import CHECKPOINT, METRICS, fit
+from pvae_pyro.train import fit
 
 log = logging.getLogger("pvae_pyro")
 
-LOG = "run.log"
 RESULTS = "results.json"
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C; here of SIGTERM too
 
@@ -173,88 +154,6 @@ def longest(data: PairedData) -> dict[str, int]:
     """
     lengths = [data.train[name].lengths for name in data.log_mels]
     return {"max_frames": max(int(of.max()) for of in lengths if of is not None)} if lengths else {}
-
-
-def open_folder(
-    parser: argparse.ArgumentParser,
-    arguments: argparse.Namespace,
-    argv: list[str] | None,
-    held: contextlib.ExitStack,
-) -> tuple[Path, dict[str, Any], bool]:
-    """The run folder, its configuration, and whether there is a checkpoint to go on from.
-
-    The folder is this process's alone until `held` is closed.
-    """
-    if arguments.resume is None:
-        config = resolve(arguments)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        model = "" if config["model"] == "pvae" else f"-{config['model']}"
-        if config["modalities"] != parser.get_default("modalities").split(","):
-            model = f"-{'-'.join(config['modalities'])}{model}"
-        run_of = f"{file_name(config['dataset'])}{model}-{config['preset']}"
-        name = f"{run_of}-seed{config['seed']}-{stamp}"
-        folder = arguments.out or Path("runs", name)
-        if (folder / CONFIG).exists():
-            raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
-        # A name of our own making is nobody else's: of two started at once, one is told.
-        folder.mkdir(parents=True, exist_ok=arguments.out is not None)
-        held.enter_context(folder_held(folder))
-        remove_unfinished(folder)
-        if others := {path.name for path in folder.iterdir()} - {LOG}:
-            raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
-    else:
-        folder = arguments.out if arguments.resume is True else Path(arguments.resume)
-        if folder.is_dir():  # else there is no configuration, which is told
-            held.enter_context(folder_held(folder))
-            remove_unfinished(folder)
-        config = read_config(folder)
-        if different := contradictions(parser, argv, config):
-            raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
-        done = len(whole_lines(folder / METRICS))
-        config |= changes(parser, argv)
-        if config["epochs"] < done:
-            raise RunError(
-                f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
-            )
-        config["device"] = resolve_device(config["device"])
-    return folder, config, has_checkpoint(folder / CHECKPOINT)
-
-
-def check_threads(before: int | None) -> int:
-    """Threads of an operation now; warns where a run was begun with another number of them.
-
-    Sums of convolutions are then taken in another order (docs/reproducibility.md).
-    """
-    now = torch.get_num_threads()
-    if before not in (None, now):
-        log.warning(
-            f"this run was begun with {before} threads, and now has {now}: it goes on, but not to "
-            f"the bits that it would have had; OMP_NUM_THREADS={before} gives these"
-        )
-    return now
-
-
-def start_log(folder: Path) -> None:
-    log.setLevel(logging.INFO)
-    for handler in (
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(folder / LOG, encoding="utf-8"),
-    ):
-        handler.setFormatter(_Printable())
-        log.addHandler(handler)
-
-
-class _Printable(logging.Formatter):
-    """A line may hold the names of anyone's files: a terminal must not obey them."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record), keep="\n")
-
-
-def end_log() -> None:
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
 
 
 def main(argv: list[str] | None = None) -> int:

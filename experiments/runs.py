@@ -1,30 +1,23 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyro
 import torch
 from torch import nn
 
+from experiments.assemble import build
 from experiments.corpora import load_columns
-from experiments.options import OBJECTIVES, PRECISIONS, VAE, config_of, make_parser, wrong_options
-from guides import JMVAEGuide, PartitionedGuide, VAEGuide
-from models import JMVAE, PVAE, digit_modalities
-from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
+from experiments.errors import RunError
+from experiments.given import wrong_options
+from experiments.options import config_of, make_parser
+from experiments.settings import OBJECTIVES, VAE
 from pvae_pyro.checked_json import misfit, read_json
 from pvae_pyro.checkpoint import CheckpointError, load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, join
-from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
-from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.modality import Modality
-from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"
@@ -40,121 +33,6 @@ _FOUND = {
 }
 _MOST_UNITS = 1 << 20  # of a layer
 _MOST_FRAMES = 1_000_000  # nearly three hours
-
-
-class RunError(Exception):
-    """A run folder cannot be used as asked; the message says why."""
-
-
-def build(config: Mapping[str, Any]) -> SVI:
-    """Model, guide, objective and optimiser of a configuration.
-
-    Raises RunError for a modality that is not known.
-    """
-    pyro.set_rng_seed(config["seed"])
-    # Without speech there is no longest one.
-    frames = {"max_frames": config["max_frames"]} if "max_frames" in config else {}
-    try:
-        modalities = digit_modalities(
-            config["modalities"],
-            num_cells=config["num_cells"],
-            speech_scale=config["speech_scale"],
-            image_scale=config["image_scale"],
-            duration_scale=config["duration_scale"] or None,
-            speech_encoder=config["speech_encoder"],
-            image_likelihood=config["image_likelihood"],
-            learn_scale=config["learn_scale"],
-            **frames,
-        )
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    model, guide, elbo = _assemble(config, modalities)
-    # β1 = 0.95 is that of the author's other papers' code.
-    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
-    autocast = PRECISIONS[config["precision"]]
-    return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo, autocast)
-
-
-def _assemble(
-    config: Mapping[str, Any], modalities: tuple[Modality, ...]
-) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
-    """The PVAE, or a baseline of as many latent dimensions, with the same networks."""
-    semantic, style = config["semantic_dim"], config["style_dim"]
-    incomplete = lacks_modalities(config)
-    prior = partial(_prior, config)
-    if config["model"] == "pvae":
-        elbo = PartitionedELBO(
-            alpha=config["alpha"],
-            beta=config["beta"],
-            margin=config["margin"],
-            length_scale=config["length_scale"],
-            gamma=config["gamma"],
-            delta=config["delta"],
-        )
-        dims = (semantic, style)
-        pvae = PVAE(modalities, *dims, prior)
-        both = PartitionedGuide(modalities, *dims, incomplete)
-        return _joined(pvae, both.multimodal.heads["z_sem"]), both, elbo
-    if config["model"] == "jmvae":
-        # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
-        elbo = PartitionedELBO(alpha=config["alpha"], beta=0.0, shared="z")
-        dim = semantic + style * len(modalities)
-        jmvae, of_all = JMVAE(modalities, dim, prior), JMVAEGuide(modalities, dim, incomplete)
-        return _joined(jmvae, of_all.multimodal.heads["z"]), of_all, elbo
-    (modality,) = (m for m in modalities if config["model"] == f"vae-{m.name}")
-    dim = semantic + style
-    vae, guide = JMVAE([modality], dim, prior), VAEGuide(modality, dim)
-    return _joined(vae, guide.heads["z"]), guide, PartitionedELBO(alpha=0.0, beta=0.0)
-
-
-def _prior(config: Mapping[str, Any], dim: int) -> nn.Module:
-    """Of the shared latent. Raises RunError where it cannot be of that many dimensions."""
-    kind, num_components = config["prior"], config["num_components"]
-    try:
-        if kind == "mixture":
-            return GaussianMixture(dim, num_components)
-        if kind == "vamp":
-            return VampPrior(dim, num_components)
-        return {"normal": StandardNormal, "flow": Flow}[kind](dim)
-    except ValueError as error:
-        raise RunError(f"--prior {kind}: {error}") from error
-
-
-def _joined(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
-    """The model, its prior following the guide's head of its latent if it is made to."""
-    if isinstance(model.prior, VampPrior):
-        model.prior.follow(head)
-    return model
-
-
-def lacks_modalities(config: Mapping[str, Any]) -> bool:
-    """Whether examples that a model is trained on lack any."""
-    return config["paired"] < 1 or (config["missing"] > 0 and not config["drop_incomplete"])
-
-
-def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) -> Presence | None:
-    """Which training examples have which modalities; None where all have all.
-
-    Those of the unseen classes are left out. Raises RunError where none is left.
-    """
-    labels = next(iter(data.train.values())).labels
-    if unknown := set(config["unseen_classes"] or ()) - set(data.classes):
-        raise RunError(f"--unseen-classes: there is no class {', '.join(sorted(unknown))}")
-    left_out = [data.classes.index(label) for label in config["unseen_classes"] or ()]
-    of_seen = np.flatnonzero(~np.isin(labels, left_out))
-    found = None
-    try:
-        if config["missing"]:
-            found = missing_at_random(len(of_seen), names, config["missing"], config["seed"])
-            found = found.complete if config["drop_incomplete"] else found
-        elif config["paired"] < 1:
-            of = (len(of_seen), names, config["paired"], config["seed"])
-            found = few_paired(*of, config["paired_share"])
-        elif left_out:
-            found = missing_at_random(len(of_seen), names, 0.0, config["seed"])
-    except ValueError as error:
-        raise RunError(f"no training example is left: {error}") from error
-    return None if found is None else replace(found, rows=of_seen[found.rows])
 
 
 def load_data(config: Mapping[str, Any], root: Path) -> PairedData:

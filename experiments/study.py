@@ -28,8 +28,8 @@ from tqdm import tqdm
 from experiments import evaluate
 from experiments.arguments import number
 from experiments.corpora import file_name
-from experiments.options import DeviceError, make_parser, resolve
-from experiments.runs import RunError
+from experiments.errors import DeviceError, RunError
+from experiments.options import make_parser, resolve
 from experiments.study_rows import collect, markdown
 from experiments.table1 import run_one
 from pvae_pyro.figures.against import against

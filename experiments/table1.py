@@ -19,9 +19,12 @@ from tqdm import tqdm
 from experiments import run_svi
 from experiments.arguments import number
 from experiments.corpora import file_name
-from experiments.options import VAE, DeviceError, contradictions, make_parser, resolve
+from experiments.errors import DeviceError, RunError
+from experiments.given import contradictions
+from experiments.options import make_parser, resolve
 from experiments.results_file import read_results
-from experiments.runs import CONFIG, RunError, read_config
+from experiments.runs import CONFIG, read_config
+from experiments.settings import VAE
 from experiments.table_rows import aggregate, markdown
 from experiments.trained import RESULTS
 from pvae_pyro.results import environment, write_json

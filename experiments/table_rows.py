@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from experiments.options import OBJECTIVES
 from experiments.paper import TABLE_1, scored_part
+from experiments.settings import OBJECTIVES
 from pvae_pyro.data.corpus import shown
 
 TITLES = {

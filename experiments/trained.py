@@ -10,8 +10,9 @@ from zlib import crc32
 import numpy as np
 from torch import nn
 
+from experiments.errors import RunError
 from experiments.options import resolve_device
-from experiments.runs import RunError, load_run, load_run_data, read_config
+from experiments.runs import load_run, load_run_data, read_config
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples

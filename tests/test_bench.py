@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments import bench, bench_data, bench_encoders, bench_growth
+from experiments.assemble import build
 from experiments.bench_growth import Case
 from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from experiments.bench_work import LOG_FRAMES, counted_operations, draw_lengths, interleaved
 from experiments.options import make_parser, resolve
-from experiments.runs import build
 from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn import lstm_native
 from pvae_pyro.nn.recurrent import RaggedLSTM

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from experiments import criticise, evaluate, figures, generate, report, run_svi
-from experiments.runs import RunError, build, load_data, read_config
+from experiments.assemble import build
+from experiments.errors import RunError
+from experiments.options import make_parser, resolve
+from experiments.runs import load_data, read_config
 from models import modalities
 from pvae_pyro.evaluate.judges import judge_accuracy, train_judge
 from tests.test_modalities_page import FILE
@@ -122,7 +125,7 @@ def test_judges_learn_vectors_and_tokens(own):
 def test_a_modality_of_ones_own_can_lead(own, environment, small):
     """The classes are those asked for; the limit is of what leads."""
     options = [*small, "--modalities", "touch,tokens", "--classes", "a,b", "--limit", "3"]
-    config = run_svi.resolve(run_svi.make_parser("").parse_args(options))
+    config = resolve(make_parser("").parse_args(options))
     data = load_data(config, None)
     assert data.classes == ("a", "b")
     assert [len(data.train[name]) for name in ("touch", "tokens")] == [6, 16]
@@ -158,5 +161,5 @@ def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, 
     monkeypatch.setattr("tests.tokens.MODALITY", modalities.Modality("tokens", None, None))
     options = [*small, "--modalities", "speech,tokens"]
     with pytest.raises(RunError, match="'tokens' has no column"):
-        load_data(run_svi.resolve(run_svi.make_parser("").parse_args(options)), None)
+        load_data(resolve(make_parser("").parse_args(options)), None)
     assert MODALITY.column is token_column

@@ -19,7 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from experiments import evaluate, figures, generate, report, run_svi
-from experiments.runs import RunError, build, load_run, read_config
+from experiments.assemble import build
+from experiments.errors import RunError
+from experiments.runs import load_run, read_config
 from pvae_pyro import checkpoint
 from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
 from pvae_pyro.data import cache, pictures

@@ -6,7 +6,8 @@ import shlex
 import pytest
 
 from experiments import criticise, evaluate, figures, generate, prepare, report, run_svi, table1
-from experiments.options import PRESETS, make_parser
+from experiments.options import make_parser
+from experiments.settings import PRESETS
 from guides import PartitionedGuide
 from models.modalities import OWN
 from models.priors import GaussianMixture

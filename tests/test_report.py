@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import evaluate, figures, report
-from experiments.runs import RunError
+from experiments.errors import RunError
 from experiments.trained import open_run
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs

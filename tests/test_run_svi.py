@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from experiments import run_svi
+from experiments import run_folder, run_svi
 from experiments.options import fill_epochs, make_parser, resolve
 from experiments.paper import table
 from experiments.runs import load_run
@@ -122,7 +122,7 @@ def test_another_number_of_threads_is_told(finished, here, tmp_path):
 
 
 def test_runs_of_earlier_versions_say_no_threads(caplog):
-    assert run_svi.check_threads(None) == run_svi.check_threads(1) == 1
+    assert run_folder.check_threads(None) == run_folder.check_threads(1) == 1
     assert not caplog.records
 
 

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from experiments import run_svi
-from experiments.options import MODELS, OBJECTIVES, PRIORS, make_parser, resolve, without_effect
-from experiments.runs import RunError, build, check_data, load_run, read_config
+from experiments.assemble import build
+from experiments.errors import RunError
+from experiments.given import without_effect
+from experiments.options import make_parser, resolve
+from experiments.runs import check_data, load_run, read_config
+from experiments.settings import MODELS, OBJECTIVES, PRIORS
 from models.flow import Flow
 from models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.checkpoint import save_checkpoint

@@ -8,6 +8,8 @@ import soundfile
 
 from experiments import generate, run_svi
 from experiments.figures import _shown
+from experiments.given import without_effect
+from experiments.options import make_parser, resolve
 from experiments.runs import load_data, read_config
 from experiments.trained import open_run
 
@@ -72,9 +74,9 @@ def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
 
 def test_options_of_what_is_not_there_are_told(run):
     def told(*options):
-        arguments = run_svi.make_parser("").parse_args(options)
-        config = run_svi.resolve(arguments)
-        return run_svi.without_effect(run_svi.make_parser(""), options, config)
+        arguments = make_parser("").parse_args(options)
+        config = resolve(arguments)
+        return without_effect(make_parser(""), options, config)
 
     assert told("--spanish-dataset", "fsdd") == ["--spanish-dataset"]
     both = ("--modalities", "speech,spanish")

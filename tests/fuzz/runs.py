@@ -16,13 +16,15 @@ import torch
 from safetensors import safe_open
 
 from experiments import report
+from experiments.assemble import build
+from experiments.errors import RunError
 from experiments.evaluate import EVALUATION, FORMAT, measured_before, summary
 from experiments.figures import METRICS
 from experiments.generate import normalisations
 from experiments.options import make_parser, resolve
 from experiments.paper import table
 from experiments.results_file import read_results
-from experiments.runs import CONFIG, RunError, build, load_run, read_config
+from experiments.runs import CONFIG, load_run, read_config
 from experiments.table_rows import aggregate, markdown
 from experiments.trained import RESULTS
 from pvae_pyro.checkpoint import (

@@ -1,0 +1,96 @@
+"""Options that were given, held against what a run is."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments.corpora import OF_MODALITY
+from experiments.settings import (
+    MAY_CHANGE,
+    NOT_CONFIGURATION,
+    OBJECTIVES,
+    OF_COMPONENTS,
+    OF_NETWORKS,
+    OF_PVAE,
+    VAE,
+)
+
+
+def without_effect(
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
+) -> list[str]:
+    """Options given in `argv` that say nothing to the model, or are of modalities that are not."""
+    model, names = config["model"], config["modalities"]
+    modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
+    unused = set() if model == "pvae" else {*OF_PVAE}
+    unused |= {"alpha"} if model.startswith(VAE) else set()
+    unused |= set() if config["prior"] in OF_COMPONENTS else {"num_components"}
+    unused |= {"image_scale"} if config["image_likelihood"] == "bernoulli" else set()
+    for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):
+        of = {name: {*options.get(name, ())} for name in {*options, *there}}
+        unused |= set().union(*of.values()) - set().union(*(of[name] for name in there))
+    given = _given(parser, argv)
+    return [f"--{name.replace('_', '-')}" for name in given if name in unused]
+
+
+def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+    """Options given in `argv` that may change when a run is taken up again."""
+    return {name: value for name, value in _given(parser, argv).items() if name in MAY_CHANGE}
+
+
+def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+    """Options given in `argv`, at whatever value."""
+    not_given = object()
+    names = vars(parser.parse_args([]))
+    parser.set_defaults(**dict.fromkeys(names, not_given))
+    given = {k: v for k, v in vars(parser.parse_args(argv)).items() if v is not not_given}
+    parser.set_defaults(**names)
+    return given
+
+
+def wrong_options(parser: argparse.ArgumentParser, config: Mapping[str, Any]) -> Iterator[str]:
+    """What of a configuration, which may be anyone's, is no value of its option.
+
+    None is one where it is the default, and not of what a preset or an objective fills in.
+    """
+    filled = {*OBJECTIVES["paper"], "num_cells", "batch_size"}
+    for action in parser._actions:
+        name = action.dest
+        if name not in config or name in NOT_CONFIGURATION:
+            continue
+        value = config[name]
+        if value is None and action.default is None and name not in filled:
+            continue
+        if not _is_value(action, value):
+            yield f"{name} is {ascii(value)[:60]}"
+
+
+def _is_value(action: argparse.Action, value: Any) -> bool:
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    if action.choices is not None:
+        return isinstance(value, str) and value in action.choices
+    kind = getattr(action.type, "of", str)
+    if kind is list:
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            return False
+        text = ",".join(value)
+    elif isinstance(value, bool) or not isinstance(value, str if kind is str else (int, float)):
+        return False
+    else:
+        text = value if kind is str else repr(value)
+    try:
+        return (kind is str and action.type is None) or action.type(text) == value
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+
+
+def contradictions(
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: dict[str, Any]
+) -> list[str]:
+    """Options given in `argv`, at whatever value, that differ from a run's configuration."""
+    return [
+        f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
+        for name, value in _given(parser, argv).items()
+        if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
+    ]
