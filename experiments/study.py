@@ -68,8 +68,14 @@ STUDIES: dict[str, dict[str, list[str]]] = {
 }
 # Those whose rows are a fraction, and the fraction's name.
 AGAINST = {"missing": "fraction missing of each modality", "paired": "fraction of pairs known"}
-# What evaluate.py measures of each run.
-KEYS = ("coherence", "subsets", "unseen", "prior_clusters", "log_likelihood")
+# What evaluate.py measures of each run: of every study, and of one.
+KEYS = {
+    "missing": ("subsets",),
+    "paired": ("subsets",),
+    "priors": ("prior_clusters", "log_likelihood"),
+    "unseen": ("unseen",),
+    "modalities": ("subsets", "retrieval"),
+}
 OF_ROWS = {option for rows in STUDIES.values() for row in rows.values() for option in row}
 RESERVED = {*(option for option in OF_ROWS if option.startswith("--")), "--seed", "--out"}
 
@@ -123,7 +129,8 @@ def conduct(arguments: argparse.Namespace, common: list[str]) -> int:
             place = [] if (data := make_parser(None).parse_args(options).data) is None else [data]
             if not code:
                 code = evaluate.main(
-                    [str(folder), "--only", *KEYS, "--limit", str(arguments.limit)]
+                    [str(folder), "--only", "coherence", *KEYS.get(study, ())]
+                    + ["--limit", str(arguments.limit)]
                     + [word for path in place for word in ("--data", str(path))]
                 )
             if code:
