@@ -172,6 +172,10 @@ CHECKPOINTS = {
     "other groups": lambda t, h: h["param_groups"][0].update({"params": [0]}),
     "no rate": lambda t, h: h["param_groups"][0].pop("lr"),
     "rate is text": lambda t, h: h["param_groups"][0].update({"lr": "x"}),
+    "one beta": lambda t, h: h["param_groups"][0].update({"betas": [0.9]}),
+    "no betas": lambda t, h: h["param_groups"][0].pop("betas"),
+    "no decay": lambda t, h: h["param_groups"][0].pop("weight_decay"),
+    "a huge rate": lambda t, h: h["param_groups"][0].update({"lr": 1e300}),
     "no position": lambda t, h: h.pop("progress"),
     "NaN": lambda t, h: t["model.weight"].fill_(float("nan")),
     "float64": lambda t, h: t.update({"guide.bias": t["guide.bias"].double()}),
@@ -479,6 +483,8 @@ def test_a_damaged_score_is_told(given, tmp_path, name, capsys):
     for spoilt in (
         {**content, "active_units": {"z": {"image": None}}},
         {**content, "purity": {"z": {"image": 0.5, "other": 0.5}}},
+        *([{**content, "test_terms": {}}] if name == "results.json" else []),
+        *([{**content, "config": {}}] if name == "results.json" else []),
     ):
         (run / name).write_text(json.dumps(spoilt))
         capsys.readouterr()
