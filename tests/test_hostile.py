@@ -491,3 +491,15 @@ def test_a_damaged_score_is_told(given, tmp_path, name, capsys):
         assert report.main([str(run)]) == 1
         assert f"{name} is damaged" in capsys.readouterr().err
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n', b"\x80\x04\n"])
+def test_metrics_that_are_no_text(given, tmp_path, content, capsys):
+    """Going on drops what is after the checkpoint; a figure of them is refused."""
+    run = shutil.copytree(given, tmp_path / "run")
+    (run / "metrics.jsonl").write_bytes(content)
+    assert figures.main([str(run), "--only", "curves", "--formats", "png"]) == 1
+    assert "metrics.jsonl is damaged in line 1" in capsys.readouterr().err
+    (run / "metrics.jsonl").write_bytes(content * 3)
+    assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "4"]) == 0
+    assert (run / "metrics.jsonl").read_bytes().startswith(content.split(b"\n")[0])
