@@ -63,10 +63,10 @@ def model(run: Trained, seed: int) -> Drawn:
 
 def curves(run: Trained, seed: int) -> Drawn:
     try:
-        records = read_metrics(run.folder / METRICS)
+        figure = curves_figure(read_metrics(run.folder / METRICS))
     except ValueError as error:
-        raise RunError(str(error)) from error
-    yield "curves", curves_figure(records)
+        raise RunError(f"{run.folder / METRICS}: {error}") from error
+    yield "curves", figure
 
 
 def inertia(run: Trained, seed: int) -> Drawn:

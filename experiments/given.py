@@ -61,28 +61,30 @@ def wrong_options(parser: argparse.ArgumentParser, config: Mapping[str, Any]) ->
         value = config[name]
         if value is None and action.default is None and name not in filled:
             continue
-        if not _is_value(action, value):
-            yield f"{name} is {ascii(value)[:60]}"
+        if (why := _misfit(action, value)) is not None:
+            yield f"{name} is {ascii(value)[:60]}{why and f' ({why})'}"
 
 
-def _is_value(action: argparse.Action, value: Any) -> bool:
+def _misfit(action: argparse.Action, value: Any) -> str | None:
+    """Why it is no value of an option, "" for another type; None where it is one."""
     if action.nargs == 0:
-        return isinstance(value, bool)
+        return None if isinstance(value, bool) else ""
     if action.choices is not None:
-        return isinstance(value, str) and value in action.choices
+        return None if isinstance(value, str) and value in action.choices else ""
     kind = getattr(action.type, "of", str)
-    if kind is list:
-        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            return False
-        text = ",".join(value)
-    elif isinstance(value, bool) or not isinstance(value, str if kind is str else (int, float)):
-        return False
-    else:
-        text = value if kind is str else repr(value)
+    types = {list: list, str: str}.get(kind, (int, float))
+    if isinstance(value, bool) or not isinstance(value, types):
+        return ""
+    if kind is list and not all(isinstance(word, str) for word in value):
+        return ""
+    text = ",".join(value) if kind is list else value if kind is str else repr(value)
     try:
-        return (kind is str and action.type is None) or action.type(text) == value
-    except (ValueError, argparse.ArgumentTypeError):
-        return False
+        same = action.type is None or action.type(text) == value
+    except ValueError:
+        return ""
+    except argparse.ArgumentTypeError as error:
+        return str(error)
+    return None if same else ""
 
 
 def contradictions(

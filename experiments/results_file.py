@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import RunError
-from experiments.runs import config_problem
+from experiments.runs import config_problem, with_defaults
 from pvae_pyro.checked_json import NUMBER, misfit, read_json
 
+STYLE = "z_style"
 _SCORES = {str: {str: NUMBER}}  # of a latent and a modality
 _PURITIES = {
     "corpus": str,
@@ -76,7 +77,7 @@ def read_results(path: Path, whole: bool = True) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error})") from error
     wrong = misfit(content, _WHOLE if whole else _PURITIES)
-    wrong = wrong or config_problem(content["config"]) or _lacking(content, whole)
+    wrong = wrong or config_problem(with_defaults(content["config"])) or _lacking(content, whole)
     if wrong:
         raise RunError(f"{path} is damaged ({wrong})")
     return content
@@ -88,6 +89,10 @@ def _lacking(content: dict[str, Any], whole: bool) -> str | None:
         for score in ("active_units", *(("nmi", "ari") if whole else ())):
             if content[score].get(latent, {}).keys() != purities.keys():
                 return f"its {score} are of other latents than its purity"
+        for name in purities if whole else ():
+            site = f"{latent}_{name}" if latent == STYLE else latent
+            if f"kl/{site}" not in content["test_terms"]:
+                return f"its test_terms have no kl/{site}"
     return None
 
 
@@ -99,6 +104,10 @@ def evaluation_problem(content: dict[str, Any]) -> str | None:
         for latent, purities in content.get("purity", {}).items():
             if content.get(score, {}).get(latent, {}).keys() != purities.keys():
                 return f"its {score} are of other latents than its purity"
+    for of_modality in content.get("probes", {}).values():
+        for probe in (probe for probes in of_modality.values() for probe in probes.values()):
+            if (probe["accuracy"] is None) != (probe["chance"] is None):
+                return "probes: an accuracy and no chance, or the other way round"
     for of_modality in content.get("num_classes", {}).values():
         for found in of_modality.values():
             if found["agreed"] is None and "reason" not in found:

@@ -117,15 +117,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RunError(f"{folder} is no run that can be read: {error}") from error
     if "num_cells" not in config:
         raise RunError(f"{folder} is no run that can be read: {CONFIG} is not a configuration")
-    earlier = {"objective": "paper", **OBJECTIVES["paper"]}
-    config = {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+    config = with_defaults(config)
     if wrong := config_problem(config):
         raise RunError(f"{folder} is no run that can be read: {CONFIG}: {wrong}")
     return config
 
 
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, of an earlier version perhaps, with the options that came since."""
+    earlier = {"objective": "paper", **OBJECTIVES["paper"]}
+    return {**config_of(make_parser(None).parse_args([])), **earlier, **config}
+
+
 def config_problem(config: Mapping[str, Any]) -> str | None:
-    """What in a configuration no run can have had, in words; None is nothing."""
+    """What in a configuration with defaults no run can have had, in words; None is nothing."""
     if wrong := [*wrong_options(make_parser(None), config)]:
         return wrong[0]
     if wrong := misfit(config, _FOUND, "configuration"):

@@ -23,6 +23,7 @@ from pvae_pyro.files import flush_folder, naming, write_whole
 from pvae_pyro.svi import SVI
 
 _KEY, _CHECKSUM = "pvae_pyro", "sha256"
+_LARGEST = 1e30  # of a setting: float32 has no more than 3e38
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -139,10 +140,15 @@ def _optimiser_state(
     now, saved = svi.optim.state_dict()["param_groups"], header["param_groups"]
     wrong = None if len(saved) == len(now) else "it has other groups"
     for group, own in zip(saved, now, strict=False):
-        # Versions of torch differ in what settings there are.
-        wrong = wrong or misfit(group, {"params": [int], "lr": (int, float)})
-        wrong = wrong or misfit(group, {f"{key}?": _kind(value) for key, value in own.items()})
+        wrong = wrong or misfit(group, dict(_kind(*setting) for setting in own.items()))
         wrong = wrong or (None if group["params"] == own["params"] else "of other parameters")
+        for key, value in own.items():
+            several = isinstance(value, (tuple, list))
+            numbers = [] if wrong else group[key] if several else [group.get(key) or 0]
+            if not wrong and several and len(numbers) != len(value):
+                wrong = f"{key} is {numbers}"
+            if any(isinstance(n, (int, float)) and abs(n) > _LARGEST for n in numbers):
+                wrong = f"{key} is {numbers}"
     parameters = list(svi.parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -163,13 +169,13 @@ def _optimiser_state(
     return {"state": state, "param_groups": saved}
 
 
-def _kind(value: Any) -> Any:
-    """The shape in JSON of such a setting of an optimiser."""
+def _kind(key: str, value: Any) -> tuple[str, Any]:
+    """Of a setting of an optimiser: its key and shape in JSON."""
     if isinstance(value, (tuple, list)):
-        return [(int, float)]
-    if isinstance(value, bool) or value is None:
-        return (bool, type(None))
-    return (int, float) if isinstance(value, (int, float)) else type(value)
+        return key, [(int, float)]
+    if isinstance(value, bool) or value is None:  # versions of torch differ in which there are
+        return f"{key}?", (bool, type(None))
+    return key, (int, float) if isinstance(value, (int, float)) else type(value)
 
 
 def load_weights(path: Path, model: nn.Module, guide: nn.Module) -> None:

@@ -53,8 +53,9 @@ def test_many_files(name):
 
 def test_files_are_the_same_each_time_and_others_with_another_seed():
     for reader in READERS.values():
-        for number in range(3):
-            assert content_of(reader, 0, number) == content_of(reader, 0, number)
+        numbers = [n for n in range(100) if reader.name != "IDX" or n % 20 == 0]
+        made = [content_of(reader, 0, n) for n in numbers]
+        assert [content_of(reader, 0, n) for n in reversed(numbers)] == made[::-1]
         assert any(content_of(reader, 0, n) != content_of(reader, 1, n) for n in range(3))
 
 

@@ -174,6 +174,10 @@ CHECKPOINTS = {
     "other groups": lambda t, h: h["param_groups"][0].update({"params": [0]}),
     "no rate": lambda t, h: h["param_groups"][0].pop("lr"),
     "rate is text": lambda t, h: h["param_groups"][0].update({"lr": "x"}),
+    "one beta": lambda t, h: h["param_groups"][0].update({"betas": [0.9]}),
+    "no betas": lambda t, h: h["param_groups"][0].pop("betas"),
+    "no decay": lambda t, h: h["param_groups"][0].pop("weight_decay"),
+    "a huge rate": lambda t, h: h["param_groups"][0].update({"lr": 1e300}),
     "no position": lambda t, h: h.pop("progress"),
     "NaN": lambda t, h: t["model.weight"].fill_(float("nan")),
     "float64": lambda t, h: t.update({"guide.bias": t["guide.bias"].double()}),
@@ -481,9 +485,23 @@ def test_a_damaged_score_is_told(given, tmp_path, name, capsys):
     for spoilt in (
         {**content, "active_units": {"z": {"image": None}}},
         {**content, "purity": {"z": {"image": 0.5, "other": 0.5}}},
+        *([{**content, "test_terms": {}}] if name == "results.json" else []),
+        *([{**content, "config": {}}] if name == "results.json" else []),
     ):
         (run / name).write_text(json.dumps(spoilt))
         capsys.readouterr()
         assert report.main([str(run)]) == 1
         assert f"{name} is damaged" in capsys.readouterr().err
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n', b"\x80\x04\n"])
+def test_metrics_that_are_no_text(given, tmp_path, content, capsys):
+    """Going on drops what is after the checkpoint; a figure of them is refused."""
+    run = shutil.copytree(given, tmp_path / "run")
+    (run / "metrics.jsonl").write_bytes(content)
+    assert figures.main([str(run), "--only", "curves", "--formats", "png"]) == 1
+    assert "metrics.jsonl is damaged in line 1" in capsys.readouterr().err
+    (run / "metrics.jsonl").write_bytes(content * 3)
+    assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "4"]) == 0
+    assert (run / "metrics.jsonl").read_bytes().startswith(content.split(b"\n")[0])

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -123,7 +124,7 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
             places += [item for item in items if isinstance(item, (dict, list))]
         inside = [part for part in places if part]
         if not inside:
-            return rng.choice(VALUES)
+            return deepcopy(rng.choice(VALUES))
         part = rng.choice(inside)
         key = rng.choice(list(part)) if isinstance(part, dict) else rng.randrange(len(part))
         change = rng.randrange(5)
@@ -132,12 +133,12 @@ def mutated_json(rng: random.Random, value: Any) -> Any:
         elif change == 1 and isinstance(part, dict):
             part[rng.choice((f"{key}x", "", "__class__", "../x"))] = part.pop(key)
         elif change == 2:
-            part[key] = rng.choice((part[key], [part[key]], {"x": part[key]}, str(part[key])))
+            part[key] = rng.choice(([part[key]], {"x": part[key]}, str(part[key])))
         elif change == 3:
             part[key] = rng.choice(NUMBERS) * rng.choice((1, -1, 0.5))
         else:
-            part[key] = rng.choice(VALUES)
-    return value if rng.random() < 0.98 else rng.choice(VALUES)
+            part[key] = deepcopy(rng.choice(VALUES))
+    return value if rng.random() < 0.98 else deepcopy(rng.choice(VALUES))
 
 
 def json_file(rng: random.Random, values: Sequence[Any]) -> bytes:

@@ -280,7 +280,12 @@ def _prepare_metrics(folder: Path) -> Callable[[bytes], None]:
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        curves_figure(read_metrics(path))
+        try:
+            records = read_metrics(path)
+            assert all(isinstance(n, (int, float)) for r in records for n in r.values())
+            curves_figure(records)
+        except ValueError as error:  # as of `figures.curves`
+            raise ValueError(f"{path}: {error}") from error
         plt.close("all")
 
     return read
