@@ -123,7 +123,7 @@ def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) 
         if config["missing"]:
             found = missing_at_random(len(of_seen), names, config["missing"], config["seed"])
             found = found.complete if config["drop_incomplete"] else found
-        elif config["paired"] < 1:
+        elif config["paired"] < 1 and len(names) > 1:
             of = (len(of_seen), names, config["paired"], config["seed"])
             found = few_paired(*of, config["paired_share"])
         elif left_out:
@@ -131,3 +131,21 @@ def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) 
     except ValueError as error:
         raise RunError(f"no training example is left: {error}") from error
     return None if found is None else replace(found, rows=of_seen[found.rows])
+
+
+def gaps(config: Mapping[str, Any]) -> list[str]:
+    """What of the training partition a run did not see, a sentence each."""
+    told = []
+    if config["missing"]:
+        dropped = "; examples that lack one are left out" * config["drop_incomplete"]
+        told.append(
+            f"training: each modality of each example is missing with probability "
+            f"{config['missing']:g}{dropped}"
+        )
+    if config["paired"] < 1:
+        told.append(f"training: {config['paired']:.2%} of the pairs are known")
+    if config["pairs"] == "fixed":
+        told.append("training: pairs are made once and for all")
+    if config["unseen_classes"]:
+        told.append(f"training: without the classes {', '.join(config['unseen_classes'])}")
+    return told

@@ -24,6 +24,8 @@ def without_effect(
     modelled = [model.removeprefix(VAE)] if model.startswith(VAE) else names
     unused = set() if model == "pvae" else {*OF_PVAE}
     unused |= {"alpha"} if model.startswith(VAE) else set()
+    unused |= {"paired", "paired_share", "pairs"} if model.startswith(VAE) else set()
+    unused |= {"paired_share"} if config["paired"] == 1 else set()
     unused |= set() if config["prior"] in OF_COMPONENTS else {"num_components"}
     unused |= {"image_scale"} if config["image_likelihood"] == "bernoulli" else set()
     for options, there in ((OF_NETWORKS, modelled), (OF_MODALITY, names)):

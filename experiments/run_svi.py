@@ -25,10 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
-from experiments.assemble import build, presence
+from experiments.assemble import build, gaps, presence
 from experiments.corpora import check_corpus_options
 from experiments.errors import DeviceError, RunError
 from experiments.given import without_effect
@@ -85,11 +84,11 @@ def run(
     train = loader(data.train, presence=there, anew=config["pairs"] == "anew")
     # Shuffled too: a corpus in order of its classes would draw negatives of one class.
     test = loader(data.test, part=(0, 1))
-    whole = train.num_examples if there is None else int(np.all([*there.present.values()], 0).sum())
+    whole = train.num_examples if there is None else there.num_complete
     num_parameters = sum(p.numel() for p in svi.parameters())
     log.info(
         f"{data.corpus}\n{train.num_examples} training examples"
-        + f" ({whole} with every modality)" * (whole < train.num_examples)
+        + f" an epoch, of {whole} of which every modality is known" * (whole < train.num_examples)
         + f", {test.num_examples} to test, "
         f"{config['epochs']} epochs of {len(train)} steps, "
         f"{num_parameters / 1e6:.1f} M parameters on {config['device']}"
@@ -128,7 +127,7 @@ def run(
         "dataset": config["dataset"],
         "model": config["model"],
         "classes": data.classes,
-        "remarks": data.remarks,
+        "remarks": (*data.remarks, *gaps(config)),
         "left_out": Counter(problem.kind for problem in data.problems),
         "num_examples": {"train": train.num_examples, "complete": whole, "test": test.num_examples},
         "preset": config["preset"],

@@ -30,8 +30,10 @@ from experiments.arguments import number
 from experiments.corpora import file_name
 from experiments.errors import DeviceError, RunError
 from experiments.options import make_parser, resolve
+from experiments.run_svi import INTERRUPTED
 from experiments.study_rows import collect, markdown
 from experiments.table1 import run_one
+from experiments.trained import RESULTS
 from pvae_pyro.figures.against import against
 from pvae_pyro.results import environment, write_json
 
@@ -76,8 +78,6 @@ KEYS = {
     "unseen": ("unseen",),
     "modalities": ("subsets", "retrieval"),
 }
-OF_ROWS = {option for rows in STUDIES.values() for row in rows.values() for option in row}
-RESERVED = {*(option for option in OF_ROWS if option.startswith("--")), "--seed", "--out"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,7 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = STUDIES[arguments.study]
     if unknown := set(arguments.rows or ()) - rows.keys():
         parser.error(f"no row {', '.join(sorted(unknown))}: there are {', '.join(rows)}")
-    if fixed := [word for word in others if word.split("=")[0] in RESERVED]:
+    of_rows = {word for row in rows.values() for word in row if word.startswith("--")}
+    if fixed := [word for word in others if word.split("=")[0] in of_rows | {"--seed", "--out"}]:
         parser.error(f"{', '.join(fixed)}: what rows and seeds differ in is not to be given")
     common = ["--dataset", arguments.dataset, "--preset", arguments.preset, "--no-report", *others]
     try:
@@ -119,34 +120,44 @@ def conduct(arguments: argparse.Namespace, common: list[str]) -> int:
     out = arguments.out or Path("runs", f"study-{study}-{file_name(arguments.dataset)}")
     chosen = [row for row in STUDIES[study] if arguments.rows is None or row in arguments.rows]
     runs = [(row, seed) for seed in range(arguments.seeds) for row in chosen]
-    content: dict[str, Any] = {"study": study, "runs": [], **environment()}
+    of_all = make_parser(None).parse_args(common)
+    data = [] if of_all.data is None else ["--data", str(of_all.data)]
+    place = [*data, "--device", of_all.device, "--limit", str(arguments.limit)]
     with tqdm(runs, unit="run", desc=study) as bar:
         for row, seed in bar:
             bar.set_description(f"{study}: {row}, seed {seed}")
-            folder = out / f"{row.replace(' ', '-').replace(',', '')}-seed{seed}"
+            folder = out / folder_name(row, seed)
             options = [*common, *STUDIES[study][row], "--seed", str(seed)]
             code = run_one(folder, options)
-            place = [] if (data := make_parser(None).parse_args(options).data) is None else [data]
             if not code:
-                code = evaluate.main(
-                    [str(folder), "--only", "coherence", *KEYS.get(study, ())]
-                    + ["--limit", str(arguments.limit)]
-                    + [word for path in place for word in ("--data", str(path))]
-                )
-            if code:
+                only = ("coherence", *KEYS.get(study, ()))
+                code = evaluate.main([str(folder), "--only", *only, *place])
+            if code == INTERRUPTED:
                 print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
+            if code:
                 return code
-            results, measured = (
-                json.loads((folder / name).read_text("utf-8"))
-                for name in ("results.json", evaluate.EVALUATION)
-            )
-            content["runs"].append(collect(row, results, measured))
-            write_json(out / "study.json", content)
-            (out / "study.md").write_text(markdown(content), "utf-8")
-            if study in AGAINST:
-                against(content["runs"], AGAINST[study]).savefig(out / "study.png")
+            write_tables(study, out)
     print((out / "study.md").read_text("utf-8"))
     return 0
+
+
+def folder_name(row: str, seed: int) -> str:
+    return f"{row.replace(' ', '-').replace(',', '')}-seed{seed}"
+
+
+def write_tables(study: str, out: Path) -> None:
+    """Of all runs of the study that are finished and evaluated, whichever were asked for now."""
+    content: dict[str, Any] = {"study": study, "runs": [], **environment()}
+    for row in STUDIES[study]:
+        for folder in sorted(out.glob(folder_name(row, 0)[:-1] + "*")):
+            files = [folder / name for name in (RESULTS, evaluate.EVALUATION)]
+            if all(path.exists() for path in files):
+                found = (json.loads(path.read_text("utf-8")) for path in files)
+                content["runs"].append(collect(row, *found))
+    write_json(out / "study.json", content)
+    (out / "study.md").write_text(markdown(content), "utf-8")
+    if study in AGAINST:
+        against(content["runs"], AGAINST[study]).savefig(out / "study.png")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+# Studies whose rows are of other data or other likelihoods: no nats of theirs compare.
+OF_OTHER_DENSITIES = ("likelihoods", "modalities")
+IN_NATS = ("elbo", "importance-weighted log-likelihood")
 KEPT = ("corpus", "stand_in", "dataset", "model", "seed", "device", "steps", "seconds_training")
 
 
@@ -47,14 +50,20 @@ def markdown(study: Mapping[str, Any]) -> str:
     first = runs[0]
     seeds = sorted({run["seed"] for run in runs})
     columns = list(dict.fromkeys(name for run in runs for name in run["figures"]))
+    if study["study"] in OF_OTHER_DENSITIES:
+        columns = [name for name in columns if name not in IN_NATS]
     rows = list(dict.fromkeys(run["row"] for run in runs))
     lines = [
-        f"# {study['study']}: {'STAND-IN: ' if first['stand_in'] else ''}{first['corpus']}",
+        f"# {study['study']}",
+        "",
+        *_corpora(runs),
         "",
         f"{first['config']['preset']} preset, {_span([run['steps'] for run in runs])} steps of "
         f"{first['config']['batch_size']}, objective {first['config']['objective']}; "
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; fractions in %, elbo and "
-        "log-likelihood in nats.",
+        "log-likelihood in nats"
+        + ", and left out, being of different things" * (study["study"] in OF_OTHER_DENSITIES)
+        + ".",
         "",
         f"| | {' | '.join(rows)} |",
         "|---" * (1 + len(rows)) + "|",
@@ -70,6 +79,14 @@ def markdown(study: Mapping[str, Any]) -> str:
             cells.append(_cell(values, column))
         lines.append(f"| {column} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _corpora(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the runs are of: one line, or one for each row."""
+    of = {run["row"]: f"{'STAND-IN: ' if run['stand_in'] else ''}{run['corpus']}" for run in runs}
+    if len(set(of.values())) == 1:
+        return [next(iter(of.values()))]
+    return [f"* {row}: {corpus}" for row, corpus in of.items()]
 
 
 def _cell(values: Sequence[float], column: str) -> str:

@@ -63,4 +63,5 @@ class Flow(nn.Module):
 
 
 def _halved(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    return lambda half: network(half).chunk(2, -1)
+    # Of the vector's type, whatever autocast computes in; see GaussianHead.
+    return lambda half: network(half).to(half.dtype).chunk(2, -1)

@@ -4,6 +4,8 @@ import pkgutil
 from collections.abc import Sequence
 from functools import partial
 
+from torch import nn
+
 from pvae_pyro.modality import Modality
 from pvae_pyro.nn.image import ImageEncoder, ImageLikelihood
 from pvae_pyro.nn.speech import SpeechEncoder, SpeechLikelihood
@@ -71,9 +73,12 @@ def digit_modalities(
 
 def own_modality(name: str) -> Modality:
     """Of `OWN`; raises ValueError as `digit_modalities`."""
-    if not name.isalnum() or name in ("z", "sem", "style"):
+    # Of latents, of the plate, or what torch's modules have already.
+    taken = name in ("z", "sem", "style", "examples") or hasattr(nn.ModuleDict(), name)
+    if not name.isalnum() or taken:
         raise ValueError(
-            f"modality {name!r}: a name is of letters and digits, and not z, sem, style"
+            f"modality {name!r}: a name is of letters and digits, and not z, sem, style, examples, "
+            "or an attribute of torch's modules"
         )
     if name not in OWN:
         known = ", ".join([*BUILT_IN, *OWN])

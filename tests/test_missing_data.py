@@ -52,6 +52,28 @@ def test_few_paired_loses_nothing_but_the_links(names):
     assert len(few_paired(200, names, 0.001, seed=0).complete) == 1
 
 
+def test_which_pairs_are_known_is_drawn_by_the_seed():
+    known = [few_paired(200, NAMES, 0.05, seed).complete.rows.tolist() for seed in (0, 0, 1)]
+    assert known[0] == known[1] != known[2]
+    assert known[0] != list(range(10))
+    assert few_paired(200, NAMES, 0.05, 0, 0.5).num_complete == 10
+
+
+def test_tuples_are_those_of_the_presence():
+    """Batches hold the tuples of `rows`, whose modalities are paired by class."""
+    presence = Presence(np.array([20, 3, 20]), {name: np.ones(3, bool) for name in NAMES})
+    loader = tiny_loader(batch_size=5, shuffle=False, presence=presence)
+    assert loader.held(0, 0)["speech"].tolist() == [20, 3, 20]
+    examples = tiny_examples()
+    (batch,) = loader.epoch(0)
+    expected = examples["speech"].observation(np.array([20, 3, 20]))
+    assert torch.equal(batch["speech"].value, expected.value)
+    labels = examples["image"].labels[loader.held(0, 0)["image"]]
+    assert (labels == examples["speech"].labels[[20, 3, 20]]).all()
+    fixed = [tiny_loader(anew=False, seed=seed).held(0, 0)["image"].tolist() for seed in (0, 1)]
+    assert fixed[0] != fixed[1]
+
+
 def test_known_pairs_come_as_often_as_is_asked():
     once, often = (few_paired(200, NAMES, 0.05, 0, share) for share in (0.0, 0.5))
     together = np.all(list(often.present.values()), 0)
@@ -124,6 +146,7 @@ class TestCommand:
         results = self.run(small, tmp_path / "run", "--missing", "0.5")
         counts = results["num_examples"]
         assert counts["complete"] < counts["train"] < 12
+        assert "each modality of each example is missing with probability 0.5" in str(results)
         _, guide = load_run(tmp_path / "run")
         assert guide.multimodal.sees_presence
 
@@ -137,9 +160,16 @@ class TestCommand:
     def test_few_pairs(self, small, tmp_path, model):
         options = ("--paired", "0.25", "--pairs", "fixed", "--model", model)
         counts = self.run(small, tmp_path / "run", *options)["num_examples"]
-        assert counts == {"train": 4 * 9, "complete": 2 * 9, "test": 12}
+        assert counts == {"train": 4 * 9, "complete": 3, "test": 12}
         counts = self.run(small, tmp_path / "once", *options, "--paired-share", "0")["num_examples"]
         assert counts == {"train": 3 + 2 * 9, "complete": 3, "test": 12}
+
+    def test_of_one_modality_there_are_no_pairs(self, small, tmp_path, capsys):
+        options = ("--paired", "0.25", "--model", "vae-image")
+        counts = self.run(small, tmp_path / "run", *options)["num_examples"]
+        assert counts["train"] == counts["complete"] == 12
+        (told,) = (x for x in capsys.readouterr().out.splitlines() if "no effect" in x)
+        assert "--paired" in told
 
     def test_contradictions_are_refused(self, small, capsys):
         for options, told in (

@@ -290,6 +290,20 @@ def test_no_style_is_taken_from_an_example_without():
     assert spoilt
 
 
+def test_the_objective_says_which_styles_there_are(monkeypatch):
+    model, guide = gaussian_pair()
+    told = {}
+
+    def spy(*arguments):
+        told.update(arguments[-1])
+        return restyling(*arguments)
+
+    monkeypatch.setattr("pvae_pyro.elbo.restyling", spy)
+    PartitionedELBO(delta=1.0).terms(model, guide, lacking(gaussian_batch()))
+    for present, m in zip(PRESENT.values(), ("a", "b"), strict=True):
+        assert (told[f"z_style_{m}"] == present).all()
+
+
 def test_guides_that_do_not_see_presence_refuse():
     torch.manual_seed(0)
     guide = PartitionedGuide(linear_gaussian.MODALITIES, 2, 2)

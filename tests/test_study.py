@@ -43,6 +43,16 @@ def test_figure_has_a_line_for_each_kind_and_name():
     assert figure.axes[0].get_xlabel() == "fraction"
 
 
+def test_a_stand_in_is_told_of_whichever_row_it_is():
+    runs = [a_run("two", 0, 0.9, elbo=-1.0), a_run("three", 0, 0.8, elbo=-2.0)]
+    runs[1] |= {"stand_in": True, "corpus": "another"}
+    text = markdown({"study": "modalities", "runs": runs})
+    assert "* two: some corpus\n* three: STAND-IN: another" in text
+    assert "| elbo" not in text
+    assert "left out, being of different things" in text
+    assert "| elbo" in markdown({"study": "priors", "runs": runs})
+
+
 def test_rows_are_options_of_a_run():
     for rows in study.STUDIES.values():
         for options in rows.values():
@@ -53,7 +63,7 @@ def test_wrong_usage(capsys):
     for words, told in (
         (["missing", "--rows", "0.1"], "no row 0.1"),
         (["missing", "--seed", "3"], "not to be given"),
-        (["missing", "--prior=flow"], "not to be given"),
+        (["priors", "--prior=flow"], "not to be given"),
     ):
         with pytest.raises(SystemExit):
             study.main(words)
@@ -71,11 +81,15 @@ def test_command(small, tmp_path, capsys):
     first, second = content["runs"]
     assert [run["row"] for run in content["runs"]] == ["1", "0.25"]
     assert first["num_examples"]["train"] == 12
-    assert second["num_examples"] == {"train": 36, "complete": 18, "test": 12}
+    assert second["num_examples"] == {"train": 36, "complete": 3, "test": 12}
     assert "presence" in second["subsets"]["speech"]
     assert "presence" not in first["subsets"]["speech"]
     assert "unseen" not in first
     assert (tmp_path / "study.png").stat().st_size > 10_000
     before = (tmp_path / "1-seed0" / "checkpoint.safetensors").stat().st_mtime_ns
-    assert study.main(words) == 0  # takes what is there
+    assert study.main([*words[:2], "0.25", *words[4:]]) == 0  # takes what is there
+    assert [run["row"] for run in json.loads((tmp_path / "study.json").read_text())["runs"]] == [
+        "1",
+        "0.25",
+    ]
     assert (tmp_path / "1-seed0" / "checkpoint.safetensors").stat().st_mtime_ns == before

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, run_svi
+from experiments.assemble import presence
+from experiments.options import make_parser
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.unseen import unseen_classes
+from tests.tiny import tiny_examples
 
 
 def blobs(centres, each=20, spread=0.1, seed=0):
@@ -40,9 +45,33 @@ def test_training_examples_of_unseen_classes_make_no_centroid():
     assert found["nearest_seen"] == {2: {1: 1.0}}
 
 
+def test_novelty_is_how_far_the_nearest_seen_class_is():
+    """Far from most seen classes is no novelty; far from all is."""
+    centres = [(0, 0), (50, 0), (25, 20)]
+    found = unseen_classes(*blobs(centres[:2]), *blobs(centres, seed=1), unseen=[2])
+    assert found["novelty_auroc"] == 1.0
+
+
 def test_both_kinds_are_wanted():
     with pytest.raises(ValueError, match="of seen and of unseen"):
         unseen_classes(*blobs([(0, 0)]), *blobs([(0, 0)]), unseen=[1])
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [[], ["--missing", "0.3"], ["--missing", "0.3", "--drop-incomplete"], ["--paired", "0.5"]],
+)
+def test_no_batch_has_an_unseen_class(gaps):
+    data = PairedData("made up", True, ("a", "b", "c"), tiny_examples(), tiny_examples())
+    arguments = make_parser(None).parse_args([*gaps, "--unseen-classes", "b"])
+    names = ["speech", "image"]
+    loader = PairedLoader(data.train, 4, presence=presence(vars(arguments), data, names))
+    seen = set()
+    for epoch in range(3):
+        for batch in range(len(loader)):
+            for name, index in loader.held(epoch, batch).items():
+                seen |= set(data.train[name].labels[index[index >= 0]].tolist())
+    assert seen == {0, 2}
 
 
 @pytest.mark.usefixtures("environment")
@@ -60,7 +89,9 @@ def test_command(small, tmp_path, capsys):
     unseen = content["unseen"]["z_sem"]["speech"]
     assert list(unseen["nearest_seen"]) == ["1"]
     assert set(unseen["nearest_seen"]["1"]) <= {"0", "2"}
-    assert set(content["unseen"]["z_sem"]["retrieval"]) == {"speech->image", "image->speech"}
+    found = content["unseen"]["z_sem"]["retrieval"]
+    assert set(found) == {"speech->image", "image->speech"}
+    assert found["speech->image"]["num_queries"] == 4  # of class b alone
     assert set(content["subsets"]) == {"speech", "image", "speech+image"}
     assert set(content["subsets"]["speech+image"]) == {"product", "multimodal"}
     assert "unseen classes in z_sem, speech" in capsys.readouterr().out

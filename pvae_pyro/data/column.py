@@ -90,7 +90,8 @@ def column_of(
             ``[N, ...]`` or, for sequences, a list of N arrays ``[T, F]``, each with its own T.
         stand_in: True where the data are not what the name says, as synthetic ones.
         standardise: to mean 0 and standard deviation 1 in the training partition, each entry of
-            the last dimension by itself; else the values are left as they are.
+            the last dimension by itself, so not for pictures ``[1, H, W]``, of which that is a
+            column; else the values are left as they are.
 
     Raises CorpusError where a partition is empty, numbers differ, a sequence has no frame, or a
     value is not finite.
@@ -105,11 +106,16 @@ def column_of(
             raise CorpusError(f"{corpus}, {split}: {len(given)} values and {len(labels)} labels")
         offsets[split] = None
         if not isinstance(given, np.ndarray):
+            shapes = {np.ndim(sequence) for sequence in given}
+            if shapes != {2}:
+                raise CorpusError(f"{corpus}, {split}: a list is of sequences [T, F], all of them")
             lengths = [len(sequence) for sequence in given]
             if min(lengths) < 1:
                 raise CorpusError(f"{corpus}, {split}: sequence {lengths.index(0)} has no frame")
             offsets[split], given = np.cumsum([0, *lengths]), np.concatenate(given)
         values[split] = given
+        if given.dtype.kind not in "fiub":
+            raise CorpusError(f"{corpus}, {split}: values are numbers, not {given.dtype}")
         if not np.isfinite(given).all():
             raise CorpusError(f"{corpus}, {split}: a value is not finite")
     unit = Normalisation(np.zeros((), np.float32), np.ones((), np.float32))

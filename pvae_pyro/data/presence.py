@@ -25,6 +25,11 @@ class Presence:
         return len(self.rows)
 
     @property
+    def num_complete(self) -> int:
+        """Tuples of which every modality is there; those that come again are counted once."""
+        return len(np.unique(self.rows[np.logical_and.reduce(list(self.present.values()))]))
+
+    @property
     def complete(self) -> "Presence":
         """The examples that have every modality. Raises ValueError where there is none."""
         whole = np.logical_and.reduce(list(self.present.values()))
