@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions.util import detach, scale_and_mask
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import torch_item
 from pyro.poutine.util import prune_subsample_sites
@@ -40,9 +40,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     An example may lack modalities: the sites that this leaves without a meaning are masked in model
     and guides (`Observation.present`), and have no term in L_elbo, L_coh and L_con, nor a part in
-    L_ind. Of an example with one modality alone nothing shows what is shared: KL(q(z_sem|x) ‖
-    q_m(z_sem|x^m)) then moves q and not q_m, which would learn to tell of the style as well.
-    L_con of i and j is the mean over those that have both (`hinge_of_present`). L_re
+    L_ind. L_con of i and j is the mean over those that have both (`hinge_of_present`). L_re
     generates every modality of every example; it takes no style that is not there.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
@@ -185,20 +183,14 @@ class PartitionedELBO(TraceMeanField_ELBO):
         return parts
 
     def _coherence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
-        found = {}
-        alone = _alone(guide_trace.unimodal, self.shared)
-        for modality, trace in guide_trace.unimodal.items():
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample":
-                    continue
-                q = guide_trace.nodes[name]
-                mask = _both(q["mask"], site["mask"])
-                value = _kl(q, site, mask)
-                if alone is not None and name == self.shared:
-                    fixed = _kl(q, {**site, "fn": detach(site["fn"])}, mask)
-                    value = torch.where(alone, fixed, value)
-                found[f"coherence/{modality}/{name}"] = value
-        return found
+        return {
+            f"coherence/{modality}/{name}": _kl(
+                guide_trace.nodes[name], site, _both(guide_trace.nodes[name]["mask"], site["mask"])
+            )
+            for modality, trace in guide_trace.unimodal.items()
+            for name, site in trace.nodes.items()
+            if site["type"] == "sample"
+        }
 
     def _contrastive_terms(self, unimodal: dict[str, Any]) -> dict[str, Tensor]:
         sites = {name: trace.nodes[self.shared] for name, trace in unimodal.items()}
@@ -238,15 +230,6 @@ def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor
         return normalised_hsic(shared, style)
     value = normalised_hsic(shared[present], style[present])
     return value.new_zeros(len(shared)).masked_scatter(present, value)
-
-
-def _alone(unimodal: dict[str, Any], shared: str) -> Tensor | None:
-    """The examples that have one modality, ``[B]`` bool; None where all have all."""
-    masks = [trace.nodes[shared]["mask"] for trace in unimodal.values()]
-    if not any(_partly(trace.nodes[shared]) for trace in unimodal.values()):
-        return None
-    present = [torch.as_tensor(True if mask is None else mask).int() for mask in masks]
-    return torch.stack(torch.broadcast_tensors(*present)).sum(0) == 1
 
 
 def _partly(site: dict[str, Any]) -> bool:

@@ -82,7 +82,7 @@ def test_what_is_missing_is_left_out_exactly(case, same_noise, float64):
     model.double(), guide.double()
     batch = {n: Observation(x.value.double(), x.lengths) for n, x in batch_of().items()}
     names = list(batch)
-    elbo = PartitionedELBO(alpha=0.0, beta=0.0)
+    elbo = PartitionedELBO(alpha=2.0, beta=0.0)
     parameters = [*model.parameters(), *guide.parameters()]
 
     terms = elbo.terms(model, guide, lacking(batch))
@@ -173,37 +173,6 @@ def test_without_other_terms_it_is_pyros_elbo():
         torch.manual_seed(0)
         losses.append(elbo.loss(model, guide, batch))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_alone_an_example_does_not_teach_its_unimodal_guide_what_is_shared(
-    case, same_noise, float64
-):
-    """L_coh is as without the missing; but of z_sem q_m is held, where there is nothing beside."""
-    make, batch_of = CASES[case]
-    model, guide = make()
-    model.double(), guide.double()
-    batch = {n: Observation(x.value.double(), x.lengths) for n, x in batch_of().items()}
-    names = list(batch)
-    elbo = PartitionedELBO(beta=0.0)
-    terms = elbo.terms(model, guide, lacking(batch))
-    a, b = PRESENT.values()
-    for pattern, some in (((a & b), names), ((a & ~b), names[:1]), ((b & ~a), names[1:])):
-        part = {name: x for name, x in rows(batch, pattern).items() if name in some}
-        found = elbo.terms(_Only(model, some), _MultimodalAlways(guide), part)
-        torch.testing.assert_close(terms["coherence"][pattern], found["coherence"])
-
-    first = guide.unimodal[names[0]].heads["z_sem"]
-    of_shared = terms[f"coherence/{names[0]}/z_sem"]
-    weights = [first.loc.weight, guide.multimodal.heads["z_sem"].loc.weight]
-    for which, moves in (((a & ~b), (False, True)), ((a & b), (True, True))):
-        gradients = torch.autograd.grad(
-            of_shared[which].sum(), weights, retain_graph=True, allow_unused=True
-        )
-        assert tuple(g is not None and bool(g.any()) for g in gradients) == moves
-    own = terms[f"coherence/{names[0]}/z_style_{names[0]}"][a & ~b].sum()
-    head = guide.unimodal[names[0]].heads[f"z_style_{names[0]}"].loc.weight
-    assert torch.autograd.grad(own, head)[0].any()  # of the style, as ever
 
 
 def test_terms_of_the_missing_are_zero():
