@@ -68,7 +68,7 @@ class VampPrior(nn.Module):
 
     Source: Tomczak & Welling 2018 (arXiv:1705.07120), Eq. 9, with one departure. There u_k is a
     pseudo-*input*, an x. Here inputs are ragged and of several modalities, so u_k stands where
-    the multimodal guide's encoders end: it is a vector of all their features ``[F]`` and goes
+    the multimodal guide's encoders end: it is a vector of their features ``[F]`` and goes
     through the guide's own head of the site, not through the encoders. So a u_k need not be
     what any x is encoded as; gradients flow into u and into the head, not into encoders.
 
