@@ -139,6 +139,12 @@ def test_a_file_that_takes_too_long_is_found(folder):
     assert time.monotonic() - started < 5
 
 
+def test_a_file_that_waits_for_ever_is_found(folder):
+    """It takes no time of the processor."""
+    with pytest.raises(Limit, match=r"took more than 0\.1 s"), limits(folder, seconds=0.1):
+        time.sleep(20)
+
+
 @pytest.mark.skipif(not can_measure(), reason="needs Linux")
 def test_a_file_that_takes_too_much_memory_is_found(folder):
     with pytest.raises(Limit, match=r"took \d+ MiB"), limits(folder, memory=50 << 20):

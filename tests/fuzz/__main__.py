@@ -22,7 +22,8 @@ from typing import Any
 
 # The memory of one process, at most: one that asks for more gets a MemoryError.
 _MEMORY = 4 << 30
-_HANG = 60.0  # seconds that no file is begun; code in C does not hear the limit of one
+_HANG = 60.0  # seconds of the processor in one file; code in C does not hear the limit of one
+_WAITING = 1800.0  # seconds of the clock
 
 
 def worker(name: str, files: range, seed: int, folder: Path) -> None:
@@ -86,17 +87,26 @@ def supervised(name: str, files: int, seed: int) -> dict[str, Any]:
 
 
 def _wait(process: subprocess.Popen[bytes], place: Path) -> tuple[str, int | None]:
-    last, since = None, time.monotonic()
+    last, since, used = None, time.monotonic(), 0.0
     while process.poll() is None:
         time.sleep(0.1)
         at = place.read_bytes() if place.exists() else b""
         if at != last:
-            last, since = at, time.monotonic()
-        elif at and time.monotonic() - since > _HANG:
+            last, since, used = at, time.monotonic(), _processor(process.pid)
+        elif at and (_processor(process.pid) - used > _HANG or time.monotonic() - since > _WAITING):
             process.kill()
             process.wait()
             return "hangs, and no signal is heard", int(at)
     return f"the process died ({process.returncode})", int(last) if last else None
+
+
+def _processor(pid: int) -> float:
+    """Seconds that a process has computed (man 5 proc)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _again(name: str, numbers: range, seed: int) -> int:
