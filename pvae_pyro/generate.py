@@ -47,14 +47,14 @@ def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
 def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
     """As `infer`, by a guide with unimodal ones, `guide.unimodal`, from any of its modalities.
 
-    One is left to its own guide, and all of them to the guide itself; any others to this too if it
-    was trained to see which are there (`guide.multimodal.sees_presence`), and to
-    `product_of_experts` if it was not. Raises ValueError for a modality that is not the guide's.
+    One is left to its own guide, all of them to the guide itself, and any others to
+    `product_of_experts`; a guide of all that sees what is missing can be asked by `infer`, but
+    was found to be worse at it (docs/missing.md). Raises ValueError for a modality that is not
+    the guide's.
     """
     if unknown := batch.keys() - guide.unimodal.keys():
         raise ValueError(f"no guide for {sorted(unknown)}: there are {list(guide.unimodal)}")
-    sees_presence = getattr(getattr(guide, "multimodal", None), "sees_presence", False)
-    if len(batch) == 1 or len(batch) == len(guide.unimodal) or sees_presence:
+    if len(batch) == 1 or len(batch) == len(guide.unimodal):
         return infer(guide, batch)
     return product_of_experts(guide, batch)
 
