@@ -22,6 +22,7 @@ from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, draw
 from experiments.paper import TABLE_1, known_of, scored_part
 from experiments.results_file import read_results
+from experiments.run_folder import REPORT
 from experiments.trained import RESULTS, STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
@@ -37,7 +38,6 @@ from pvae_pyro.report_page import (
     write_page,
 )
 
-REPORT = "report.html"
 INTERRUPTED = 130
 CAPTIONS = {
     "model": "The graphical models, read off the Pyro programs themselves (paper, Fig. 1)",

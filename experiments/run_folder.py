@@ -26,6 +26,7 @@ from pvae_pyro.train import CHECKPOINT, METRICS
 log = logging.getLogger("pvae_pyro")
 
 LOG = "run.log"
+REPORT = "report.html"
 
 
 def open_folder(

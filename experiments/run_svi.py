@@ -33,18 +33,18 @@ from experiments.errors import DeviceError, RunError
 from experiments.given import without_effect
 from experiments.options import check_model, check_options, fill_epochs, make_parser
 from experiments.paper import table
-from experiments.run_folder import LOG, check_threads, end_log, open_folder, start_log
+from experiments.run_folder import LOG, REPORT, check_threads, end_log, open_folder, start_log
 from experiments.runs import CONFIG, check_data, check_size, load_data
 from experiments.settings import VAE
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.checkpoint import CheckpointError, recover
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import fit
+from pvae_pyro.train import CHECKPOINT, fit
 
 log = logging.getLogger("pvae_pyro")
 
@@ -71,8 +71,11 @@ def run(
             "see docs/modalities.md"
         )
     if distributed.rank() == 0:
+        if resume and (told := recover(folder / CHECKPOINT)):  # before anything is changed
+            log.warning(told)
         write_json(folder / CONFIG, config)
-        (folder / RESULTS).unlink(missing_ok=True)  # the weights will be others
+        for name in (RESULTS, REPORT):  # the weights will be others
+            (folder / name).unlink(missing_ok=True)
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -266,7 +269,7 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
 def _report(folder: Path, root: Path) -> None:
     """The page of the run; where that fails the run is finished all the same, and it is told."""
     # Not before: it wants the figures' libraries, which a run without it need not load.
-    from experiments.report import REPORT, write_report
+    from experiments.report import write_report
     from experiments.trained import open_run
 
     log.info("report …")

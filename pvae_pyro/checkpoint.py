@@ -226,8 +226,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
             raise ValueError(wrong)
         return tensors, header
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DamagedError(f"{path} is not a whole checkpoint: {error}") from error
+    # What a header says may be of any type and any size: torch, too, then raises what it likes.
+    except (
+        SafetensorError,
+        LookupError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ArithmeticError,
+    ) as e:
+        raise DamagedError(f"{path} is not a whole checkpoint: {e}") from e
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -43,7 +43,7 @@ class Progress:
 
     epoch, batch: the next batch to train on. step: gradient steps taken. seconds: spent
     training, over all sittings. num_seen: examples of this epoch so far. sums: each term summed
-    over them, in nats. interrupted: the run was asked to stop before its last epoch. skipped:
+    over them, in nats. interrupted: the run was asked to stop. skipped:
     batches that were not finite, and left out.
     """
 
@@ -178,9 +178,11 @@ def fit(
                 if best.wants(progress.epoch - 1, epoch_means["objective"]):
                     _check_weights(svi)
                     best.keep(svi, asdict(progress), epoch_means["objective"], extra)
-        progress.interrupted = progress.epoch < num_epochs
         progress.seconds = time.monotonic() - started
         _save(checkpoint, svi, progress, sums, extra)
+        # Asked in its last step, or while that was saved, a run stops before it is evaluated.
+        asked = stop or (alone and bool(stop_requested))
+        progress.interrupted = progress.epoch < num_epochs or asked
         distributed.wait_for_all()
     return progress
 

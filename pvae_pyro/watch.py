@@ -64,6 +64,7 @@ class Watch:
         raise FloatingPointError(self._told(record))
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
+        before = torch.get_rng_state()
         try:
             return self.svi.update(batch)
         except ValueError:
@@ -71,6 +72,7 @@ class Watch:
             # (Of several processes the others are in the step already: it cannot be repeated.)
             if distributed.world_size() > 1:
                 raise
+            torch.set_rng_state(before)  # the noise of a step that nobody checked
             with pyro.validation_enabled(False):
                 means = self.svi.update(batch)
             if self.svi.numbers is not None and self.svi.numbers.finite:

@@ -419,6 +419,7 @@ def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys,
 def test_results_of_earlier_weights_do_not_outlive_them(corpus, tmp_path, monkeypatch):
     out = tmp_path / "run"
     assert run_svi.main([*corpus, "--out", str(out)]) == 0
+    (out / "report.html").write_text("of the weights before")
 
     def broken(*args, **kwargs):
         raise FloatingPointError("no")
@@ -426,6 +427,21 @@ def test_results_of_earlier_weights_do_not_outlive_them(corpus, tmp_path, monkey
     monkeypatch.setattr(run_svi, "fit", broken)
     assert run_svi.main(["--resume", str(out), "--epochs", "2", "--no-report"]) == 1
     assert not (out / "results.json").exists()
+    assert not (out / "report.html").exists()
+
+
+def test_a_resume_that_fails_takes_nothing_away(corpus, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run_svi.main([*corpus, "--out", str(out)]) == 0
+    (out / "report.html").write_text("of these weights")
+    for name in (CHECKPOINT, "checkpoint-previous.safetensors"):
+        if (out / name).exists():
+            (out / name).write_bytes((out / name).read_bytes()[:-9])
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.log"}
+    assert run_svi.main(["--resume", str(out), "--epochs", "2"]) == 1
+    assert "not a whole checkpoint" in capsys.readouterr().err
+    after = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.log"}
+    assert after == before
 
 
 def test_best_of_the_last_epochs(tmp_path):

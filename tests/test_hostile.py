@@ -23,7 +23,14 @@ from experiments.assemble import build
 from experiments.errors import RunError
 from experiments.runs import load_run, read_config
 from pvae_pyro import checkpoint
-from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from pvae_pyro.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+    previous,
+    recover,
+    save_checkpoint,
+)
 from pvae_pyro.data import cache, pictures
 from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus
@@ -201,6 +208,36 @@ def test_checkpoints_of_something_else(what, tmp_path):
     if "random" not in what:
         assert svi.optim.state_dict() == before
         assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"__metadata__": None},
+        {"__metadata__": 3},
+        {},
+        {"x": {"dtype": "F32", "shape": [0, 2**62, 4], "data_offsets": [0, 0]}},
+        {"x": {"dtype": "F32", "shape": [0, 2**64 - 1], "data_offsets": [0, 0]}},
+    ],
+)
+def test_headers_of_checkpoints_that_nobody_wrote(tmp_path, header):
+    path = tmp_path / CHECKPOINT
+    _saved(path)
+    _saved(previous(path))
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError, match=CHECKPOINT):
+        load_checkpoint(path, _svi())
+    assert "going on from the one before" in recover(path)
+
+
+def test_a_type_that_numpy_lacks_is_computed_again(tmp_path):
+    header = {"x": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "key.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"ab")
+    arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(3)}, {}), tmp_path)
+    assert arrays["x"].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_bit_of_a_weight_that_has_changed(tmp_path):

@@ -89,7 +89,7 @@ def test_mean_of_an_epoch_weighs_examples_not_batches(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0, 4, 7])
+@pytest.mark.parametrize("after", [0, 4, 7, 14])  # 14: the last step
 def test_interrupted_run_resumes_to_the_same_bits(tmp_path, after, number):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()

@@ -109,7 +109,8 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
         if not check(kept):
             raise ValueError("it holds something else")
         return kept
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    # AttributeError: of a type that numpy does not have.
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("%s is damaged (%s): computing it again", path, error)
     with contextlib.suppress(OSError):
         path.unlink()  # told once
