@@ -31,11 +31,13 @@ def against(runs: Sequence[Mapping[str, Any]], label: str) -> Figure:
             for kind, values in points.items():
                 x = sorted(values)
                 every = [(at, value) for at in x for value in values[at]]
-                axis.plot(*zip(*every, strict=True), "o", color=f"C{colour}", alpha=0.4, ms=4)
+                mark = "s" if kind else "o"
+                axis.plot(*zip(*every, strict=True), mark, color=f"C{colour}", alpha=0.4, ms=5)
                 axis.plot(
                     x,
                     [np.mean(values[at]) for at in x],
-                    "--" if kind else "-",
+                    f"{'--' if kind else '-'}{'s' if kind else 'o'}",
+                    ms=3,
                     color=f"C{colour}",
                     label=" ".join([name.removeprefix(prefix).strip(), kind]).strip(),
                 )
