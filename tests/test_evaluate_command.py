@@ -27,7 +27,7 @@ KEYS = {
         "styles",
         "recognised",
     ),
-    *("num_classes", "active_units", "log_likelihood", "prior_clusters"),
+    *("num_classes", "active_units", "log_likelihood", "prior_clusters", "subsets", "unseen"),
 }
 QUICK = ["--limit", "8", "--judge-steps", "2", "--num-samples", "2", "--likelihood-examples", "8"]
 BOTH = {"speech", "image"}
@@ -271,7 +271,8 @@ def test_only_some_keys(run, counted):
     assert counted[2:] == ["probes"]
     assert evaluate.main([str(run), *QUICK]) == 0
     assert sorted(counted[3:]) == [
-        *("log_likelihood", "num_classes", "prior_clusters", "recognised", "retrieval")
+        *("log_likelihood", "num_classes", "prior_clusters", "recognised", "retrieval"),
+        *("subsets", "unseen"),
     ]
 
 

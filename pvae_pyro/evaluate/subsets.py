@@ -33,7 +33,7 @@ def subsets(
         guide: with `unimodal`, and `multimodal`, which is asked about parts of what it knows only
             if it was trained to see presence.
         judges: see `coherence`. test: the first modality leads the pairing by class.
-        num_clusters: of k-means.
+        num_clusters: of k-means, if there are as many tuples.
         limit: at most so many tuples. seed: of the choice, and of styles.
 
     Returns "a+b" -> how it was inferred -> purity of the shared latent's means, and coherence:
@@ -66,7 +66,7 @@ def subsets(
                         made = decode(model, shared, [target])[target]
                     right = judged(judges[target], made, device) == labels
                     coherent[target] = float(right.mean())
-                purity = clustering_scores(locs, labels, num_clusters)["purity"]
+                purity = clustering_scores(locs, labels, min(num_clusters, len(labels)))["purity"]
                 found[way] = {"purity": purity, "coherence": coherent}
     return result
 
