@@ -27,6 +27,12 @@ from tests.tiny import tiny_batch, tiny_examples, tiny_loader, tiny_pair, tiny_s
 SIZE, PARTS = 8, 2
 
 
+def say(line: str) -> None:
+    """In one piece: torchrun's Python is unbuffered, and print writes the line's end by itself,
+    so that two ranks' lines may come out as one."""
+    os.write(1, f"{line}\n".encode())
+
+
 def part_of(batch, start, stop):
     return {
         name: Observation(x.value[start:stop], None if x.lengths is None else x.lengths[start:stop])
@@ -81,7 +87,7 @@ def train(folder: Path, num_epochs: int, signal_at: int | None) -> None:
     resume = (folder / CHECKPOINT).exists()
     progress = fit(svi, tiny_loader(2), num_epochs=num_epochs, folder=folder, resume=resume)
     noise = torch.rand(1).item()
-    print(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}", flush=True)
+    say(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}")
 
 
 def bad(folder: Path, skip: bool) -> None:
@@ -97,7 +103,7 @@ def bad(folder: Path, skip: bool) -> None:
     except FloatingPointError as error:
         told = str(error)
     weights = sum(p.detach().double().sum() for p in svi.parameters()).item()
-    print(f"rank {distributed.rank()} {weights} {told}", flush=True)
+    say(f"rank {distributed.rank()} {weights} {told}")
 
 
 if __name__ == "__main__":
