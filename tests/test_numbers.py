@@ -16,13 +16,20 @@ from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.presence import missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.files import whole_lines
-from pvae_pyro.numbers import modalities_of
+from pvae_pyro.numbers import Numbers, modalities_of
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT, fit
-from pvae_pyro.watch import BAD_BATCHES
+from pvae_pyro.watch import BAD_BATCHES, Watch
 from tests.test_svi import snapshot
 from tests.test_train import Interrupted, metrics
-from tests.tiny import tiny_batch, tiny_examples, tiny_pair, tiny_speech_svi, tiny_svi
+from tests.tiny import (
+    tiny_batch,
+    tiny_examples,
+    tiny_loader,
+    tiny_pair,
+    tiny_speech_svi,
+    tiny_svi,
+)
 
 BAD = 7  # the example that is not finite
 
@@ -292,3 +299,27 @@ def test_what_an_example_lacks_is_not_named():
         named = watch.Watch(tiny_svi(), loader, Path(), skip=False)._named(held, [])
         assert [n is None for n in named["image"]] == (held["image"] < 0).tolist()
     assert 0 < seen < 46
+
+
+def test_a_step_that_is_tried_again_has_the_noise_of_the_first_try(tmp_path):
+    """Else a run that is taken up at a bad batch, where checks are on, draws on from elsewhere."""
+    drawn = []
+
+    class Refused:
+        numbers = Numbers({}, torch.tensor([torch.nan]), ["x"], torch.tensor(False))
+
+        def parameters(self):
+            return iter([torch.zeros(1)])
+
+        def update(self, batch):
+            drawn.append(torch.randn(3))
+            if pyro.settings.get("validate_distributions_pyro"):
+                raise ValueError("a check of Pyro's, amid the step")
+            return {"objective": drawn[-1].mean()}
+
+    loader = tiny_loader()
+    watched = Watch(Refused(), loader, tmp_path, skip=True)
+    with pyro.validation_enabled(True):
+        assert watched.step(next(loader.epoch(0)), 0, 0, 1) is None
+    assert len(drawn) == 2
+    assert torch.equal(*drawn)

@@ -47,8 +47,8 @@ def test_training_examples_of_unseen_classes_make_no_centroid():
 
 def test_novelty_is_how_far_the_nearest_seen_class_is():
     """Far from most seen classes is no novelty; far from all is."""
-    centres = [(0, 0), (50, 0), (25, 20)]
-    found = unseen_classes(*blobs(centres[:2]), *blobs(centres, seed=1), unseen=[2])
+    centres = [(0, 0), (10, 0), (200, 0), (5, 20)]
+    found = unseen_classes(*blobs(centres[:3]), *blobs(centres, seed=1), unseen=[3])
     assert found["novelty_auroc"] == 1.0
 
 
