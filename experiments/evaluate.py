@@ -40,7 +40,7 @@ from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.files import folder_held
+from pvae_pyro.files import folder_held, read_regular
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
@@ -105,7 +105,7 @@ def measured_before(run: Trained) -> dict[str, Any]:
 
 def _of_weights(run: Trained) -> str:
     """SHA-256 of a run's checkpoint."""
-    return hashlib.sha256((run.folder / CHECKPOINT).read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(run.folder / CHECKPOINT)).hexdigest()
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ from pvae_pyro.checkpoint import has_checkpoint
 from pvae_pyro.data.corpus import shown
 from pvae_pyro.files import folder_held, remove_unfinished, whole_lines
 from pvae_pyro.train import CHECKPOINT, METRICS
+from pvae_pyro.watch import BAD_BATCHES
 
 log = logging.getLogger("pvae_pyro")
 
@@ -62,6 +63,9 @@ def open_folder(
             held.enter_context(folder_held(folder))
             remove_unfinished(folder)
         config = read_config(folder)
+        for path in (folder / LOG, folder / METRICS, folder / BAD_BATCHES):
+            if path.is_symlink() or (path.exists() and not path.is_file()):
+                raise RunError(f"{path} is a link, or no file: nothing is appended to it")
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         done = len(whole_lines(folder / METRICS))

@@ -4,8 +4,9 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
+
+from pvae_pyro.files import read_regular
 
 # A type or several; a list of one shape; a mapping from any name to one shape, ``{str: shape}``;
 # or from given names, of which those that end in "?" may be missing.
@@ -21,7 +22,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises OSError where it cannot be read, and ValueError where it is no JSON object, has numbers
     that are not finite or are beyond 2^63, text that no file could hold, or is nested too deep.
     """
-    return parse_object(Path(path).read_text("utf-8"))
+    return parse_object(read_regular(path).decode())
 
 
 def parse_object(text: str) -> dict[str, Any]:

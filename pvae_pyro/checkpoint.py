@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pvae_pyro import distributed
 from pvae_pyro.checked_json import misfit, parse_object
-from pvae_pyro.files import flush_folder, naming, write_whole
+from pvae_pyro.files import flush_folder, naming, read_regular, write_whole
 from pvae_pyro.svi import SVI
 
 _KEY, _CHECKSUM = "pvae_pyro", "sha256"
@@ -207,7 +207,7 @@ def read_progress(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header. Raises CheckpointError, DamagedError where it is not whole."""
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except PermissionError as error:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,13 +73,29 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file. Raises OSError where it is none: a pipe would be waited for, and a
+    device, which a link may lead to, has no end."""
+    # Without O_NONBLOCK, to open a pipe is to wait for its writer. Windows has the other alone.
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
 def whole_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file that have an end; none where there is no file.
 
     Bytes that are no UTF-8 are as `os.fsdecode` has them: no JSON is made of them.
     """
     try:
-        text = Path(path).read_bytes()
+        text = read_regular(path)
     except FileNotFoundError:
         return []
     return text.decode("utf-8", "surrogateescape").split("\n")[:-1]

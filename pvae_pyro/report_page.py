@@ -16,6 +16,7 @@ from typing import Any
 from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.pictures import png_width
 from pvae_pyro.figures.style import RC
+from pvae_pyro.files import read_regular
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
 
@@ -142,10 +143,11 @@ def figure(file: Path, about: str) -> Html:
     Raises OSError where it cannot be read.
     """
     try:
-        width = png_width(file)
+        png = read_regular(file)
+        width = png_width(png)
     except ValueError as error:
         raise OSError(f"{file} is no PNG that can be read: {error}") from error
-    seen = picture(file.read_bytes(), about, width=round(width * 120 / RC["savefig.dpi"]))
+    seen = picture(png, about, width=round(width * 120 / RC["savefig.dpi"]))
     return element("figure", wide(seen, file.stem), element("figcaption", about))
 
 

@@ -23,7 +23,7 @@ from pvae_pyro.best import Best
 from pvae_pyro.checked_json import NUMBER, misfit, parse_object
 from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, recover, save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.files import append_line, whole_lines, write_whole
+from pvae_pyro.files import append_line, read_regular, whole_lines, write_whole
 from pvae_pyro.svi import SVI
 from pvae_pyro.watch import BAD_BATCHES, Watch
 
@@ -269,7 +269,7 @@ def _forget_after(folder: Path, progress: Progress) -> None:
 
 def _rewrite(path: Path, lines: list[str]) -> None:
     content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
-    if path.exists() and path.read_bytes() != content:
+    if path.exists() and read_regular(path) != content:
         write_whole(path, content)
 
 

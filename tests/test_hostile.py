@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -36,7 +37,7 @@ from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
-from pvae_pyro.figures.curves import read_metrics
+from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.report_page import figure
 from pvae_pyro.train import CHECKPOINT, _progress
 from tests.fuzz.limits import can_measure, limits
@@ -532,6 +533,11 @@ def test_a_damaged_score_is_told(given, tmp_path, name, capsys):
     assert not (run / "report.html").exists()
 
 
+def test_metrics_without_a_term():
+    with pytest.raises(ValueError, match="no term that is drawn"):
+        curves_figure([{"step": 1, "other": 2.0}])
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n', b"\x80\x04\n"])
 def test_metrics_that_are_no_text(given, tmp_path, content, capsys):
     """Going on drops what is after the checkpoint; a figure of them is refused."""
@@ -542,3 +548,53 @@ def test_metrics_that_are_no_text(given, tmp_path, content, capsys):
     (run / "metrics.jsonl").write_bytes(content * 3)
     assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "4"]) == 0
     assert (run / "metrics.jsonl").read_bytes().startswith(content.split(b"\n")[0])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file(given, tmp_path, kind, name, capsys):
+    """A pipe without a writer, and a device without an end, in the place of a run's file."""
+    run = shutil.copytree(given, tmp_path / "run")
+    (run / name).unlink(missing_ok=True)
+    (run / name).parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    elif kind == "device":
+        (run / name).symlink_to("/dev/zero")
+    else:
+        (run / name).mkdir()
+    with limits(tmp_path, memory=1 << 30) as used:
+        codes = [
+            run_svi.main(["--resume", str(run), "--no-report"]),
+            generate.main(["sample", str(run), "--out", str(run / "made")]),
+        ]
+        used.did.clear()  # a command may read the corpus, which is elsewhere
+    assert set(codes) <= {0, 1}
+    if name in (CHECKPOINT, "config.json"):
+        assert codes == [1, 1]
+        assert name in capsys.readouterr().err
+
+
+def test_nothing_is_appended_to_by_a_link(given, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    for name in ("run.log", "metrics.jsonl"):
+        run = shutil.copytree(given, tmp_path / name)
+        mine.write_bytes((run / name).read_bytes())
+        (run / name).unlink()
+        (run / name).symlink_to(mine)
+        before = mine.read_bytes()
+        assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "3"]) == 1
+        assert mine.read_bytes() == before
+        assert f"{name} is a link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_in_the_cache(tmp_path, kind, caplog):
+    right = _judge(tmp_path).state_dict()
+    (path,) = tmp_path.glob("*.safetensors")
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with limits(tmp_path):
+        found = _judge(tmp_path).state_dict()
+    assert "it is no file" in caplog.text
+    assert all(torch.equal(found[key], right[key]) for key in right)

@@ -105,6 +105,8 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():  # to open a pipe would be to wait for its writer
+            raise ValueError("it is no file")
         kept = _load(path)
         if not check(kept):
             raise ValueError("it holds something else")

@@ -1,5 +1,6 @@
 """Picture files, and the two ways in which they become 28 x 28 pixels."""
 
+import io
 import os
 import warnings
 
@@ -53,18 +54,17 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     return pixels
 
 
-def png_width(path: str | os.PathLike[str]) -> int:
+def png_width(content: bytes) -> int:
     """Of a PNG file, in pixels; it is looked through, and not unpacked to whatever size.
 
-    Raises ValueError where it is damaged or none, OSError where it cannot be opened.
+    Raises ValueError where it is damaged or none.
     """
-    with open(path, "rb") as file:
-        try:
-            with Image.open(file, formats=["PNG"]) as image:
-                width = image.width
-                image.verify()
-        except Exception as error:  # Pillow's decoders raise nearly everything
-            raise ValueError(str(error)) from error
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            width = image.width
+            image.verify()
+    except Exception as error:  # Pillow's decoders raise nearly everything
+        raise ValueError(str(error)) from error
     return width
 
 

@@ -54,7 +54,7 @@ def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
     its first value, on an axis that is logarithmic beyond 10 nats, and the legend tells the last
     value.
 
-    Raises ValueError for no records, and for some without a step or a term of the first.
+    Raises ValueError for no records, and for some without a step, a term of the first, or any.
     """
     if not records:
         raise ValueError("no record to draw")
@@ -66,6 +66,8 @@ def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
         for title, unit, kinds in PANELS
         if (terms := [name for name in records[0] if name.split("/")[0] in kinds])
     ]
+    if not panels:
+        raise ValueError(f"a record has no term that is drawn: {records[0]}")
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = new_figure(2.5 * columns, 2.4 * rows)
