@@ -6,6 +6,7 @@ does the obvious thing.
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -49,6 +50,10 @@ def started() -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
+        # A thread of gloo frees a work a moment after it is done, and takes the interpreter's lock
+        # for it. One that asks while Python ends aborts the process ("terminate called without an
+        # active exception"), all of whose work is done. This leaves the lock to it.
+        time.sleep(0.2)
 
 
 def first_of_all(value: Any) -> Any:

@@ -11,6 +11,8 @@ from pyro.distributions import Bernoulli, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pvae_pyro.packing import in_use
+
 
 class RaggedNormal(TorchDistribution):
     """Independent Normals on the first `lengths` of T frames; what follows is padding.
@@ -51,7 +53,7 @@ class RaggedNormal(TorchDistribution):
     @property
     def frames_in_use(self) -> Tensor:
         """``[..., T, 1]``, True on frames in use."""
-        return _in_use(self.lengths, self.event_shape[0])
+        return in_use(self.lengths, self.event_shape[0])
 
     @property
     def mean(self) -> Tensor:
@@ -124,7 +126,7 @@ class RaggedOneHotCategorical(TorchDistribution):
     @property
     def frames_in_use(self) -> Tensor:
         """``[..., T, 1]``, True on frames in use."""
-        return _in_use(self.lengths, self.event_shape[0])
+        return in_use(self.lengths, self.event_shape[0])
 
     @property
     def mean(self) -> Tensor:
@@ -153,9 +155,3 @@ class RaggedOneHotCategorical(TorchDistribution):
             self.lengths.expand(batch_shape),
             validate_args=False,
         )
-
-
-def _in_use(lengths: Tensor, num_frames: int) -> Tensor:
-    """``[..., num_frames, 1]``, True before each length."""
-    frames = torch.arange(num_frames, device=lengths.device)
-    return (frames < lengths.unsqueeze(-1)).unsqueeze(-1)

@@ -81,3 +81,9 @@ class Packing:
         want = (len(self.order), self.num_frames)[: x.dim() - 1]
         if x.dim() not in (2, 3) or x.shape[:-1] != want:
             raise ValueError(f"lengths are of {want}, and what is given is {tuple(x.shape)}")
+
+
+def in_use(lengths: Tensor, num_frames: int) -> Tensor:
+    """``[...] -> [..., num_frames, 1]``, True on the frames before each length."""
+    frames = torch.arange(num_frames, device=lengths.device)
+    return (frames < lengths.unsqueeze(-1)).unsqueeze(-1)

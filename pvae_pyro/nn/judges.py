@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pvae_pyro.modality import Observation
+from pvae_pyro.packing import in_use
 
 
 class PictureJudge(nn.Module):
@@ -77,14 +78,14 @@ class SequenceJudge(nn.Module):
     def forward(self, observation: Observation) -> Tensor:
         lengths = _lengths(observation)
         x = observation.value[:, : int(lengths.max())]
-        used = _in_use(x, lengths)
+        used = in_use(lengths, x.shape[1])
         x = torch.where(used, x, 0.0)
         layers = zip(self.strides, self.convolutions, self.norms, strict=True)
         for stride, convolution, norm in layers:
             x = norm(convolution(x.transpose(1, 2)).transpose(1, 2)).relu()
             # Zero past the end, as a convolution pads the longest row.
             lengths = torch.div(lengths - 1, stride, rounding_mode="floor") + 1
-            used = _in_use(x, lengths)
+            used = in_use(lengths, x.shape[1])
             x = self.dropout(torch.where(used, x, 0.0))
         mean = x.sum(1) / lengths.unsqueeze(1)
         return self.classes(torch.cat([mean, x.amax(1)], 1))  # outputs are at least zero
@@ -92,7 +93,7 @@ class SequenceJudge(nn.Module):
     def varied(self, observation: Observation) -> Observation:
         """Each stretched, blurred, raised, partly masked and disturbed at random."""
         value, lengths = _stretched(observation.value, _lengths(observation))
-        used = _in_use(value, lengths)
+        used = in_use(lengths, value.shape[1])
         weight = used.expand_as(value).to(value.dtype)
         value = _blurred(value.unsqueeze(1), weight.unsqueeze(1)).squeeze(1)
         value = value + 0.3 * _uniform(value).view(-1, 1, 1)
@@ -134,11 +135,6 @@ def _lengths(observation: Observation) -> Tensor:
 def _uniform(like: Tensor) -> Tensor:
     """One number in [-1, 1) for each example, ``[B]``."""
     return torch.rand(len(like), dtype=like.dtype, device=like.device) * 2 - 1
-
-
-def _in_use(x: Tensor, lengths: Tensor) -> Tensor:
-    """``[B, T, 1]``, True before each length."""
-    return (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(2)
 
 
 def _blurred(value: Tensor, used: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_pyro.modality import Observation
+from pvae_pyro.packing import in_use
 
 
 class ConvolutionalSpeechEncoder(nn.Module):
@@ -47,13 +48,13 @@ class ConvolutionalSpeechEncoder(nn.Module):
 
     def forward(self, observation: Observation) -> Tensor:
         x, lengths = _longest(observation)
-        x = torch.where(_in_use(x, lengths), x, 0.0)
+        x = torch.where(in_use(lengths, x.shape[1]), x, 0.0)
         layers = zip(self.strides, self.convolutions, self.norms, strict=True)
         for stride, convolution, norm in layers:
             x = norm(convolution(x.transpose(1, 2)).transpose(1, 2)).relu()
             # Zero past the end, as a convolution pads the longest row.
             lengths = _after_stride(lengths, stride)
-            x = torch.where(_in_use(x, lengths), x, 0.0)
+            x = torch.where(in_use(lengths, x.shape[1]), x, 0.0)
         mean = x.sum(1) / lengths.unsqueeze(1)
         return self.last(torch.cat([mean, x.amax(1)], 1)).relu()  # outputs are at least zero
 
@@ -94,11 +95,11 @@ class TransformerSpeechEncoder(nn.Module):
 
     def forward(self, observation: Observation) -> Tensor:
         x, lengths = _longest(observation)
-        x = torch.where(_in_use(x, lengths), x, 0.0)
+        x = torch.where(in_use(lengths, x.shape[1]), x, 0.0)
         x = self.first(x.transpose(1, 2)).transpose(1, 2)
         lengths = _after_stride(lengths, self.stride)
         x = x + _sinusoids(x.shape[1], x.shape[2], self.first.weight)
-        used = _in_use(x, lengths)
+        used = in_use(lengths, x.shape[1])
         padding = ~used.squeeze(2)
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=padding)
@@ -117,11 +118,6 @@ def _longest(observation: Observation) -> tuple[Tensor, Tensor]:
 def _after_stride(lengths: Tensor, stride: int) -> Tensor:
     """Steps whose middle is in use, of a kernel of odd size padded by half of it."""
     return torch.div(lengths - 1, stride, rounding_mode="floor") + 1
-
-
-def _in_use(x: Tensor, lengths: Tensor) -> Tensor:
-    """``[B, T, 1]``, True before each length."""
-    return (torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)).unsqueeze(2)
 
 
 def _sinusoids(num_frames: int, width: int, like: Tensor) -> Tensor:
