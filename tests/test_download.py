@@ -1,14 +1,18 @@
 """A file gets its name when its bytes are the right ones, and not before."""
 
+import contextlib
 import hashlib
+import logging
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pvae_pyro.data import download
+from pvae_pyro.data import pace as pace_module
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.download import fetch
 from tests.local_server import local_server
@@ -273,7 +277,7 @@ def _slowly(content: bytes, after: int):
 
 def test_an_answer_a_byte_at_a_time(server, path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each byte is in time, all of them are not; what came is kept, and gone on from."""
-    monkeypatch.setattr(download, "_WINDOW", 0.2)
+    monkeypatch.setattr(pace_module, "_WINDOW", 0.2)
     head = b"HTTP/1.0 200 OK\r\n\r\n"
     server.raw = _slowly(head + CONTENT, len(head) + 20_000)
     started = time.monotonic()
@@ -290,7 +294,7 @@ def test_an_answer_a_byte_at_a_time(server, path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("after", [0, 15, 17])
 def test_a_header_a_byte_at_a_time(server, path: Path, after: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(download, "_HEADER", 0.2)
+    monkeypatch.setattr(pace_module, "_WINDOW", 0.2)
     server.raw = _slowly(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000, after)
     started = time.monotonic()
     for sha256 in (SHA256, None):
@@ -298,6 +302,103 @@ def test_a_header_a_byte_at_a_time(server, path: Path, after: int, monkeypatch: 
             fetch(server.url + "file", path, sha256, timeout=5)
     assert time.monotonic() - started < 4
     assert not path.exists()
+
+
+def _for_ever(head: bytes, drop: bytes, pause: float):
+    def raw(wire) -> None:
+        wire.write(head)
+        while True:
+            wire.write(drop)
+            time.sleep(pause)
+
+    return raw
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def _chunks(content: bytes, size: int = 60_000) -> bytes:
+    parts = [content[at : at + size] for at in range(0, len(content), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def test_in_chunks(server, path: Path):
+    server.raw = lambda wire: wire.write(CHUNKED + _chunks(CONTENT) + b"0\r\n\r\n")
+    fetch(server.url + "file", path, SHA256)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),  # http.client gives up by itself if they are many
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + b"5;", b"x"),  # so, too
+        (CHUNKED + _chunks(CONTENT[:100]), b"1\r\nx\r\n"),
+        (CHUNKED + b"0\r\n", b"X: y\r\n"),
+    ],
+    ids=["header", "continue", "extension", "chunk", "trailer"],
+)
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_no_answer_goes_on_for_ever(
+    server, path: Path, sha256, head, drop, pause: float, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever comes that is none of the file, however fast."""
+    monkeypatch.setattr(pace_module, "_WINDOW", 0.2)
+    server.raw = _for_ever(head, drop, pause)
+    started = time.monotonic()
+    with pytest.raises(CorpusError, match="could not download|is larger than"):
+        fetch(server.url + "file", path, sha256, max_bytes=20_000, timeout=5)
+    assert time.monotonic() - started < 4
+    assert not path.exists()
+
+
+def test_a_handshake_a_byte_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pace_module, "_WINDOW", 0.2)
+    ended = threading.Event()
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = slow.accept()
+            with connection:
+                connection.sendall(b"\x16\x03\x03\x40\x00\x02")  # a record of 16 KiB
+                while not ended.wait(0.01):
+                    connection.sendall(b"\0")
+
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://127.0.0.1:{slow.getsockname()[1]}/file"
+        try:
+            with pytest.raises(CorpusError, match="less than 1000 bytes a second"):
+                fetch(url, path, SHA256, timeout=2)
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_two_at_once_download_once(server, path: Path, caplog, sha256: str | None):
+    """The second waits for the first, and takes what it made."""
+    asked = threading.Event()
+
+    def raw(wire) -> None:
+        asked.set()
+        while "waiting for it" not in caplog.text:
+            time.sleep(0.01)
+        _answer()(wire)
+
+    server.raw = raw
+    caplog.set_level(logging.INFO, logger="pvae_pyro.data.download")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetch, server.url + "file", path, sha256)
+        assert asked.wait(10)
+        second = pool.submit(fetch, server.url + "file", path, sha256)
+        assert first.result(10) == second.result(10) == path
+    assert server.ranges == [None]
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
 
 
 @pytest.mark.parametrize(

@@ -3,27 +3,26 @@
 import contextlib
 import hashlib
 import http.client
+import logging
 import os
 import re
-import socket
-import ssl
-import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
 
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.pace import Pace, opener
+from pvae_pyro.files import file_held
+
+log = logging.getLogger(__name__)
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CHUNK = 1 << 16
-_SLOWEST = 1000  # bytes a second, over each `_WINDOW`: less is as good as nothing
-_WINDOW = 30.0  # seconds
-_HEADER = 30.0  # seconds, in which the answer must have begun
 
 
 def fetch(
@@ -42,10 +41,11 @@ def fetch(
         the packer: the caller then verifies the content, and nothing is resumed.
     timeout: seconds without a byte.
 
-    Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range). Raises
-    `CorpusError`: not to be reached, larger than `max_bytes`, slower than a kilobyte a second for
-    half a minute, another checksum, or another file at `path`, which is never overwritten; and
-    always where ``$PVAE_OFFLINE`` is set and the file is not there.
+    Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range); of several
+    processes one downloads and the others wait for it. Raises `CorpusError`: not to be reached,
+    larger than `max_bytes`, slower than a kilobyte a second for half a minute, another checksum,
+    or another file at `path`, which is never overwritten; and always where ``$PVAE_OFFLINE`` is
+    set and the file is not there.
     """
     path = Path(path)
     _check_scheme(url)
@@ -56,11 +56,39 @@ def fetch(
             f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset "
             "PVAE_OFFLINE"
         )
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if sha256 is None:
-            part.unlink(missing_ok=True)
+        with file_held(path.with_name(f".{path.name}.lock"), partial(_tell_waiting, path)):
+            if path.exists():  # another process was first
+                return _checked(path, sha256)
+            part = path.with_name(path.name + ".part")
+            _receive_part(url, part, sha256, max_bytes, timeout, progress)
+            if path.exists():  # somebody put it there meanwhile
+                part.unlink(missing_ok=True)
+                return _checked(path, sha256)
+            part.replace(path)
+    except OSError as error:
+        raise _could_not(url, path, error) from error
+    return path
+
+
+def _tell_waiting(path: Path) -> None:
+    log.info("another process downloads %s; waiting for it", path)
+
+
+def _could_not(url: str, path: Path, error: Exception, again: str = "") -> CorpusError:
+    return CorpusError(
+        f"could not download {url} ({_reason(error)}); {again}put a copy at {path} or set PVAE_DATA"
+    )
+
+
+def _receive_part(
+    url: str, part: Path, sha256: str | None, max_bytes: int, timeout: float, progress: bool
+) -> None:
+    """All of the file in `part`, and verified."""
+    if sha256 is None:
+        part.unlink(missing_ok=True)
+    try:
         _receive(url, part, max_bytes, timeout, progress)
     except (OSError, http.client.HTTPException) as error:
         again = ""
@@ -69,18 +97,10 @@ def fetch(
                 part.unlink()
         elif part.exists():
             again = "try again to go on from there, "
-        raise CorpusError(
-            f"could not download {url} ({_reason(error)}); {again}put a copy at {path} or set "
-            "PVAE_DATA"
-        ) from error
+        raise _could_not(url, part.with_suffix(""), error, again) from error
     if sha256 is not None and (found := _digest(part)) != sha256:
         part.unlink()
         raise CorpusError(f"{url} has SHA-256 {found}, expected {sha256}; nothing was kept")
-    if path.exists():  # another process was first
-        part.unlink(missing_ok=True)
-        return _checked(path, sha256)
-    part.replace(path)
-    return path
 
 
 def _checked(path: Path, sha256: str | None) -> Path:
@@ -99,13 +119,27 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
     request = urllib.request.Request(url, headers={"User-Agent": "pvae-pyro"})
     if start:
         request.add_header("Range", f"bytes={start}-")
-    try:
-        response = _OPENER.open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and start:
-            return  # no bytes after `start`: it is whole, or the checksum will tell
-        raise
+    pace = Pace()
+    with pace.kept():
+        try:
+            response = opener(pace, _check_scheme).open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416 and start:
+                return  # no bytes after `start`: it is whole, or the checksum will tell
+            raise
+        _receive_answer(url, response, part, start, max_bytes, progress, pace)
+
+
+def _receive_answer(
+    url: str,
+    response: http.client.HTTPResponse,
+    part: Path,
+    start: int,
+    max_bytes: int,
+    progress: bool,
+    pace: Pace,
+) -> None:
     with response:
         answered = re.match(r"bytes ([0-9]{1,19})-", response.headers.get("Content-Range") or "")
         if response.status != 206 or answered is None or int(answered[1]) != start:
@@ -116,7 +150,8 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
             raise CorpusError(f"{url} has {size} bytes, more than the {max_bytes} allowed")
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
-            received = start + _copy(response, file, start, size, max_bytes, part, progress)
+            received = start + _copy(response, file, start, size, max_bytes, part, progress, pace)
+            pace.end()
             file.flush()
             os.fsync(file.fileno())
     if size is not None and received != size:
@@ -131,6 +166,7 @@ def _copy(
     max_bytes: int,
     part: Path,
     progress: bool,
+    pace: Pace,
 ) -> int:
     received = 0
     with tqdm(
@@ -141,13 +177,9 @@ def _copy(
         unit_scale=True,
         disable=None if progress else True,  # None: no bar in a log file
     ) as bar:
-        since, before = time.monotonic(), 0
         while chunk := source.read1(_CHUNK):  # what has come: it need not fill the chunk
             received += len(chunk)
-            if (now := time.monotonic()) - since > _WINDOW:
-                if received - before < _SLOWEST * (now - since):
-                    raise ConnectionError(f"less than {_SLOWEST} bytes a second")
-                since, before = now, received
+            pace.received += len(chunk)
             if start + received > max_bytes:
                 part.unlink()
                 raise CorpusError(f"{part.stem} is larger than the {max_bytes} bytes allowed")
@@ -165,60 +197,6 @@ def is_safe(url: str) -> bool:
 def _check_scheme(url: str) -> None:
     if not is_safe(url):
         raise CorpusError(f"refused to download {url}: only https is safe")
-
-
-class _HttpsRedirections(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        try:
-            _check_scheme(newurl)
-        except CorpusError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class _Prompt:
-    """Of a connection: the header must be there in time; a timeout is of each byte alone."""
-
-    def getresponse(self) -> http.client.HTTPResponse:
-        late = threading.Event()
-        timer = threading.Timer(_HEADER, self._hang_up, [late])
-        timer.daemon = True
-        timer.start()
-        try:
-            response: http.client.HTTPResponse = super().getresponse()  # type: ignore[misc]
-        finally:
-            timer.cancel()
-        if late.is_set():  # to http.client, a header that is cut is a header
-            response.close()
-            raise TimeoutError(f"no answer in {_HEADER:g} s")
-        return response
-
-    def _hang_up(self, late: threading.Event) -> None:
-        late.set()
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-
-
-class _Http(_Prompt, http.client.HTTPConnection):
-    pass
-
-
-class _Https(_Prompt, http.client.HTTPSConnection):
-    pass
-
-
-class _HttpHandler(urllib.request.HTTPHandler):
-    def http_open(self, req):  # type: ignore[no-untyped-def]
-        return self.do_open(_Http, req)
-
-
-class _HttpsHandler(urllib.request.HTTPSHandler):
-    def https_open(self, req):  # type: ignore[no-untyped-def]
-        return self.do_open(_Https, req, context=ssl.create_default_context())
-
-
-_OPENER = urllib.request.build_opener(_HttpsRedirections, _HttpHandler, _HttpsHandler)
 
 
 def _digest(path: Path) -> str:
