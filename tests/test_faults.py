@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -397,6 +398,29 @@ def test_run_on_a_full_disk_and_where_nothing_may_be_written(corpus, tmp_path, c
         told = capfd.readouterr().err.replace(str(folder), "…")
         assert "Read-only file system: '…/other'" in told
         record("faults", "run_svi.py on a read-only disk", f"code 1: {told.strip()}")
+
+
+def test_a_lock_that_was_let_go_is_nobodys(tmp_path):
+    """Who waited for it holds a file without a name, while another one has the new file."""
+    path, waits, entered = tmp_path / "lock", threading.Event(), threading.Event()
+
+    def wait_for_it():
+        with files.file_held(path, waits.set):
+            entered.set()
+
+    first = files._locked(path, lambda: None)
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert waits.wait(10)
+    path.unlink()
+    second = files._locked(path, lambda: None)
+    os.close(first)
+    assert not entered.wait(0.2)
+    path.unlink()
+    os.close(second)
+    assert entered.wait(10)
+    thread.join()
+    assert not path.exists()
 
 
 def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys, monkeypatch):

@@ -246,6 +246,23 @@ def test_an_error_is_not_recorded_twice(tmp_path):
     assert (progress.skipped, progress.interrupted) == (2, False)
 
 
+def test_an_error_that_is_not_of_the_numbers_stays_one(tmp_path):
+    """Where the step goes well without Pyro's checks it was something else that they found."""
+    svi = tiny_svi()
+    update, calls = svi.update, []
+
+    def checked_once(batch):
+        calls.append(batch)
+        if len(calls) == 1:
+            raise ValueError("a shape")
+        return update(batch)
+
+    svi.update = checked_once
+    with pytest.raises(ValueError, match="a shape"):
+        train(tmp_path, tiny_loader(), svi=svi)
+    assert len(calls) == 2
+
+
 def test_an_epoch_without_a_good_batch_is_an_error(tmp_path):
     examples = tiny_examples()
     values = np.full_like(examples["speech"].values, np.nan)

@@ -107,6 +107,23 @@ def test_interrupted_run_resumes_to_the_same_bits(tmp_path, after, number):
     assert metrics(stopped) == metrics(whole)
 
 
+def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
+    """All is trained, and nothing is to follow; the next call finds it done."""
+    save = train.save_checkpoint
+
+    def stopped(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(train, "save_checkpoint", stopped)
+    svi, progress = run(tmp_path, num_epochs=1)
+    assert (progress.epoch, progress.interrupted) == (1, True)
+    monkeypatch.undo()
+    again, progress = run(tmp_path, num_epochs=1, resume=True)
+    assert (progress.epoch, progress.interrupted) == (1, False)
+    assert not any(moved(snapshot(svi), again))
+
+
 def test_resuming_for_more_epochs(tmp_path):
     run(tmp_path, num_epochs=1)
     _, progress = run(tmp_path, num_epochs=2, resume=True)
