@@ -290,6 +290,18 @@ def test_where_the_device_is_not_waited_for(tmp_path, monkeypatch):
     assert not (tmp_path / CHECKPOINT).exists()
 
 
+def test_no_checkpoint_is_past_what_was_not_looked_at(tmp_path, monkeypatch):
+    """Else a run that goes on from it would be past the bad batch, and never tell."""
+    monkeypatch.setattr(watch, "_AT_ONCE", ())
+    loader = spoilt(np.nan)
+    number, _ = place(loader)
+    assert number > 0
+    with pytest.raises(FloatingPointError, match=f"batch {number + 1} of"):
+        train(tmp_path, loader, checkpoint_seconds=-1)
+    progress = read_progress(tmp_path / CHECKPOINT)
+    assert (progress["epoch"], progress["batch"]) == (0, number)
+
+
 def test_terms_and_parameters_are_called_after_modalities():
     names = ["speech", "image", "speech_noisy"]
     for name, expected in {

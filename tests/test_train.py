@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pvae_pyro import train
+from pvae_pyro.best import BEST
 from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, load_extra, load_weights
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
 from tests.test_svi import moved, snapshot
@@ -200,7 +201,8 @@ def test_damaged_or_foreign_checkpoints_are_named(tmp_path):
         load_checkpoint(path, svi)
 
 
-def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
+@pytest.mark.parametrize("best_of", [0, 1])
+def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch, best_of):
     """Finite terms, then a step that is not: the checkpoint stays the last good one."""
     run(tmp_path, num_epochs=1)
     good = (tmp_path / CHECKPOINT).read_bytes()
@@ -216,8 +218,9 @@ def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(svi, "update", spoil)
     loader = tiny_loader(batch_size=23)
     with pytest.raises(FloatingPointError, match="weights"):
-        fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False)
+        fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False, best_of=best_of)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
+    assert not (tmp_path / BEST).exists()
 
 
 def test_checkpoints_are_written_on_the_way(tmp_path):

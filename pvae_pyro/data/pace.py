@@ -42,12 +42,11 @@ class Pace:
         finally:
             self._done.set()
             thread.join()
-        self._raise_if_slow(None)
+        self._raise_if_slow(None)  # without a length, what is cut looks whole
 
     def end(self) -> None:
-        """The file is here. Raises ConnectionError where that only looks so."""
+        """Nothing more is to come."""
         self._done.set()
-        self._raise_if_slow(None)  # without a length, what is cut is whole
 
     def watch(self, sock: socket.socket) -> None:
         """This is now the connection's; raises ConnectionError where it took too long to get."""
