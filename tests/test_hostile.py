@@ -38,6 +38,7 @@ from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
 from pvae_pyro.figures.curves import curves_figure, read_metrics
+from pvae_pyro.files import file_held
 from pvae_pyro.report_page import figure
 from pvae_pyro.train import CHECKPOINT, _progress
 from tests.fuzz.limits import can_measure, limits
@@ -586,6 +587,29 @@ def test_nothing_is_appended_to_by_a_link(given, tmp_path, capsys):
         assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "3"]) == 1
         assert mine.read_bytes() == before
         assert f"{name} is a link" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed there")
+def test_no_file_is_made_by_a_link_for_a_lock(tmp_path, caplog):
+    outside, cached = tmp_path / "outside", tmp_path / "cache"
+    cached.mkdir()
+    lock = cached / ".key.safetensors.lock"
+    lock.symlink_to(outside)
+    with pytest.raises(OSError, match=r"is a link, and no lock: .*\.lock"), file_held(lock, list):
+        pass
+    arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(2)}, {}), cached)
+    assert arrays["x"].tolist() == [1, 1]
+    assert "is a link, and no lock" in caplog.text
+    assert not outside.exists()
+    assert lock.is_symlink()
+
+
+@linux
+def test_a_pipe_in_the_place_of_a_lock(tmp_path):
+    os.mkfifo(tmp_path / ".key.safetensors.lock")
+    with limits(tmp_path):
+        arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(2)}, {}), tmp_path)
+    assert arrays["x"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
