@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def recover(path: Path) -> str | None:
     """See to it that the checkpoint of a run that is to go on is whole.
 
     Where it is damaged or gone, the one before takes its place, and the damaged one is kept under
-    another name. Returns what is to be told of that, None where all is well.
+    another name, that no file has yet. Returns what is to be told of that, None where all is well.
 
     Raises CheckpointError where neither is whole, or a file may not be read.
     """
@@ -96,10 +97,16 @@ def recover(path: Path) -> str | None:
     _, header = _read(before)
     with naming(path):
         if path.exists():
-            os.replace(path, path.with_name(f"{path.stem}-damaged{path.suffix}"))
+            os.replace(path, _free(path.with_name(f"{path.stem}-damaged{path.suffix}")))
         os.replace(before, path)
         flush_folder(path.parent)
     return f"{reason}; going on from the one before, of step {header['progress'].get('step')}"
+
+
+def _free(path: Path) -> Path:
+    """This name, or the first of it with -2, -3, … that nothing has."""
+    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
+    return next(name for name in chain([path], names) if not os.path.lexists(name))
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -319,6 +319,18 @@ def test_damaged_checkpoint_is_told_and_the_one_before_taken(
     record("faults", f"newest checkpoint damaged: {how}", "told; the one before, to the same bits")
 
 
+def test_no_damaged_checkpoint_takes_the_place_of_another(two_checkpoints, tmp_path):
+    path = tmp_path / CHECKPOINT
+    whole, damaged = (two_checkpoints[0] / CHECKPOINT).read_bytes(), [b"a", b"b", b"c"]
+    for content in damaged:
+        path.write_bytes(content)
+        previous(path).write_bytes(whole)
+        assert "going on from the one before" in recover(path)
+        assert path.read_bytes() == whole
+    names = [f"checkpoint-damaged{n}.safetensors" for n in ("", "-2", "-3")]
+    assert [(tmp_path / name).read_bytes() for name in names] == damaged
+
+
 def test_two_damaged_checkpoints(two_checkpoints, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(two_checkpoints[0], folder)
