@@ -490,3 +490,34 @@ def test_best_is_not_the_last_where_the_last_is_worse(tmp_path):
     )
     assert read_progress(tmp_path / "best.safetensors")["epoch"] == 3
     assert read_progress(tmp_path / CHECKPOINT)["epoch"] == 5
+
+
+@pytest.mark.parametrize(
+    ("prolonged", "expected"),
+    [
+        ([0, 0, 9, 1, 2], 3),  # the best from before is of the last three still, and better
+        ([0, 0, 9, 1, 10], 5),  # … and not as good
+        ([0, 9, 1, 2, 0], 5),  # no longer of the last three: gone, though none is as good
+        ([0, 9, 1, 2, 0, 5, 3], 6),
+        ([0, 0, 9, 1, 0, 0, 0, 3, 1], 8),  # nor any of those it was chosen of
+    ],
+)
+def test_best_of_a_run_that_is_prolonged(tmp_path, prolonged, expected):
+    """Of the last epochs; of those before the prolonging, that which was kept."""
+
+    def train(num_epochs, **options):
+        svi, loader = tiny_speech_svi(), tiny_loader(names=["speech"])
+        update, svi.count = svi.update, len(metrics(tmp_path)) * len(loader) if options else 0
+
+        def told(batch):
+            svi.count += 1
+            value = torch.tensor(float(prolonged[(svi.count - 1) // len(loader)]))
+            return {**update(batch), "objective": value}
+
+        svi.update = told
+        options = {"show_progress": False, "best_of": 3, **options}
+        fit(svi, loader, num_epochs=num_epochs, folder=tmp_path, **options)
+        return read_progress(tmp_path / "best.safetensors")["epoch"]
+
+    assert train(4) == 1 + max((1, 2, 3), key=lambda n: prolonged[n])
+    assert train(len(prolonged), resume=True) == expected
