@@ -82,12 +82,14 @@ class Watch:
     def _record(self, epoch: int, number: int, step: int, numbers: Numbers) -> dict[str, Any]:
         """Of all processes: each has a part of the batch."""
         held = self.loader.held(epoch, number)
-        parts = distributed.of_each((numbers.wrong(), self._named(held, numbers.rows())))
+        wrong = numbers.wrong()
+        of_terms = not wrong.keys().isdisjoint(numbers.terms)
+        parts = distributed.of_each((of_terms, wrong, self._named(held, numbers.rows())))
         # Where a process's terms are finite its gradients are not: they are everybody's mean.
-        if any("/" in name for wrong, _ in parts for name in wrong):
-            parts = [(wrong, names) for wrong, names in parts if any("/" in name for name in wrong)]
-        wrong = {name: kind for part, _ in parts for name, kind in part.items()}
-        examples = {name: [n for _, part in parts for n in part[name]] for name in held}
+        if any(of_terms for of_terms, *_ in parts):
+            parts = [part for part in parts if part[0]]
+        wrong = {name: kind for _, part, _ in parts for name, kind in part.items()}
+        examples = {name: [n for *_, part in parts for n in part[name]] for name in held}
         return {
             "step": step,
             "epoch": epoch + 1,

@@ -181,6 +181,21 @@ def test_a_loss_whose_gradient_is_finite(tmp_path, monkeypatch):
     assert all(map(torch.equal, before, snapshot(svi)))
 
 
+@pytest.mark.parametrize("values", [[0, 0, 0, np.nan, 0], [2e38, 2e38, 2e38, 2e38, 2e38]])
+@pytest.mark.parametrize("name", ["contrastive", "contrastive/speech/image"])
+def test_a_term_that_is_only_reported(tmp_path, monkeypatch, name, values):
+    """Of which the objective knows nothing; also one whose values are finite and their sum not."""
+    svi, values = tiny_svi(), torch.tensor(values)
+    before, terms = snapshot(svi), svi.loss.terms
+    monkeypatch.setattr(svi.loss, "terms", lambda *args: terms(*args) | {name: values})
+    loader = spoilt(0.0)
+    with pytest.raises(FloatingPointError, match=f"step 1 .* in {name} .of modality") as error:
+        train(tmp_path, loader, svi=svi)
+    bad = loader.held(0, 0)["speech"][3] if values.isnan().any() else None
+    assert bad is None or f"speech: speech{bad}; image" in str(error.value)
+    assert all(map(torch.equal, before, snapshot(svi)))
+
+
 def test_skipped_batches_are_counted_and_left_out(tmp_path):
     loader = spoilt(np.nan)
     svi, progress = train(tmp_path, loader, num_epochs=3, skip_bad_batches=True)
