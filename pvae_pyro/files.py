@@ -82,7 +82,7 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
     )
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no file", str(path))
+            raise OSError(errno.EINVAL, "it is no file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

@@ -233,6 +233,17 @@ def test_headers_of_checkpoints_that_nobody_wrote(tmp_path, header):
     assert "going on from the one before" in recover(path)
 
 
+@pytest.mark.parametrize("length", [1 << 40, (1 << 24) + 1])
+def test_headers_larger_than_any_of_ours(tmp_path, length, caplog):
+    content = length.to_bytes(8, "little") + b"{}" + b" " * ((1 << 24) - 1)
+    path = tmp_path / "key.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"its header has {length} bytes"):
+        load_checkpoint(path, _svi())
+    cache.cached_arrays("key", lambda: ({"x": np.ones(3)}, {}), tmp_path)
+    assert f"its header has {length} bytes" in caplog.text
+
+
 def test_a_type_that_numpy_lacks_is_computed_again(tmp_path):
     header = {"x": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}
     text = json.dumps(header).encode()
