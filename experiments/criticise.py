@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from experiments.arguments import number
 from experiments.errors import DeviceError, RunError
+from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
@@ -54,7 +55,11 @@ Weighed = dict[str, dict[str, np.ndarray]]
 
 
 def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
-    """Write all that is written of a run; returns what is compared."""
+    """Write all that is written of a run; returns what is compared.
+
+    Raises RunError where its folder of figures is a link, or a likelihood is not finite.
+    """
+    figures = folder_within(run.folder, "figures")
     data = of_run(run, options)
     write_netcdf(data, run.folder / INFERENCE_DATA)
     weighed = weigh(run, options)
@@ -63,7 +68,7 @@ def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
         ("predictive", predictive_figure(data, run.names)),
         ("pareto-k", pareto_k_figure(k, options.importance_samples)),
     ):
-        save_figure(figure, run.folder / "figures" / f"criticism-{title}", ["png"])
+        save_figure(figure, figures / f"criticism-{title}", ["png"])
     content = {
         "format": FORMAT,
         "corpus": run.data.corpus,

@@ -36,7 +36,7 @@ from torch import Tensor
 from experiments.arguments import number
 from experiments.errors import DeviceError, RunError
 from experiments.options import resolve_device
-from experiments.runs import load_run, read_config
+from experiments.runs import folder_within, load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
 from pvae_pyro.data.corpus import CorpusError
@@ -276,7 +276,8 @@ def main(argv: list[str] | None = None) -> int:
         torch.manual_seed(options.seed)
         shown, latents = COMMANDS[options.command](run, options)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        out = options.out or options.run / "generated" / f"{options.command}-{stamp}"
+        name = f"{options.command}-{stamp}"
+        out = options.out or folder_within(options.run, "generated") / name
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise RunError(f"{out} is not empty: give another --out")

@@ -72,6 +72,17 @@ def load_run_data(folder: str | Path, root: Path | None = None) -> PairedData:
     return data
 
 
+def folder_within(folder: Path, name: str) -> Path:
+    """Of a run's folder, the one of that name that commands write into, there or not yet.
+
+    Raises RunError where it is a link: who made it had us write elsewhere.
+    """
+    path = Path(folder) / name
+    if path.is_symlink():
+        raise RunError(f"{path} is a link: nothing is written by it")
+    return path
+
+
 def load_run(
     folder: str | Path, device: str = "cpu", weights: str = CHECKPOINT
 ) -> tuple[nn.Module, nn.Module]:
