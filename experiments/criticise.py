@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
@@ -214,17 +214,24 @@ def check_comparable(runs: list[Trained]) -> None:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
-    natural = number(int, above=0)
+    natural = number(int, above=0, most=MOST_EXAMPLES)
+    draws = number(int, above=0, most=100_000)
     add = parser.add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of all draws")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of all draws",
+    )
     add("--limit", type=natural, default=64, metavar="N", help="pairs in inference_data.nc (64)")
-    add("--num-samples", type=natural, default=25, metavar="K", help="draws of each (25)")
+    add("--num-samples", type=draws, default=25, metavar="K", help="draws of each (25)")
     add(
         "--likelihood-examples",
         type=natural,
@@ -232,7 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="test pairs whose likelihood is estimated, in batches of 32 (160)",
     )
-    add("--importance-samples", type=natural, default=200, metavar="K", help="its weights (200)")
+    add("--importance-samples", type=draws, default=200, metavar="K", help="its weights (200)")
     return parser
 
 

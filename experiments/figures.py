@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.arguments import number
+from experiments.arguments import MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
@@ -208,7 +208,7 @@ def _shown(run: Trained, seed: int) -> dict:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -218,7 +218,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="else RUN/figures")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of the examples shown")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of the examples shown",
+    )
     return parser
 
 

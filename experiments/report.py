@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import number
+from experiments.arguments import MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, FOLDER, draw
@@ -228,7 +228,7 @@ def _measures(run: Trained, measured: Mapping[str, Any]) -> Html:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -236,7 +236,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help=f"else RUN/{REPORT}")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of the examples shown")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of the examples shown",
+    )
     return parser
 
 
