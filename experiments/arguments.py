@@ -9,7 +9,7 @@ _SHOWN = 40  # characters of a number, in a message
 
 MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
 MOST_STEPS = 10_000_000  # and epochs, which may be of one step: weeks, on two cores
-MOST_UNITS = 1 << 16  # of a layer
+MOST_UNITS = 1 << 20  # of a layer
 MOST_SEED = 2**32 - 1  # scikit-learn's
 
 
