@@ -5,27 +5,44 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+_SHOWN = 40  # characters of a number, in a message
+
+MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
+MOST_STEPS = 10_000_000  # and epochs, which may be of one step: weeks, on two cores
+MOST_UNITS = 1 << 20  # of a layer
+MOST_SEED = 2**32 - 1  # scikit-learn's
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Tells of each number the most that it may be."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = super()._get_help_string(action)
+        most = getattr(action.type, "most", None)
+        return told if told is None or most is None else f"{told}; at most {most:.15g}"
+
 
 def number(
     kind: type, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Callable[[str], Any]:
     """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most.
 
-    Infinity and NaN are refused too. The converter's attribute `of` is `kind`.
+    Infinity and NaN are refused too. The converter's attributes `of` and `most` are those.
     """
 
     def convert(text: str) -> Any:
         value = kind(text)
-        if not math.isfinite(value):
+        text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        if kind is float and not math.isfinite(value):  # whole numbers may be beyond any float
             raise argparse.ArgumentTypeError(f"{text} is not a finite number")
         if least is not None and not value >= least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         if above is not None and not value > above:
             raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
         if most is not None and not value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:.15g}")
         return value
 
-    convert.of = kind
+    convert.of, convert.most = kind, most
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number
     return convert

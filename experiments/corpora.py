@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, number
 from models.modalities import BUILT_IN, OWN, SPOKEN, own_modality
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
@@ -31,6 +31,7 @@ OF_VAD = {
     "hangover": "seconds kept after the last frame of speech",
 }
 OF_IMAGES = ("image_root",)
+_HOUR = 3600.0  # seconds: no longer file is read
 # Options that only this modality heeds.
 OF_MODALITY = {
     "speech": ("dataset", *OF_CORPUS),
@@ -67,20 +68,20 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     )
     data(
         "--limit",
-        type=number(int, above=0),
+        type=number(int, above=0, most=MOST_EXAMPLES),
         metavar="N",
         help="at most N recordings of each class and partition, to try things out",
     )
     data(
         "--min-seconds",
-        type=number(float, least=0.0),
+        type=number(float, least=0.0, most=_HOUR),
         default=SHORTEST,
         metavar="S",
         help="a shorter recording is left out",
     )
     data(
         "--max-seconds",
-        type=number(float, above=0.0),
+        type=number(float, above=0.0, most=_HOUR),
         default=LONGEST,
         metavar="S",
         help="a longer recording is left out",
@@ -120,7 +121,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     for name, told in OF_VAD.items():
         vad(
             f"--vad-{name.replace('_', '-')}",
-            type=number(float, least=0.0),
+            type=number(float, least=0.0, most=_HOUR),
             default=getattr(VoiceActivity, name),
             metavar="X",
             help=told,

@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
+from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
@@ -54,7 +55,11 @@ Weighed = dict[str, dict[str, np.ndarray]]
 
 
 def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
-    """Write all that is written of a run; returns what is compared."""
+    """Write all that is written of a run; returns what is compared.
+
+    Raises RunError where its folder of figures is a link, or a likelihood is not finite.
+    """
+    figures = folder_within(run.folder, "figures")
     data = of_run(run, options)
     write_netcdf(data, run.folder / INFERENCE_DATA)
     weighed = weigh(run, options)
@@ -63,7 +68,7 @@ def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
         ("predictive", predictive_figure(data, run.names)),
         ("pareto-k", pareto_k_figure(k, options.importance_samples)),
     ):
-        save_figure(figure, run.folder / "figures" / f"criticism-{title}", ["png"])
+        save_figure(figure, figures / f"criticism-{title}", ["png"])
     content = {
         "format": FORMAT,
         "corpus": run.data.corpus,
@@ -209,17 +214,24 @@ def check_comparable(runs: list[Trained]) -> None:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
-    natural = number(int, above=0)
+    natural = number(int, above=0, most=MOST_EXAMPLES)
+    draws = number(int, above=0, most=100_000)
     add = parser.add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of all draws")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of all draws",
+    )
     add("--limit", type=natural, default=64, metavar="N", help="pairs in inference_data.nc (64)")
-    add("--num-samples", type=natural, default=25, metavar="K", help="draws of each (25)")
+    add("--num-samples", type=draws, default=25, metavar="K", help="draws of each (25)")
     add(
         "--likelihood-examples",
         type=natural,
@@ -227,7 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="test pairs whose likelihood is estimated, in batches of 32 (160)",
     )
-    add("--importance-samples", type=natural, default=200, metavar="K", help="its weights (200)")
+    add("--importance-samples", type=draws, default=200, metavar="K", help="its weights (200)")
     return parser
 
 

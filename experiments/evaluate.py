@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.results_file import evaluation_problem
@@ -111,11 +111,11 @@ def _of_weights(run: Trained) -> str:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     every = [key for keys in KEYS.values() for key in keys]
-    natural = number(int, above=0)
+    natural = number(int, above=0, most=MOST_EXAMPLES)
     add = parser.add_argument
     add("run", type=Path, help="folder of a finished run")
     add("--only", nargs="+", choices=every, default=every, metavar="KEY", help="these keys (all)")
@@ -123,8 +123,20 @@ def make_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
     add("--again", action="store_true", help="measure anew what is there already")
     add("--limit", type=natural, default=1000, metavar="N", help="examples to generate (1000)")
-    add("--judge-steps", type=natural, default=1000, metavar="N", help="training of a judge (1000)")
-    add("--num-samples", type=natural, default=50, metavar="K", help="importance weights (50)")
+    add(
+        "--judge-steps",
+        type=number(int, above=0, most=MOST_STEPS),
+        default=1000,
+        metavar="N",
+        help="training of a judge (1000)",
+    )
+    add(
+        "--num-samples",
+        type=number(int, above=0, most=100_000),
+        default=50,
+        metavar="K",
+        help="importance weights (50)",
+    )
     add(
         "--likelihood-examples",
         type=natural,

@@ -25,10 +25,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.arguments import number
+from experiments.arguments import MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
+from experiments.runs import folder_within
 from experiments.trained import STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
@@ -42,6 +43,7 @@ from pvae_pyro.figures.plate_diagram import graph_figure
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.train import METRICS
 
+FOLDER = "figures"  # of a run
 INTERRUPTED = 130
 NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents
 Drawn = Iterator[tuple[str, Figure]]
@@ -206,7 +208,7 @@ def _shown(run: Trained, seed: int) -> dict:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -216,7 +218,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="else RUN/figures")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of the examples shown")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of the examples shown",
+    )
     return parser
 
 
@@ -224,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     try:
         run = open_run(options.run, options.data, options.device)
-        out = options.out or options.run / "figures"
+        out = options.out or folder_within(options.run, FOLDER)
         files = draw(run, options.only, out, options.formats, options.seed)
     except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -33,10 +33,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experiments.arguments import number
+from experiments.arguments import MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.options import resolve_device
-from experiments.runs import load_run, read_config
+from experiments.runs import folder_within, load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
 from pvae_pyro.data.corpus import CorpusError
@@ -232,18 +232,22 @@ def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help)
     commands = parser.add_subparsers(dest="command", required=True)
-    natural = number(int, above=0)
+    rate, draws = number(int, least=4000, most=192_000), number(int, above=0, most=1000)
     for name in COMMANDS:
-        add = commands.add_parser(name, allow_abbrev=False).add_argument
+        add = commands.add_parser(name, allow_abbrev=False, formatter_class=Help).add_argument
         add("run", type=Path, help="folder of a finished run")
         add("--out", type=Path, metavar="DIR", help="else RUN/generated/<command>-<time>")
         add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-        add("--seed", type=number(int, least=0), default=0, metavar="N", help="of what is drawn")
-        add("--sample-rate", type=natural, metavar="HZ", help="of a run that did not keep its own")
+        add(
+            "--seed",
+            type=number(int, least=0, most=MOST_SEED),
+            default=0,
+            metavar="N",
+            help="of what is drawn",
+        )
+        add("--sample-rate", type=rate, metavar="HZ", help="of a run that did not keep its own")
         if name != "sample":
             add("--from", dest="source", type=Path, required=True, metavar="FILE")
             cut = "cut off what is not speech at the ends; else where that is over 0.25 s"
@@ -255,11 +259,11 @@ def make_parser() -> argparse.ArgumentParser:
         if name == "translate":
             add("--into", dest="target", metavar="MODALITY", help="where no style says it")
         if name in ("translate", "sample"):
-            add("--draws", type=natural, default=4, metavar="N", help="from the prior (4)")
+            add("--draws", type=draws, default=4, metavar="N", help="from the prior (4)")
         if name == "interpolate":
             add("--to", type=Path, required=True, metavar="FILE")
             add("--in", dest="latent", choices=("z_sem", "z_style", "both"), default="z_sem")
-            add("--steps", type=number(int, least=2), default=8, metavar="N", help="(8)")
+            add("--steps", type=number(int, least=2, most=1000), default=8, metavar="N", help="(8)")
     commands.choices["restyle"].set_defaults(target=None, draws=1)
     return parser
 
@@ -276,7 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         torch.manual_seed(options.seed)
         shown, latents = COMMANDS[options.command](run, options)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        out = options.out or options.run / "generated" / f"{options.command}-{stamp}"
+        name = f"{options.command}-{stamp}"
+        out = options.out or folder_within(options.run, "generated") / name
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
             raise RunError(f"{out} is not empty: give another --out")

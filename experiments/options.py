@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, MOST_SEED, MOST_STEPS, MOST_UNITS, Help, number
 from experiments.corpora import (
     add_corpus_options,
     add_image_options,
@@ -27,8 +27,11 @@ from experiments.settings import (
 from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn.image import FAMILIES
 
+# That torch itself computes on, and draws noise.
+_COMPUTING = ("cpu", "cuda", "mps", "xpu")
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+
+class _Help(Help, argparse.ArgumentDefaultsHelpFormatter):
     pass
 
 
@@ -36,7 +39,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=_Help, allow_abbrev=False
     )
-    positive, natural = number(float, above=0.0), number(int, above=0)
+    width = number(int, above=0, most=MOST_UNITS)
+    how_long = number(int, above=0, most=MOST_STEPS)
 
     add_corpus_options(parser)
     add_image_options(parser)
@@ -53,17 +57,28 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     run(
         "--epochs",
-        type=natural,
+        type=how_long,
         metavar="N",
         help="passes over what leads; else the preset's",
     )
-    run("--steps", type=natural, metavar="N", help="in whole epochs, else the preset's")
-    run("--batch-size", type=natural, metavar="N", help="examples a step; else the preset's")
-    run("--num-cells", type=natural, metavar="N", help="cells of an LSTM; else the preset's")
-    run("--learning-rate", type=positive, default=1e-3, metavar="X", help="Adam's")
+    run("--steps", type=how_long, metavar="N", help="in whole epochs, else the preset's")
+    run(
+        "--batch-size",
+        type=number(int, above=0, most=MOST_EXAMPLES),
+        metavar="N",
+        help="examples a step; else the preset's",
+    )
+    run("--num-cells", type=width, metavar="N", help="cells of an LSTM; else the preset's")
+    run(
+        "--learning-rate",
+        type=number(float, above=0.0, most=1e6),
+        default=1e-3,
+        metavar="X",
+        help="Adam's",
+    )
     run(
         "--seed",
-        type=number(int, least=0, most=2**32 - 1),
+        type=number(int, least=0, most=MOST_SEED),
         default=0,
         metavar="N",
         help="of weights, pairs and noise",
@@ -91,7 +106,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     run(
         "--checkpoint-seconds",
-        type=number(float, least=0.0),
+        type=number(float, least=0.0, most=1e9),
         default=60.0,
         metavar="X",
         help="of training between checkpoints: what a kill costs at most",
@@ -103,7 +118,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     run(
         "--best-of",
-        type=number(int, least=0),
+        type=number(int, least=0, most=MOST_STEPS),
         default=5,
         metavar="N",
         help="besides the last weights keep, of the last N epochs, those of the one with the best "
@@ -119,7 +134,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
     run(
         "--num-clusters",
-        type=natural,
+        type=number(int, above=0, most=100_000),
         metavar="N",
         help="of k-means, when latents are scored; else the number of classes",
     )
@@ -176,7 +191,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
     model = parser.add_argument_group("model and objective").add_argument
-    weight = number(float, least=0.0)
+    weight, scale = number(float, least=0.0, most=1e9), number(float, least=1e-6, most=1e6)
     model(
         "--model",
         type=_model,
@@ -199,14 +214,14 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         ("alpha", weight, "weight of the coherence (pvae, jmvae)"),
         ("beta", weight, "weight of the contrastive hinge"),
         ("margin", weight, "of the hinge (η)"),
-        ("length-scale", positive, "of the hinge's RBF kernel"),
+        ("length-scale", scale, "of the hinge's RBF kernel"),
         ("gamma", weight, "weight of the dependence of z_style on z_sem (HSIC)"),
         ("delta", weight, "weight of reading z_sem again off what is generated in any style"),
-        ("speech-scale", positive, "observation scale of a normalised log-Mel coefficient"),
-        ("image-scale", positive, "observation scale of a pixel in [0, 1]; less is sharper"),
+        ("speech-scale", scale, "observation scale of a normalised log-Mel coefficient"),
+        ("image-scale", scale, "observation scale of a pixel in [0, 1]; less is sharper"),
     ):
         model(f"--{name}", type=kind, metavar="X", help=f"{help}; else the objective's")
-    model("--semantic-dim", type=natural, default=32, metavar="N", help="size of z_sem")
+    model("--semantic-dim", type=width, default=32, metavar="N", help="size of z_sem")
     model(
         "--prior",
         choices=PRIORS,
@@ -214,12 +229,16 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="of z_sem, or of a baseline's z: N(0, I), or learnt",
     )
     model(
-        "--num-components", type=natural, default=30, metavar="N", help="of --prior mixture or vamp"
+        "--num-components",
+        type=number(int, above=0, most=10_000),
+        default=30,
+        metavar="N",
+        help="of --prior mixture or vamp",
     )
-    model("--style-dim", type=natural, default=32, metavar="N", help="size of each z_style")
+    model("--style-dim", type=width, default=32, metavar="N", help="size of each z_style")
     model(
         "--duration-scale",
-        type=weight,
+        type=number(float, least=0.0, most=1e6),
         default=0.1,
         metavar="X",
         help="observation scale of log-duration; 0 leaves duration out of the model",
@@ -284,6 +303,12 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        kind = torch.device(device).type
+        if kind not in _COMPUTING:
+            raise DeviceError(
+                f"cannot use --device {device}: nothing is computed there; a run is on one of "
+                f"{', '.join(_COMPUTING)}"
+            )
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

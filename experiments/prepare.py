@@ -51,7 +51,10 @@ def make_parser() -> argparse.ArgumentParser:
     add_image_options(parser)
     parser.set_defaults(image_dataset=None)
     parser.add_argument(
-        "--workers", type=number(int, above=0), metavar="N", help="processes; else one a core"
+        "--workers",
+        type=number(int, above=0, most=1024),
+        metavar="N",
+        help="processes; else one a core",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="of the report; else prepared/<dataset>"

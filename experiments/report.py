@@ -16,13 +16,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import number
+from experiments.arguments import MOST_SEED, Help, number
 from experiments.errors import DeviceError, RunError
 from experiments.evaluate import EVALUATION, measured_before
-from experiments.figures import FIGURES, draw
+from experiments.figures import FIGURES, FOLDER, draw
 from experiments.paper import TABLE_1, known_of, scored_part
 from experiments.results_file import read_results
 from experiments.run_folder import REPORT
+from experiments.runs import folder_within
 from experiments.trained import RESULTS, STYLE, Trained, open_run
 from pvae_pyro.checkpoint import CheckpointError
 from pvae_pyro.data.corpus import CorpusError
@@ -85,8 +86,10 @@ def write_report(run: Trained, file: Path, seed: int = 0) -> Path:
     """Write the report of a run; returns `file`, which is whole or, on any failure, as before.
 
     Figures that are missing, or older than the run's results, are drawn into its folder.
-    seed: of the examples shown. Raises RunError where a file of the run is damaged.
+    seed: of the examples shown. Raises RunError where a file of the run is damaged, or its folder
+    of figures is a link.
     """
+    folder_within(run.folder, FOLDER)  # may be written into
     results = read_results(run.folder / RESULTS)
     measured = measured_before(run)  # first: figures take minutes, and this may be damaged
     sections = [
@@ -189,7 +192,7 @@ def _listen_and_look(run: Trained, seed: int) -> Html:
 
 def _figures(run: Trained, seed: int) -> Iterator[tuple[str, Html]]:
     """Sections of the curves, and of all others in the run's folder of figures."""
-    folder = run.folder / "figures"
+    folder = folder_within(run.folder, FOLDER)
     written = (run.folder / RESULTS).stat().st_mtime
 
     def is_there(kind: str) -> bool:
@@ -225,7 +228,7 @@ def _measures(run: Trained, measured: Mapping[str, Any]) -> Html:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -233,7 +236,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help=f"else RUN/{REPORT}")
     add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add("--seed", type=number(int, least=0), default=0, metavar="N", help="of the examples shown")
+    add(
+        "--seed",
+        type=number(int, least=0, most=MOST_SEED),
+        default=0,
+        metavar="N",
+        help="of the examples shown",
+    )
     return parser
 
 

@@ -55,6 +55,7 @@ def open_folder(
         folder.mkdir(parents=True, exist_ok=arguments.out is not None)
         held.enter_context(folder_held(folder))
         remove_unfinished(folder)
+        _check_appended(folder)
         if others := {path.name for path in folder.iterdir()} - {LOG}:
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
@@ -63,9 +64,7 @@ def open_folder(
             held.enter_context(folder_held(folder))
             remove_unfinished(folder)
         config = read_config(folder)
-        for path in (folder / LOG, folder / METRICS, folder / BAD_BATCHES):
-            if path.is_symlink() or (path.exists() and not path.is_file()):
-                raise RunError(f"{path} is a link, or no file: nothing is appended to it")
+        _check_appended(folder)
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         done = len(whole_lines(folder / METRICS))
@@ -76,6 +75,12 @@ def open_folder(
             )
         config["device"] = resolve_device(config["device"])
     return folder, config, has_checkpoint(folder / CHECKPOINT)
+
+
+def _check_appended(folder: Path) -> None:
+    for path in (folder / LOG, folder / METRICS, folder / BAD_BATCHES):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise RunError(f"{path} is a link, or no file: nothing is appended to it")
 
 
 def check_threads(before: int | None) -> int:

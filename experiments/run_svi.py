@@ -34,7 +34,7 @@ from experiments.given import without_effect
 from experiments.options import check_model, check_options, fill_epochs, make_parser
 from experiments.paper import table
 from experiments.run_folder import LOG, REPORT, check_threads, end_log, open_folder, start_log
-from experiments.runs import CONFIG, check_data, check_size, load_data
+from experiments.runs import CONFIG, check_data, check_memory, check_size, load_data
 from experiments.settings import VAE
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError, recover
@@ -57,10 +57,12 @@ def run(
 ) -> dict[str, Any] | None:
     """Train and score; returns what results.json then holds, or None when interrupted.
 
-    Raises RunError when the data and the model are not of the same modalities, or the model is
-    larger than the checkpoint that is to be resumed.
+    Raises RunError when the data and the model are not of the same modalities, the model is
+    larger than memory or the checkpoint that is to be resumed, or there are fewer examples to score
+    than clusters.
     """
     made_by = environment()  # now: a commit made while it runs is not what runs
+    check_memory(config)
     if resume:
         check_size(config, folder)
     svi = build(config)
@@ -70,6 +72,10 @@ def run(
             f"the model has the modalities {sorted(modelled)}, the data lack {sorted(missing)}: "
             "see docs/modalities.md"
         )
+    num_clusters = config["num_clusters"] or len(data.classes)
+    scored = min(len(data.test[name]) for name in modelled)
+    if num_clusters > scored:  # told before hours of training
+        raise RunError(f"no {num_clusters} clusters (--num-clusters) of {scored} test examples")
     if distributed.rank() == 0:
         if resume and (told := recover(folder / CHECKPOINT)):  # before anything is changed
             log.warning(told)
@@ -121,7 +127,7 @@ def run(
         **evaluate_latents(
             svi.guide.unimodal,
             data.test,
-            config["num_clusters"] or len(data.classes),
+            num_clusters,
             config["device"],
         ),
         "test_terms": evaluate_terms(svi, test),

@@ -1,5 +1,6 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ _FOUND = {
     "sample_rates?": {str: int},
     "threads?": (int, type(None)),
 }
-_MOST_UNITS = 1 << 20  # of a layer
 _MOST_FRAMES = 1_000_000  # nearly three hours
 
 
@@ -72,6 +72,17 @@ def load_run_data(folder: str | Path, root: Path | None = None) -> PairedData:
     return data
 
 
+def folder_within(folder: Path, name: str) -> Path:
+    """Of a run's folder, the one of that name that commands write into, there or not yet.
+
+    Raises RunError where it is a link: who made it had us write elsewhere.
+    """
+    path = Path(folder) / name
+    if path.is_symlink():
+        raise RunError(f"{path} is a link: nothing is written by it")
+    return path
+
+
 def load_run(
     folder: str | Path, device: str = "cpu", weights: str = CHECKPOINT
 ) -> tuple[nn.Module, nn.Module]:
@@ -96,13 +107,45 @@ def check_size(config: Mapping[str, Any], folder: Path, weights: str = CHECKPOIN
     except OSError as error:
         raise CheckpointError(f"there is no checkpoint {folder / weights}") from error
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            svi = build({**config, "device": "meta"})
-        number = sum(parameter.numel() for parameter in svi.parameters())
+        number = _num_weights(config)
     except (RuntimeError, RunError) as error:  # RuntimeError: more than any tensor holds
         raise RunError(f"{folder}: {CONFIG} asks for what cannot be built ({error})") from error
     if 4 * number > size:
         raise RunError(f"{folder}: {CONFIG} is of {number:,} weights, more than {weights} holds")
+
+
+def check_memory(config: Mapping[str, Any]) -> None:
+    """Refuse a model that memory cannot hold while it is trained and saved, before it is built.
+
+    Raises RunError naming the options that make its size.
+    """
+    device = torch.device(config["device"])
+    there, each = None, 16  # bytes of a weight, its gradient and Adam's two moments
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    elif device.type == "cpu" and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        each += 3 * 12  # the checkpoint: copies, the file's content, and what it is put together in
+    try:
+        number = _num_weights(config)
+    except RuntimeError as error:  # more than any tensor holds
+        raise RunError(f"the model cannot be built ({error}): {_sizes(config)}") from error
+    if there is not None and each * number > there:
+        raise RunError(
+            f"the model has {number:,} weights: to train them takes {each * number / 1e9:,.0f} GB, "
+            f"and {device} has {there / 1e9:,.0f}: {_sizes(config)}"
+        )
+
+
+def _num_weights(config: Mapping[str, Any]) -> int:
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        svi = build({**config, "device": "meta"})
+    return sum(parameter.numel() for parameter in svi.parameters())
+
+
+def _sizes(config: Mapping[str, Any]) -> str:
+    names = ("num_cells", "semantic_dim", "style_dim", "num_components")
+    return ", ".join(f"--{name.replace('_', '-')} {config[name]}" for name in names)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -138,9 +181,6 @@ def config_problem(config: Mapping[str, Any]) -> str | None:
     model = config["model"]
     if model.startswith(VAE) and model.removeprefix(VAE) not in config["modalities"]:
         return f"model {model} of modalities {config['modalities']}"
-    for size in ("num_cells", "semantic_dim", "style_dim", "num_components"):
-        if config[size] > _MOST_UNITS:
-            return f"{size} {config[size]}"
     if not 1 <= config.get("max_frames", 1) <= _MOST_FRAMES:
         return f"max_frames {config['max_frames']}"
     rates = {

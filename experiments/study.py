@@ -26,7 +26,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments import evaluate
-from experiments.arguments import number
+from experiments.arguments import MOST_EXAMPLES, number
 from experiments.corpora import file_name
 from experiments.errors import DeviceError, RunError
 from experiments.options import make_parser, resolve
@@ -91,11 +91,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="tidigit", metavar="NAME", help="as of run_svi.py")
     parser.add_argument("--preset", default="auto", help="as of run_svi.py")
     parser.add_argument(
-        "--seeds", type=number(int, above=0), default=1, metavar="N", help="0 to N - 1 (1)"
+        "--seeds",
+        type=number(int, above=0, most=1000),
+        default=1,
+        metavar="N",
+        help="0 to N - 1 (1)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="else runs/study-STUDY-DATASET")
     parser.add_argument(
-        "--limit", type=number(int, above=0), default=500, help="of evaluate.py (500)"
+        "--limit",
+        type=number(int, above=0, most=MOST_EXAMPLES),
+        default=500,
+        help="of evaluate.py (500)",
     )
     arguments, others = parser.parse_known_args(argv)
     rows = STUDIES[arguments.study]

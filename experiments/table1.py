@@ -49,7 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="tidigit", metavar="NAME", help="as of run_svi.py")
     parser.add_argument("--preset", default="auto", help="as of run_svi.py")
     parser.add_argument(
-        "--seeds", type=number(int, above=0), default=3, metavar="N", help="0 to N - 1 (3)"
+        "--seeds",
+        type=number(int, above=0, most=1000),
+        default=3,
+        metavar="N",
+        help="0 to N - 1 (3)",
     )
     parser.add_argument(
         "--rows", nargs="+", metavar="ROW", help=f"of vae-NAME, {', '.join(ROWS)} (all)"

@@ -5,24 +5,25 @@ header, with a SHA-256 of it all. It is written beside its place and then rename
 the old one or the new one and never a part of one; the one before it stays beside it.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
+from itertools import chain, count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pvae_pyro import distributed
 from pvae_pyro.checked_json import misfit, parse_object
-from pvae_pyro.files import flush_folder, naming, read_regular, write_whole
+from pvae_pyro.files import flush_folder, naming, write_whole
+from pvae_pyro.sealed import read_sealed, seal
 from pvae_pyro.svi import SVI
 
-_KEY, _CHECKSUM = "pvae_pyro", "sha256"
+_KEY = "pvae_pyro"
 _LARGEST = 1e30  # of a setting: float32 has no more than 3e38
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -81,7 +82,7 @@ def recover(path: Path) -> str | None:
     """See to it that the checkpoint of a run that is to go on is whole.
 
     Where it is damaged or gone, the one before takes its place, and the damaged one is kept under
-    another name. Returns what is to be told of that, None where all is well.
+    another name, that no file has yet. Returns what is to be told of that, None where all is well.
 
     Raises CheckpointError where neither is whole, or a file may not be read.
     """
@@ -96,10 +97,16 @@ def recover(path: Path) -> str | None:
     _, header = _read(before)
     with naming(path):
         if path.exists():
-            os.replace(path, path.with_name(f"{path.stem}-damaged{path.suffix}"))
+            os.replace(path, _free(path.with_name(f"{path.stem}-damaged{path.suffix}")))
         os.replace(before, path)
         flush_folder(path.parent)
     return f"{reason}; going on from the one before, of step {header['progress'].get('step')}"
+
+
+def _free(path: Path) -> Path:
+    """This name, or the first of it with -2, -3, … that nothing has."""
+    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
+    return next(name for name in chain([path], names) if not os.path.lexists(name))
 
 
 def has_checkpoint(path: Path) -> bool:
@@ -109,8 +116,7 @@ def has_checkpoint(path: Path) -> bool:
 
 def sealed(tensors: Mapping[str, Tensor], header: str) -> bytes:
     """The content of a checkpoint: tensors on the CPU, position and settings, and a checksum."""
-    metadata = {_KEY: header, _CHECKSUM: _checksum(tensors, header)}
-    return save(dict(tensors), metadata=metadata)
+    return seal(tensors, {_KEY: header}, header, save)
 
 
 def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
@@ -207,43 +213,20 @@ def read_progress(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the header. Raises CheckpointError, DamagedError where it is not whole."""
     try:
-        content = read_regular(path)
+        # Files of earlier versions have no checksum.
+        tensors, metadata = read_sealed(path, itemgetter(_KEY), load, without_checksum=True)
+        header = parse_object(metadata[_KEY])
+        if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
+            raise ValueError(wrong)
+        return tensors, header
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except PermissionError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except OSError as error:
         raise DamagedError(f"{path} is not a whole checkpoint: {error.strerror}") from error
-    try:
-        tensors = load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        text = metadata[_KEY]
-        # Files of earlier versions have none.
-        if metadata.get(_CHECKSUM, found := _checksum(tensors, text)) != found:
-            raise ValueError("its checksum differs")
-        header = parse_object(text)
-        if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
-            raise ValueError(wrong)
-        return tensors, header
-    # What a header says may be of any type and any size: torch, too, then raises what it likes.
-    except (
-        SafetensorError,
-        LookupError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        ArithmeticError,
-    ) as e:
-        raise DamagedError(f"{path} is not a whole checkpoint: {e}") from e
-
-
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
-    sha = hashlib.sha256(text.encode())
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+    except ValueError as error:
+        raise DamagedError(f"{path} is not a whole checkpoint: {error}") from error
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

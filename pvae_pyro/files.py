@@ -82,7 +82,7 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
     )
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "is no file", str(path))
+            raise OSError(errno.EINVAL, "it is no file", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -151,7 +151,8 @@ def folder_held(folder: Path) -> Iterator[None]:
 def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
     """Hold the lock file `path`, which is there while somebody holds it or was killed doing so.
 
-    Where another process has it, call `waiting` and wait. Raises OSError where it cannot be made.
+    Where another process has it, call `waiting` and wait. Raises OSError where it cannot be made,
+    or is a link: whose file is made at its other end, nobody has said.
     """
     descriptor = _locked(path, waiting)
     try:
@@ -164,8 +165,16 @@ def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 def _locked(path: Path, waiting: Callable[[], object]) -> int:
     told = False
+    # Without O_NONBLOCK a pipe there would be waited for. Windows has neither flag.
+    flags = os.O_RDONLY | os.O_CREAT
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            if os.path.islink(path):
+                raise OSError(errno.ELOOP, "is a link, and no lock", str(path)) from error
+            raise
         try:
             if not _lock(descriptor, wait=False):
                 if not told:
@@ -174,7 +183,7 @@ def _locked(path: Path, waiting: Callable[[], object]) -> int:
                 _lock(descriptor, wait=True)
             # Whoever had it deleted it; another process may hold a new one of that name by now.
             with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                     return descriptor
         except BaseException:
             os.close(descriptor)

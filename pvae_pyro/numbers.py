@@ -46,7 +46,8 @@ class Numbers:
         sums = {name: value for name, value in self.terms.items() if "/" not in name}
         gradients = dict(zip(self.names, self.norms, strict=True))
         for values in (parts, sums, gradients):
-            if found := {n: _kind(v) for n, v in values.items() if not v.isfinite().all()}:
+            # The mean is not finite where a value is not, nor where their sum is an overflow.
+            if found := {n: _kind(v) for n, v in values.items() if not v.mean().isfinite()}:
                 return found
         return {}
 

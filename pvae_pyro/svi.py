@@ -87,8 +87,7 @@ class SVI:
 
         The values stay on the device: reading one waits for the step to be done.
         """
-        terms = self._descend(*args, **kwargs)
-        means = torch.stack(list(terms.values())).detach().mean(-1)
+        terms, means = self._descend(*args, **kwargs)
         return dict(zip(terms, means.unbind(), strict=True))
 
     def step(self, *args: Any, **kwargs: Any) -> float:
@@ -96,7 +95,7 @@ class SVI:
 
         Raises FloatingPointError, naming the terms, where no step could be taken.
         """
-        terms = self._descend(*args, **kwargs)
+        terms, _ = self._descend(*args, **kwargs)
         assert self.numbers is not None
         if not self.numbers.finite:
             raise FloatingPointError(f"not finite: {', '.join(self.numbers.wrong())}")
@@ -107,16 +106,19 @@ class SVI:
         """The loss summed over the batch, without a step."""
         return -self.terms(*args, **kwargs)["objective"].sum().item()
 
-    def _descend(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def _descend(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms, and the mean of each over the batch."""
         terms = self.terms(*args, **kwargs)
+        means = torch.stack([value.detach() for value in terms.values()]).mean(-1)
         self.optim.zero_grad(set_to_none=True)
         loss = -terms["objective"].mean()
-        # NaN for a loss that is not finite, 1 for others: then the gradients are NaN as well, and
-        # so are those of all processes. They alone need be looked at.
-        loss.backward(torch.ones_like(loss) + 0.0 * loss.detach())
+        # NaN where a term is not finite, be it one that is only reported, else 1: then the
+        # gradients are NaN as well, and so are those of all processes. They alone need be looked
+        # at.
+        loss.backward((1.0 + (0.0 * means).sum()).to(loss.dtype))
         self.numbers = Numbers.of(terms, self._named_parameters())
         self._step_if(self.numbers.finite)
-        return terms
+        return terms, means
 
     def _step_if(self, finite: Tensor) -> None:
         if getattr(self.optim, "_step_supports_amp_scaling", False):

@@ -64,14 +64,13 @@ class Watch:
         raise FloatingPointError(self._told(record))
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
+        if distributed.world_size() > 1:
+            return self._update_of_several(batch)
         before = torch.get_rng_state()
         try:
             return self.svi.update(batch)
         except ValueError:
             # Pyro's own checks, if they are on, stop at what is not finite, and name no batch.
-            # (Of several processes the others are in the step already: it cannot be repeated.)
-            if distributed.world_size() > 1:
-                raise
             torch.set_rng_state(before)  # the noise of a step that nobody checked
             with pyro.validation_enabled(False):
                 means = self.svi.update(batch)
@@ -79,15 +78,35 @@ class Watch:
                 raise
             return means
 
+    def _update_of_several(self, batch: Batch) -> dict[str, Tensor]:
+        """With Pyro's own checks, if they are on, before the step: amid it the others would wait
+        for a process that they stop, and it could not be repeated."""
+        refused: ValueError | None = None
+        if pyro.settings.get("validate_distributions_pyro"):
+            device = next(self.svi.parameters()).device
+            devices = [device] if device.type == "cuda" else []
+            try:
+                with torch.random.fork_rng(devices), torch.no_grad():
+                    self.svi.terms(batch)
+            except ValueError as error:
+                refused = error
+        with pyro.validation_enabled(False):
+            means = self.svi.update(batch)
+        if refused is not None and self.svi.numbers is not None and self.svi.numbers.finite:
+            raise refused
+        return means
+
     def _record(self, epoch: int, number: int, step: int, numbers: Numbers) -> dict[str, Any]:
         """Of all processes: each has a part of the batch."""
         held = self.loader.held(epoch, number)
-        parts = distributed.of_each((numbers.wrong(), self._named(held, numbers.rows())))
+        wrong = numbers.wrong()
+        of_terms = not wrong.keys().isdisjoint(numbers.terms)
+        parts = distributed.of_each((of_terms, wrong, self._named(held, numbers.rows())))
         # Where a process's terms are finite its gradients are not: they are everybody's mean.
-        if any("/" in name for wrong, _ in parts for name in wrong):
-            parts = [(wrong, names) for wrong, names in parts if any("/" in name for name in wrong)]
-        wrong = {name: kind for part, _ in parts for name, kind in part.items()}
-        examples = {name: [n for _, part in parts for n in part[name]] for name in held}
+        if any(of_terms for of_terms, *_ in parts):
+            parts = [part for part in parts if part[0]]
+        wrong = {name: kind for _, part, _ in parts for name, kind in part.items()}
+        examples = {name: [n for *_, part in parts for n in part[name]] for name in held}
         return {
             "step": step,
             "epoch": epoch + 1,

@@ -1,7 +1,7 @@
 """What the processes of tests/test_distributed.py do; started by torchrun, or alone.
 
 python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
-    | bad FOLDER skip|end
+    | bad FOLDER skip|end [first]
 """
 
 import os
@@ -90,18 +90,21 @@ def train(folder: Path, num_epochs: int, signal_at: int | None) -> None:
     say(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}")
 
 
-def bad(folder: Path, skip: bool) -> None:
-    """An example that is not finite, of which only one rank has a part."""
+def bad(folder: Path, skip: bool, first: bool) -> None:
+    """An example that is not finite, of which only one rank has a part: in the first batch, or
+    number 7."""
     examples = tiny_examples()
     speech = examples["speech"]
-    speech.values[speech.offsets[7]] = float("nan")
+    held = PairedLoader(examples, 6, part=(0, 1)).held(0, 0)
+    which = held["speech"][0] if first else 7
+    speech.values[speech.offsets[which]] = float("nan")
     loader = PairedLoader(examples, 6)
     svi = tiny_svi()
     try:
         fit(svi, loader, num_epochs=2, folder=folder, skip_bad_batches=skip, show_progress=False)
         told = "done"
-    except FloatingPointError as error:
-        told = str(error)
+    except (FloatingPointError, ValueError) as error:
+        told = f"{type(error).__name__} {error}"
     weights = sum(p.detach().double().sum() for p in svi.parameters()).item()
     say(f"rank {distributed.rank()} {weights} {told}")
 
@@ -113,6 +116,6 @@ if __name__ == "__main__":
         if sys.argv[1] == "gradients":
             gradients(Path(sys.argv[2]))
         elif sys.argv[1] == "bad":
-            bad(Path(sys.argv[2]), sys.argv[3] == "skip")
+            bad(Path(sys.argv[2]), sys.argv[3] == "skip", sys.argv[4:] == ["first"])
         else:
             train(Path(sys.argv[2]), int(sys.argv[3]), *[int(n) for n in sys.argv[4:]] or [None])

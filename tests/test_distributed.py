@@ -98,6 +98,18 @@ def test_what_is_not_finite_in_one_rank_is_so_in_all(tmp_path, how) -> None:
             assert "speech: speech7; image" in " ".join(output[rank])
 
 
+@pytest.mark.slow
+def test_what_is_not_finite_in_the_first_step(tmp_path) -> None:
+    """Where Pyro's checks are on, and of the two ranks stop one."""
+    output = told(work(2, "bad", tmp_path, "end", "first"))
+    assert output[0] == output[1]
+    message = " ".join(output[0][1:])
+    assert message.startswith("FloatingPointError step 1 (epoch 1, batch 1 of 4) is not finite")
+    assert "NaN in log_prob/speech" in message
+    (record,) = map(json.loads, (tmp_path / BAD_BATCHES).read_text().splitlines())
+    assert len(record["examples"]["speech"]) == 1
+
+
 @pytest.mark.parametrize("number", [2, 3, 7])
 def test_parts_make_the_batches_of_one_process(number: int) -> None:
     examples = tiny_examples()

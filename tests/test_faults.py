@@ -320,6 +320,18 @@ def test_damaged_checkpoint_is_told_and_the_one_before_taken(
     record("faults", f"newest checkpoint damaged: {how}", "told; the one before, to the same bits")
 
 
+def test_no_damaged_checkpoint_takes_the_place_of_another(two_checkpoints, tmp_path):
+    path = tmp_path / CHECKPOINT
+    whole, damaged = (two_checkpoints[0] / CHECKPOINT).read_bytes(), [b"a", b"b", b"c"]
+    for content in damaged:
+        path.write_bytes(content)
+        previous(path).write_bytes(whole)
+        assert "going on from the one before" in recover(path)
+        assert path.read_bytes() == whole
+    names = [f"checkpoint-damaged{n}.safetensors" for n in ("", "-2", "-3")]
+    assert [(tmp_path / name).read_bytes() for name in names] == damaged
+
+
 def test_two_damaged_checkpoints(two_checkpoints, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(two_checkpoints[0], folder)
@@ -502,3 +514,34 @@ def test_best_is_not_the_last_where_the_last_is_worse(tmp_path):
     )
     assert read_progress(tmp_path / "best.safetensors")["epoch"] == 3
     assert read_progress(tmp_path / CHECKPOINT)["epoch"] == 5
+
+
+@pytest.mark.parametrize(
+    ("prolonged", "expected"),
+    [
+        ([0, 0, 9, 1, 2], 3),  # the best from before is of the last three still, and better
+        ([0, 0, 9, 1, 10], 5),  # … and not as good
+        ([0, 9, 1, 2, 0], 5),  # no longer of the last three: gone, though none is as good
+        ([0, 9, 1, 2, 0, 5, 3], 6),
+        ([0, 0, 9, 1, 0, 0, 0, 3, 1], 8),  # nor any of those it was chosen of
+    ],
+)
+def test_best_of_a_run_that_is_prolonged(tmp_path, prolonged, expected):
+    """Of the last epochs; of those before the prolonging, that which was kept."""
+
+    def train(num_epochs, **options):
+        svi, loader = tiny_speech_svi(), tiny_loader(names=["speech"])
+        update, svi.count = svi.update, len(metrics(tmp_path)) * len(loader) if options else 0
+
+        def told(batch):
+            svi.count += 1
+            value = torch.tensor(float(prolonged[(svi.count - 1) // len(loader)]))
+            return {**update(batch), "objective": value}
+
+        svi.update = told
+        options = {"show_progress": False, "best_of": 3, **options}
+        fit(svi, loader, num_epochs=num_epochs, folder=tmp_path, **options)
+        return read_progress(tmp_path / "best.safetensors")["epoch"]
+
+    assert train(4) == 1 + max((1, 2, 3), key=lambda n: prolonged[n])
+    assert train(len(prolonged), resume=True) == expected

@@ -19,7 +19,7 @@ from PIL import EpsImagePlugin, Image
 from safetensors import safe_open
 from safetensors.torch import load, save
 
-from experiments import evaluate, figures, generate, report, run_svi
+from experiments import criticise, evaluate, figures, generate, report, run_svi
 from experiments.assemble import build
 from experiments.errors import RunError
 from experiments.runs import load_run, read_config
@@ -38,6 +38,8 @@ from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
 from pvae_pyro.figures.curves import curves_figure, read_metrics
+from pvae_pyro.figures.style import new_figure, save_figure
+from pvae_pyro.files import file_held
 from pvae_pyro.report_page import figure
 from pvae_pyro.train import CHECKPOINT, _progress
 from tests.fuzz.limits import can_measure, limits
@@ -230,6 +232,17 @@ def test_headers_of_checkpoints_that_nobody_wrote(tmp_path, header):
     with pytest.raises(CheckpointError, match=CHECKPOINT):
         load_checkpoint(path, _svi())
     assert "going on from the one before" in recover(path)
+
+
+@pytest.mark.parametrize("length", [1 << 40, (1 << 24) + 1])
+def test_headers_larger_than_any_of_ours(tmp_path, length, caplog):
+    content = length.to_bytes(8, "little") + b"{}" + b" " * ((1 << 24) - 1)
+    path = tmp_path / "key.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"its header has {length} bytes"):
+        load_checkpoint(path, _svi())
+    cache.cached_arrays("key", lambda: ({"x": np.ones(3)}, {}), tmp_path)
+    assert f"its header has {length} bytes" in caplog.text
 
 
 def test_a_type_that_numpy_lacks_is_computed_again(tmp_path):
@@ -586,6 +599,73 @@ def test_nothing_is_appended_to_by_a_link(given, tmp_path, capsys):
         assert run_svi.main(["--resume", str(run), "--no-report", "--epochs", "3"]) == 1
         assert mine.read_bytes() == before
         assert f"{name} is a link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["there", "nowhere"])
+def test_nothing_is_written_by_a_link_within_a_run(given, tmp_path, capsys, where):
+    run = shutil.copytree(given, tmp_path / "run")
+    outside = tmp_path / "outside"
+    if where == "there":
+        outside.mkdir()
+    for name in ("figures", "generated"):
+        (run / name).symlink_to(outside)
+    for command, arguments, name in (
+        (figures, [run, "--only", "curves"], "figures"),
+        (report, [run], "figures"),
+        (criticise, [run], "figures"),
+        (generate, ["sample", run], "generated"),
+    ):
+        assert command.main([*map(str, arguments)]) == 1
+        assert f"error: {run / name} is a link" in capsys.readouterr().err
+    assert not outside.exists() or not list(outside.iterdir())
+    assert not (run / "report.html").exists()
+    # A run's folder, and one that was asked for, are links as it pleases.
+    (tmp_path / "link").symlink_to(run)
+    asked = ["--only", "curves", "--formats", "png", "--out", str(tmp_path / "asked")]
+    (tmp_path / "asked").symlink_to(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    assert figures.main([str(tmp_path / "link"), *asked]) == 0
+    assert (tmp_path / "mine" / "curves.png").exists()
+
+
+def test_a_figure_replaces_a_link_and_does_not_follow_it(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "figure.svg").symlink_to(mine)
+    save_figure(new_figure(1, 1), tmp_path / "figure", ["svg"])
+    assert mine.read_text() == "mine"
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+
+
+def test_a_log_that_is_a_link_is_not_begun(small, environment, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.log").symlink_to(tmp_path / "mine")
+    assert run_svi.main([*small, "--out", str(tmp_path / "run")]) == 1
+    assert "run.log is a link" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed there")
+def test_no_file_is_made_by_a_link_for_a_lock(tmp_path, caplog):
+    outside, cached = tmp_path / "outside", tmp_path / "cache"
+    cached.mkdir()
+    lock = cached / ".key.safetensors.lock"
+    lock.symlink_to(outside)
+    with pytest.raises(OSError, match=r"is a link, and no lock: .*\.lock"), file_held(lock, list):
+        pass
+    arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(2)}, {}), cached)
+    assert arrays["x"].tolist() == [1, 1]
+    assert "is a link, and no lock" in caplog.text
+    assert not outside.exists()
+    assert lock.is_symlink()
+
+
+@linux
+def test_a_pipe_in_the_place_of_a_lock(tmp_path):
+    os.mkfifo(tmp_path / ".key.safetensors.lock")
+    with limits(tmp_path):
+        arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(2)}, {}), tmp_path)
+    assert arrays["x"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])

@@ -96,6 +96,51 @@ def test_it_is_caught_in_any_batch(tmp_path, number):
     assert str(error.value).startswith(f"step {number + 1} ")
 
 
+def test_pyros_checks_stop_no_step_of_several_processes(tmp_path):
+    """The others would wait for the one that is stopped. Its noise is as without the checks."""
+    which = int(spoilt(0.0).held(0, 0)["speech"][-1])
+    svi, loader = tiny_svi(), spoilt(np.nan, which)
+    before = snapshot(svi)
+    with pytest.raises(FloatingPointError, match=f"step 1 .*speech: speech{which}; image"):
+        one_step(svi, loader, tmp_path, checks=True)
+    assert all(map(torch.equal, before, snapshot(svi)))
+    found = []
+    for checks in (False, True):
+        svi = tiny_svi()
+        one_step(svi, spoilt(0.0), tmp_path, checks)
+        found.append([*snapshot(svi), torch.rand(1)])
+    assert all(map(torch.equal, *found))
+
+
+def test_what_else_pyro_refuses_is_told_in_several_processes_too(tmp_path, monkeypatch):
+    svi, loader = tiny_svi(), spoilt(0.0)
+
+    def refuse(batch):
+        raise ValueError("of another shape")
+
+    monkeypatch.setattr(svi, "terms", refuse)
+    monkeypatch.setattr(svi, "update", update_of_nothing(svi))
+    with pytest.raises(ValueError, match="of another shape"):
+        one_step(svi, loader, tmp_path, checks=True)
+
+
+def update_of_nothing(svi):
+    def update(batch):
+        svi.numbers = Numbers({}, torch.zeros(1), ["x"], torch.tensor(True))
+        return {}
+
+    return update
+
+
+def one_step(svi, loader, folder, checks):
+    """As one of several processes that have the same."""
+    watched = Watch(svi, loader, folder, skip=False)
+    with pytest.MonkeyPatch.context() as patch, pyro.validation_enabled(checks):
+        patch.setattr(watch.distributed, "world_size", lambda: 2)
+        patch.setattr(watch.distributed, "of_each", lambda value: [value])
+        return watched.step(next(loader.epoch(0)), 0, 0, 1)
+
+
 def test_weights_and_optimiser_are_left_alone(tmp_path):
     """Also by an optimiser that is not told by torch's own means."""
     for fused in (True, False):
@@ -178,6 +223,21 @@ def test_a_loss_whose_gradient_is_finite(tmp_path, monkeypatch):
     with pytest.raises(FloatingPointError, match="overflow in log_prob/image") as error:
         train(tmp_path, loader, svi=svi)
     assert f"speech: speech{bad}; image" in str(error.value)
+    assert all(map(torch.equal, before, snapshot(svi)))
+
+
+@pytest.mark.parametrize("values", [[0, 0, 0, np.nan, 0], [2e38, 2e38, 2e38, 2e38, 2e38]])
+@pytest.mark.parametrize("name", ["contrastive", "contrastive/speech/image"])
+def test_a_term_that_is_only_reported(tmp_path, monkeypatch, name, values):
+    """Of which the objective knows nothing; also one whose values are finite and their sum not."""
+    svi, values = tiny_svi(), torch.tensor(values)
+    before, terms = snapshot(svi), svi.loss.terms
+    monkeypatch.setattr(svi.loss, "terms", lambda *args: terms(*args) | {name: values})
+    loader = spoilt(0.0)
+    with pytest.raises(FloatingPointError, match=f"step 1 .* in {name} .of modality") as error:
+        train(tmp_path, loader, svi=svi)
+    bad = loader.held(0, 0)["speech"][3] if values.isnan().any() else None
+    assert bad is None or f"speech: speech{bad}; image" in str(error.value)
     assert all(map(torch.equal, before, snapshot(svi)))
 
 

@@ -1,6 +1,7 @@
 """Where data and computed arrays are kept, and a cache of arrays that repairs itself."""
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -12,16 +13,14 @@ from typing import TypeAlias
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from pvae_pyro.files import file_held, remove_unfinished, write_whole
+from pvae_pyro.sealed import read_sealed, seal
 
 logger = logging.getLogger(__name__)
 
 # Arrays by name, and what is to be told of them.
 Arrays: TypeAlias = tuple[dict[str, np.ndarray], dict[str, str]]
-
-_CHECKSUM = "sha256"
 
 
 def data_root() -> Path:
@@ -105,14 +104,11 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        if not path.is_file():  # to open a pipe would be to wait for its writer
-            raise ValueError("it is no file")
         kept = _load(path)
         if not check(kept):
             raise ValueError("it holds something else")
         return kept
-    # AttributeError: of a type that numpy does not have.
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s is damaged (%s): computing it again", path, error)
     with contextlib.suppress(OSError):
         path.unlink()  # told once
@@ -129,8 +125,10 @@ def _alone(path: Path) -> Iterator[None]:
                 file_held(path.with_name(f".{path.name}.lock"), partial(_tell, path))
             )
             remove_unfinished(path.parent, path.name)
-        except OSError:
-            pass  # the folder is not ours to write to, which is told when the result is to be kept
+        except OSError as error:
+            # Of a folder that is not ours to write to it is told when the result is to be kept.
+            if error.errno == errno.ELOOP:
+                logger.warning("%s: computing without a lock", error)
         yield
 
 
@@ -139,25 +137,20 @@ def _tell(path: Path) -> None:
 
 
 def _load(path: Path) -> Arrays:
-    with safe_open(path, framework="numpy") as file:
-        metadata = dict(file.metadata() or {})
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.pop(_CHECKSUM, None) != _checksum(arrays, metadata):
-        raise ValueError("its checksum differs")
-    return arrays, metadata
+    return read_sealed(path, _told, safetensors.numpy.load)
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, sealed(arrays, metadata))
+
+
+def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """The content of a file of the cache."""
     # safetensors writes the memory of an array as it lies.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {**metadata, _CHECKSUM: _checksum(arrays, metadata)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, safetensors.numpy.save(arrays, metadata))
+    return seal(arrays, metadata, _told(metadata), safetensors.numpy.save)
 
 
-def _checksum(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
-    sha = hashlib.sha256(repr(sorted(metadata.items())).encode())
-    for name, array in sorted(arrays.items()):
-        sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(array.data if array.size else b"")
-    return sha.hexdigest()
+def _told(metadata: dict[str, str]) -> str:
+    return repr(sorted(metadata.items()))

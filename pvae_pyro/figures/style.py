@@ -1,5 +1,6 @@
 """What all figures share: sizes, colours, how they are saved."""
 
+import io
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pvae_pyro.data.corpus import shown
+from pvae_pyro.files import write_whole
 
 RC: dict[Any, Any] = {
     "font.size": 8,
@@ -45,7 +47,10 @@ def class_colours(classes: Sequence[str]) -> dict[str, tuple[float, float, float
 
 
 def save_figure(figure: Figure, path: Path, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
-    """Write `path` with each format's suffix; returns the files."""
+    """Write `path` with each format's suffix, whole or not at all; returns the files.
+
+    A link in the place of one is replaced, not followed. Raises OSError naming the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = []
     with matplotlib.rc_context(RC), warnings.catch_warnings():
@@ -53,5 +58,7 @@ def save_figure(figure: Figure, path: Path, formats: Iterable[str] = ("png", "pd
         warnings.filterwarnings("ignore", "Glyph")
         for suffix in formats:
             files.append(path.with_name(f"{path.name}.{suffix}"))
-            figure.savefig(files[-1])
+            content = io.BytesIO()
+            figure.savefig(content, format=suffix)
+            write_whole(files[-1], content.getvalue())
     return files

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 import torch
 
 from pvae_pyro.data import alignment, cache
@@ -128,8 +127,7 @@ _TOLD = {"names": '["a"]'}
 
 def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """A file of the cache as someone else could write it: its checksum is right."""
-    metadata = {**metadata, "sha256": cache._checksum(arrays, metadata)}
-    return in_order(safetensors.numpy.save(arrays, metadata))
+    return in_order(cache.sealed(arrays, metadata))
 
 
 def bad_arrays(
