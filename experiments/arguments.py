@@ -1,8 +1,9 @@
-"""Numbers of the command line, within limits."""
+"""Arguments that commands share: numbers within limits, places, seeds."""
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _SHOWN = 40  # characters of a number, in a message
@@ -46,3 +47,15 @@ def number(
     convert.of, convert.most = kind, most
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number
     return convert
+
+
+def add_place(add: Callable[..., Any], data: bool = True) -> None:
+    """Where a run is opened."""
+    if data:
+        add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
+
+
+def add_seed(add: Callable[..., Any], of_what: str) -> None:
+    seed = number(int, least=0, most=MOST_SEED)
+    add("--seed", type=seed, default=0, metavar="N", help=f"of {of_what}")

@@ -24,12 +24,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, MOST_SEED, Help, number
-from experiments.errors import DeviceError, RunError
+from experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number
+from experiments.errors import OF_A_RUN, RunError
 from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
-from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.likelihood import Estimate, estimate, log_weights
 from pvae_pyro.figures.criticism import (
@@ -221,15 +219,8 @@ def make_parser() -> argparse.ArgumentParser:
     draws = number(int, above=0, most=100_000)
     add = parser.add_argument
     add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
-    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add(
-        "--seed",
-        type=number(int, least=0, most=MOST_SEED),
-        default=0,
-        metavar="N",
-        help="of all draws",
-    )
+    add_place(add)
+    add_seed(add, "all draws")
     add("--limit", type=natural, default=64, metavar="N", help="pairs in inference_data.nc (64)")
     add("--num-samples", type=draws, default=25, metavar="K", help="draws of each (25)")
     add(
@@ -250,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
         check_comparable(runs)
         with torch.no_grad():
             weighed = {run.folder: criticise(run, options) for run in runs}
-    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+    except OF_A_RUN as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

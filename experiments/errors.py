@@ -1,5 +1,8 @@
 """Errors of commands, whose message is all that a user is told."""
 
+from pvae_pyro.checkpoint import CheckpointError
+from pvae_pyro.data.corpus import CorpusError
+
 
 class RunError(Exception):
     """A run folder cannot be used as asked; the message says why."""
@@ -7,3 +10,7 @@ class RunError(Exception):
 
 class DeviceError(Exception):
     """The device that was asked for cannot be used; the message says why."""
+
+
+# What a command that opens a run ends with in one line.
+OF_A_RUN = (RunError, DeviceError, CheckpointError, CorpusError, OSError)

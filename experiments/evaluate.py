@@ -32,14 +32,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, number
-from experiments.errors import DeviceError, RunError
+from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, add_place, number
+from experiments.errors import OF_A_RUN, RunError
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.results_file import evaluation_problem
 from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
-from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.files import folder_held, read_regular
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
@@ -119,8 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("run", type=Path, help="folder of a finished run")
     add("--only", nargs="+", choices=every, default=every, metavar="KEY", help="these keys (all)")
-    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
+    add_place(add)
     add("--again", action="store_true", help="measure anew what is there already")
     add("--limit", type=natural, default=1000, metavar="N", help="examples to generate (1000)")
     add(
@@ -155,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         with alone, torch.no_grad():
             run = open_run(options.run, options.data, options.device)
             content = evaluate(run, options)
-    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+    except OF_A_RUN as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -25,14 +25,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.arguments import MOST_SEED, Help, number
-from experiments.errors import DeviceError, RunError
+from experiments.arguments import Help, add_place, add_seed
+from experiments.errors import OF_A_RUN, RunError
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
 from experiments.runs import folder_within
 from experiments.trained import STYLE, Trained, open_run
-from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.graph import guide_graph, model_graph
@@ -216,15 +214,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="(all)")
     add("--formats", nargs="+", choices=("png", "pdf", "svg"), default=["png", "pdf"])
     add("--out", type=Path, metavar="DIR", help="else RUN/figures")
-    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add(
-        "--seed",
-        type=number(int, least=0, most=MOST_SEED),
-        default=0,
-        metavar="N",
-        help="of the examples shown",
-    )
+    add_place(add)
+    add_seed(add, "the examples shown")
     return parser
 
 
@@ -234,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         run = open_run(options.run, options.data, options.device)
         out = options.out or folder_within(options.run, FOLDER)
         files = draw(run, options.only, out, options.formats, options.seed)
-    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+    except OF_A_RUN as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

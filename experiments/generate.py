@@ -33,13 +33,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experiments.arguments import MOST_SEED, Help, number
-from experiments.errors import DeviceError, RunError
+from experiments.arguments import Help, add_place, add_seed, number
+from experiments.errors import OF_A_RUN, RunError
 from experiments.options import resolve_device
 from experiments.runs import folder_within, load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
@@ -239,14 +238,8 @@ def make_parser() -> argparse.ArgumentParser:
         add = commands.add_parser(name, allow_abbrev=False, formatter_class=Help).add_argument
         add("run", type=Path, help="folder of a finished run")
         add("--out", type=Path, metavar="DIR", help="else RUN/generated/<command>-<time>")
-        add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-        add(
-            "--seed",
-            type=number(int, least=0, most=MOST_SEED),
-            default=0,
-            metavar="N",
-            help="of what is drawn",
-        )
+        add_place(add, data=False)
+        add_seed(add, "what is drawn")
         add("--sample-rate", type=rate, metavar="HZ", help="of a run that did not keep its own")
         if name != "sample":
             add("--from", dest="source", type=Path, required=True, metavar="FILE")
@@ -287,7 +280,7 @@ def main(argv: list[str] | None = None) -> int:
             raise RunError(f"{out} is not empty: give another --out")
         files = write(run, shown, latents, out)
         write_json(out / "generated.json", {**_given(options), **environment()})
-    except (RunError, CheckpointError, CorpusError, DeviceError, ValueError, OSError) as error:
+    except (*OF_A_RUN, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("\n".join(map(str, files)))

@@ -6,7 +6,15 @@ from typing import Any
 
 import torch
 
-from experiments.arguments import MOST_EXAMPLES, MOST_SEED, MOST_STEPS, MOST_UNITS, Help, number
+from experiments.arguments import (
+    MOST_EXAMPLES,
+    MOST_STEPS,
+    MOST_UNITS,
+    Help,
+    add_place,
+    add_seed,
+    number,
+)
 from experiments.corpora import (
     add_corpus_options,
     add_image_options,
@@ -76,14 +84,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="X",
         help="Adam's",
     )
-    run(
-        "--seed",
-        type=number(int, least=0, most=MOST_SEED),
-        default=0,
-        metavar="N",
-        help="of weights, pairs and noise",
-    )
-    run("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
+    add_seed(run, "weights, pairs and noise")
+    add_place(run, data=False)
     run(
         "--precision",
         choices=tuple(PRECISIONS),

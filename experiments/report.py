@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import MOST_SEED, Help, number
-from experiments.errors import DeviceError, RunError
+from experiments.arguments import Help, add_place, add_seed
+from experiments.errors import OF_A_RUN, RunError
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, FOLDER, draw
 from experiments.paper import TABLE_1, known_of, scored_part
@@ -25,8 +25,6 @@ from experiments.results_file import read_results
 from experiments.run_folder import REPORT
 from experiments.runs import folder_within
 from experiments.trained import RESULTS, STYLE, Trained, open_run
-from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.report import galleries
 from pvae_pyro.report_page import (
     Html,
@@ -234,15 +232,8 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("run", type=Path, help="folder of a finished run")
     add("--out", type=Path, metavar="FILE", help=f"else RUN/{REPORT}")
-    add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    add("--device", default="auto", help="cpu, cuda, …; auto: cuda where there is one")
-    add(
-        "--seed",
-        type=number(int, least=0, most=MOST_SEED),
-        default=0,
-        metavar="N",
-        help="of the examples shown",
-    )
+    add_place(add)
+    add_seed(add, "the examples shown")
     return parser
 
 
@@ -251,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = open_run(options.run, options.data, options.device)
         file = write_report(run, options.out or options.run / REPORT, options.seed)
-    except (RunError, CheckpointError, CorpusError, DeviceError, OSError) as error:
+    except OF_A_RUN as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
