@@ -19,8 +19,8 @@ pocketsphinx. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 
 import argparse
 import csv
+import io
 import math
-import os
 import sys
 import time
 from collections import Counter
@@ -42,6 +42,7 @@ from pvae_pyro.data.transcripts import (
     read_transcripts,
     speakers_in_both,
 )
+from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 
 COLUMNS = ("path", "label", "speaker", "split", "start", "end", "score", "word")
@@ -130,24 +131,20 @@ def manifest_root(arguments: argparse.Namespace, tokens: Iterable[Token]) -> Pat
 
 def write_manifest(path: Path, root: Path, tokens: Iterable[Token]) -> None:
     """Write all of it or, on any failure, nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for token in tokens:
-                entry, word = token.entry, token.aligned
-                writer.writerow(
-                    [
-                        entry.path.relative_to(root).as_posix(),
-                        *(entry.label, entry.speaker, entry.split),
-                        *(f"{value:.3f}" for value in (word.start, word.end, word.score)),
-                        word.word,
-                    ]
-                )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for token in tokens:
+        entry, word = token.entry, token.aligned
+        writer.writerow(
+            [
+                entry.path.relative_to(root).as_posix(),
+                *(entry.label, entry.speaker, entry.split),
+                *(f"{value:.3f}" for value in (word.start, word.end, word.score)),
+                word.word,
+            ]
+        )
+    write_whole(path, text.getvalue().encode())
 
 
 def summary(report: dict[str, Any]) -> str:

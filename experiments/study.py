@@ -35,6 +35,8 @@ from experiments.study_rows import collect, markdown
 from experiments.table1 import run_one
 from experiments.trained import RESULTS
 from pvae_pyro.figures.against import against
+from pvae_pyro.figures.style import save_figure
+from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 
 # Pairs of a real corpus, each image with one recording for good; else, as in the paper, by class.
@@ -162,9 +164,9 @@ def write_tables(study: str, out: Path) -> None:
                 found = (json.loads(path.read_text("utf-8")) for path in files)
                 content["runs"].append(collect(row, *found))
     write_json(out / "study.json", content)
-    (out / "study.md").write_text(markdown(content), "utf-8")
+    write_whole(out / "study.md", markdown(content).encode())
     if study in AGAINST:
-        against(content["runs"], AGAINST[study]).savefig(out / "study.png")
+        save_figure(against(content["runs"], AGAINST[study]), out / "study", ("png",))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from experiments.runs import CONFIG, read_config
 from experiments.settings import VAE
 from experiments.table_rows import aggregate, markdown
 from experiments.trained import RESULTS
+from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 
 # What of a run's options makes it the row of that name. So is the vae of any modality a row.
@@ -103,7 +104,7 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
             except ValueError as error:
                 raise RunError(f"{out}: {error}") from error
             write_json(out / "table1.json", content)
-            (out / "table1.md").write_text(markdown(content), "utf-8")
+            write_whole(out / "table1.md", markdown(content).encode())
     print((out / "table1.md").read_text("utf-8"))
     return 0
 

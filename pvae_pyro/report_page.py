@@ -6,7 +6,6 @@ Control characters, those that turn a line's direction among them, are written o
 
 import base64
 import mimetypes
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.pictures import png_width
 from pvae_pyro.figures.style import RC
-from pvae_pyro.files import read_regular
+from pvae_pyro.files import read_regular, write_whole
 
 STYLE_SHEET = Path(__file__).with_name("report.css")
 
@@ -91,12 +90,7 @@ def write_page(file: Path, title: str, lead: Html, sections: Sequence[tuple[str,
 
     lead: under the title. sections: heading and content of each; all are in the contents.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(_page(title, lead, sections), "utf-8")
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(file, _page(title, lead, sections).encode())
 
 
 def _page(title: str, lead: Html, sections: Sequence[tuple[str, Html]]) -> str:

@@ -3,6 +3,7 @@
 Shapes: n samples, T frames, F Mel filters.
 """
 
+import io
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import torchaudio
 from torch import Tensor
 
 from pvae_pyro.data.log_mel import LogMel, mel_spectrogram
+from pvae_pyro.files import write_whole
 
 # Of the inverse of the filter bank. More bring nothing; with one, energies are half again as far.
 _STEPS = 30
@@ -99,14 +101,9 @@ def write_wav(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> N
             raise ValueError(f"rate must be positive, got {rate}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Opened here: a folder that is missing is then an OSError, not one of libsndfile's own.
-        with temporary.open("wb") as file:
-            soundfile.write(file, samples.astype(np.float32), rate, subtype="PCM_16", format="WAV")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    soundfile.write(content, samples.astype(np.float32), rate, subtype="PCM_16", format="WAV")
+    write_whole(path, content.getvalue())
 
 
 def _check_samples(samples: np.ndarray) -> None:

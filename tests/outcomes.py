@@ -4,17 +4,27 @@ import json
 import os
 import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pvae_pyro.results import write_json
+from pvae_pyro.results import environment, write_json
+
+
+@cache
+def _made_by() -> dict[str, Any]:
+    """At first, while nothing that git knows is written."""
+    return {"device": "cpu", **environment()}
 
 
 def record(kind: str, name: str, outcome: Any) -> None:
-    """Add ``name: outcome`` to ``$PVAE_TRUST/<kind>.json``."""
+    """Add ``name: outcome`` to those of this commit in ``$PVAE_TRUST/<kind>.json``."""
     if folder := os.environ.get("PVAE_TRUST"):
+        made_by = _made_by()
         path = Path(folder) / f"{kind}.json"
         content = json.loads(path.read_text()) if path.exists() else {}
+        before = content["outcomes"] if content.get("git_commit") == made_by["git_commit"] else {}
         if isinstance(outcome, str):  # where the test happened to be is of no interest
             outcome = re.sub(rf"{re.escape(tempfile.gettempdir())}/[^\s']*/", "…/", outcome)
-        write_json(path, dict(sorted({**content, name: outcome}.items())))
+        outcomes = dict(sorted({**before, name: outcome}.items()))
+        write_json(path, {"outcomes": outcomes, **made_by})

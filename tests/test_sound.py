@@ -1,5 +1,7 @@
 """Sound from log-Mel energies: its energies are those given, and what is written is what was."""
 
+import errno
+import os
 import time
 
 import numpy as np
@@ -183,13 +185,13 @@ def test_a_failure_leaves_the_file_before_it(tmp_path, monkeypatch):
     write_wav(path, np.zeros(9), 8000)
     before = path.read_bytes()
 
-    def full(file, *_, **__):
-        file.write(b"RIFF")
-        raise OSError("no space left")
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(soundfile, "write", full)
-    with pytest.raises(OSError, match="no space left"):
-        write_wav(path, np.ones(9), 8000)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left.*sound.wav"):
+            write_wav(path, np.ones(9), 8000)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError):
