@@ -67,6 +67,7 @@ def test_sphere(samples, rate, coding, order):
 def test_sounds_and_their_cut_copies(samples, rate, container):
     """Of any of its parts nothing is made up: it is refused."""
     assume(samples.any())
+    assume(container != "FLAC" or rate < 1 << 16 or rate % 10 == 0)  # its format has no others
     file = io.BytesIO()
     soundfile.write(file, samples, rate, "PCM_16", format=container)
     content = file.getvalue()

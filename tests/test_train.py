@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -243,6 +244,7 @@ def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run(tmp_path, num_epochs=2)
+    time.sleep(1 - time.time() % 1)  # files of one second are not in order
     run(tmp_path, num_epochs=3, resume=True)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Scalars("objective")] == [5, 10, 15]
