@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.errors import tell
 from pvae_pyro.data.alignment import aligner
 from pvae_pyro.data.corpus import CorpusError, Problem, shown
 from pvae_pyro.data.digit_words import OH
@@ -224,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.report is not None:
             write_json(arguments.report, report)
     except (CorpusError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print("stopped; what is aligned is kept: the same command goes on", file=sys.stderr)

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number
-from experiments.errors import OF_A_RUN, RunError
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
 from pvae_pyro.data.loader import PairedLoader
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
         with torch.no_grad():
             weighed = {run.folder: criticise(run, options) for run in runs}
     except OF_A_RUN as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print(f"stopped; what has its {CRITICISM} is finished", file=sys.stderr)

@@ -1,7 +1,9 @@
 """Errors of commands, whose message is all that a user is told."""
 
+import sys
+
 from pvae_pyro.checkpoint import CheckpointError
-from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.corpus import CorpusError, shown
 
 
 class RunError(Exception):
@@ -14,3 +16,8 @@ class DeviceError(Exception):
 
 # What a command that opens a run ends with in one line.
 OF_A_RUN = (RunError, DeviceError, CheckpointError, CorpusError, OSError)
+
+
+def tell(error: BaseException) -> None:
+    """On stderr; what a terminal would obey, in the name of a file, say, is escaped."""
+    print(f"error: {shown(str(error), keep=chr(10))}", file=sys.stderr)

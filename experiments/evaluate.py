@@ -33,7 +33,7 @@ import torch
 from tqdm import tqdm
 
 from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, add_place, number
-from experiments.errors import OF_A_RUN, RunError
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.results_file import evaluation_problem
 from experiments.trained import Trained, open_run
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
             run = open_run(options.run, options.data, options.device)
             content = evaluate(run, options)
     except OF_A_RUN as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print(f"stopped; what was measured is in {options.run / EVALUATION}", file=sys.stderr)

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.arguments import Help, add_place, add_seed
-from experiments.errors import OF_A_RUN, RunError
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
 from experiments.runs import folder_within
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
         out = options.out or folder_within(options.run, FOLDER)
         files = draw(run, options.only, out, options.formats, options.seed)
     except OF_A_RUN as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was drawn is kept", file=sys.stderr)

@@ -34,7 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 from experiments.arguments import Help, add_place, add_seed, number
-from experiments.errors import OF_A_RUN, RunError
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.options import resolve_device
 from experiments.runs import folder_within, load_run, read_config
 from pvae_pyro import generate as library
@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
         files = write(run, shown, latents, out)
         write_json(out / "generated.json", {**_given(options), **environment()})
     except (*OF_A_RUN, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     print("\n".join(map(str, files)))
     return 0

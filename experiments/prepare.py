@@ -29,6 +29,7 @@ from experiments.corpora import (
     image_arguments,
     speech_arguments,
 )
+from experiments.errors import tell
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
@@ -187,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
         write_json(folder / "report.json", report)
         draw(corpus, computed, report, folder / "durations.png")
     except (CorpusError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print("stopped; what is computed is kept: the same command goes on", file=sys.stderr)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arguments import Help, add_place, add_seed
-from experiments.errors import OF_A_RUN, RunError
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, FOLDER, draw
 from experiments.paper import TABLE_1, known_of, scored_part
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
         run = open_run(options.run, options.data, options.device)
         file = write_report(run, options.out or options.run / REPORT, options.seed)
     except OF_A_RUN as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except KeyboardInterrupt:
         print("stopped; no report was written", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import logging
 import sys
 import time
@@ -83,6 +84,15 @@ def _check_appended(folder: Path) -> None:
             raise RunError(f"{path} is a link, or no file: nothing is appended to it")
 
 
+def tell_of_lost(folder: Path) -> None:
+    """Of a run that begins: epochs that are there already."""
+    if lost := len(whole_lines(folder / METRICS)):
+        log.warning(
+            f"no checkpoint is left: beginning anew, with its {lost} epochs (one is written every "
+            "--checkpoint-seconds, and at the end)"
+        )
+
+
 def check_threads(before: int | None) -> int:
     """Threads of an operation now; warns where a run was begun with another number of them.
 
@@ -99,12 +109,18 @@ def check_threads(before: int | None) -> int:
 
 def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
-    for handler in (
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(folder / LOG, encoding="utf-8"),
-    ):
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever characters a terminal has
+        sys.stdout.reconfigure(errors="backslashreplace")
+    printed, kept = logging.StreamHandler(sys.stdout), _File(folder / LOG, encoding="utf-8")
+    printed.addFilter(lambda record: record.levelno < logging.ERROR)  # these are on stderr
+    for handler in (printed, kept):
         handler.setFormatter(_Printable())
         log.addHandler(handler)
+
+
+class _File(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: what cannot be kept, on a full disk say, is printed all the same."""
 
 
 class _Printable(logging.Formatter):

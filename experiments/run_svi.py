@@ -29,11 +29,19 @@ import torch
 
 from experiments.assemble import build, gaps, presence
 from experiments.corpora import check_corpus_options
-from experiments.errors import DeviceError, RunError
+from experiments.errors import DeviceError, RunError, tell
 from experiments.given import without_effect
 from experiments.options import check_model, check_options, fill_epochs, make_parser
 from experiments.paper import table
-from experiments.run_folder import LOG, REPORT, check_threads, end_log, open_folder, start_log
+from experiments.run_folder import (
+    LOG,
+    REPORT,
+    check_threads,
+    end_log,
+    open_folder,
+    start_log,
+    tell_of_lost,
+)
 from experiments.runs import CONFIG, check_data, check_memory, check_size, load_data
 from experiments.settings import VAE
 from pvae_pyro import distributed
@@ -64,6 +72,9 @@ def run(
     made_by = environment()  # now: a commit made while it runs is not what runs
     check_memory(config)
     if resume:
+        with distributed.first_alone():  # the file that is looked at is the one that is taken
+            if distributed.rank() == 0 and (told := recover(folder / CHECKPOINT)):
+                log.warning(told)
         check_size(config, folder)
     svi = build(config)
     modelled = tuple(svi.guide.unimodal)
@@ -76,12 +87,6 @@ def run(
     scored = min(len(data.test[name]) for name in modelled)
     if num_clusters > scored:  # told before hours of training
         raise RunError(f"no {num_clusters} clusters (--num-clusters) of {scored} test examples")
-    if distributed.rank() == 0:
-        if resume and (told := recover(folder / CHECKPOINT)):  # before anything is changed
-            log.warning(told)
-        write_json(folder / CONFIG, config)
-        for name in (RESULTS, REPORT):  # the weights will be others
-            (folder / name).unlink(missing_ok=True)
     loader = partial(
         PairedLoader,
         batch_size=config["batch_size"],
@@ -119,6 +124,7 @@ def run(
         checkpoint_seconds=config["checkpoint_seconds"],
         skip_bad_batches=config["skip_bad_batches"],
         best_of=config["best_of"],
+        on_start=partial(_begin, config, folder),
     )
     if progress.interrupted or distributed.rank() > 0:
         return None
@@ -153,6 +159,12 @@ def run(
     }
     write_json(folder / RESULTS, results)
     return results
+
+
+def _begin(config: dict[str, Any], folder: Path) -> None:
+    write_json(folder / CONFIG, config)
+    for name in (RESULTS, REPORT):  # the weights will be others
+        (folder / name).unlink(missing_ok=True)
 
 
 def longest(data: PairedData) -> dict[str, int]:
@@ -227,6 +239,8 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
         )
         if ignored := without_effect(parser, argv, config):
             log.warning(f"of no effect on this run: {', '.join(ignored)}")
+        if not resume:
+            tell_of_lost(folder)
         config["threads"] = check_threads(config.get("threads"))
         with distributed.first_alone():
             data = load_data(config, root)
@@ -248,7 +262,9 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
         DeviceError,
         OSError,
     ) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
+        if log.handlers:
+            log.error(f"error: {error}")  # in run.log
         begun = folder is None or (folder / CONFIG).exists()
         if not begun and distributed.rank() == 0:
             (folder / LOG).unlink(missing_ok=True)  # nothing was begun: leave no trace

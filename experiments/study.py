@@ -28,7 +28,7 @@ from tqdm import tqdm
 from experiments import evaluate
 from experiments.arguments import MOST_EXAMPLES, number
 from experiments.corpora import file_name
-from experiments.errors import DeviceError, RunError
+from experiments.errors import DeviceError, RunError, tell
 from experiments.options import make_parser, resolve
 from experiments.run_svi import INTERRUPTED
 from experiments.study_rows import collect, markdown
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         preset = resolve(make_parser(None).parse_args(common))["preset"]
         return conduct(arguments, [*common, "--preset", preset])
     except (RunError, DeviceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
 
 

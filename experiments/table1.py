@@ -19,7 +19,7 @@ from tqdm import tqdm
 from experiments import run_svi
 from experiments.arguments import number
 from experiments.corpora import file_name
-from experiments.errors import DeviceError, RunError
+from experiments.errors import DeviceError, RunError, tell
 from experiments.given import contradictions
 from experiments.options import make_parser, resolve
 from experiments.results_file import read_results
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
                 parser.error(f"--rows {row}: choose from {', '.join([*vaes, *ROWS])}")
         return train_all(arguments, [*common, "--preset", preset], preset)
     except (RunError, DeviceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
 
 

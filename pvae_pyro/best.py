@@ -1,6 +1,7 @@
 """The best of the last epochs of a run, by what it trains on."""
 
-import contextlib
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError, read_progress, save_checkpoint
+from pvae_pyro.checked_json import NUMBER, misfit
+from pvae_pyro.checkpoint import DamagedError, read_progress, save_checkpoint, set_aside
 from pvae_pyro.svi import SVI
+
+log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 
@@ -25,6 +29,9 @@ class Best:
     Args:
         epochs: those to choose of, from 0.
         next_epoch: the one that training goes on with; a file of later ones is forgotten.
+
+    A file that is damaged is told of, and gets another name. Raises CheckpointError where one may
+    not be read.
     """
 
     def __init__(self, folder: Path, epochs: range, next_epoch: int):
@@ -36,12 +43,19 @@ class Best:
         self._best = distributed.first_of_all(self._best)
 
     def _of_file(self, next_epoch: int) -> float | None:
-        with contextlib.suppress(CheckpointError):  # none there, or a damaged one
+        if not os.path.lexists(self.path):
+            return None
+        try:
             kept = read_progress(self.path)
-            # Its position is the start of the epoch after it.
-            if kept["epoch"] - 1 in self.epochs and kept["epoch"] <= next_epoch:
-                return float(kept["objective"])
-        self.path.unlink(missing_ok=True)
+            if wrong := misfit(kept, {"epoch": int, "objective": NUMBER}):
+                raise DamagedError(f"{self.path} is no best of a run: {wrong}")
+        except DamagedError as error:
+            log.warning(f"{error}; it is now {set_aside(self.path).name}")
+            return None
+        # Its position is the start of the epoch after it.
+        if kept["epoch"] - 1 in self.epochs and kept["epoch"] <= next_epoch:
+            return float(kept["objective"])
+        self.path.unlink()
         return None
 
     def wants(self, epoch: int, objective: float) -> bool:

@@ -97,16 +97,20 @@ def recover(path: Path) -> str | None:
     _, header = _read(before)
     with naming(path):
         if path.exists():
-            os.replace(path, _free(path.with_name(f"{path.stem}-damaged{path.suffix}")))
+            set_aside(path)
         os.replace(before, path)
         flush_folder(path.parent)
     return f"{reason}; going on from the one before, of step {header['progress'].get('step')}"
 
 
-def _free(path: Path) -> Path:
-    """This name, or the first of it with -2, -3, … that nothing has."""
-    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2))
-    return next(name for name in chain([path], names) if not os.path.lexists(name))
+def set_aside(path: Path) -> Path:
+    """Give what is damaged the name ``…-damaged``, or the first of ``-damaged-2``, … that nothing
+    has; returns it."""
+    first = path.with_name(f"{path.stem}-damaged{path.suffix}")
+    names = (path.with_name(f"{first.stem}-{n}{path.suffix}") for n in count(2))
+    aside = next(name for name in chain([first], names) if not os.path.lexists(name))
+    os.replace(path, aside)
+    return aside
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ def fit(
     skip_bad_batches: bool = False,
     best_of: int = 0,
     show_progress: bool = True,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Train until `num_epochs`, or until Ctrl-C or SIGTERM, which end the step, save and return.
 
@@ -87,11 +88,14 @@ def fit(
         skip_bad_batches: leave batches out whose terms or gradients are not finite (`Watch`), and
             count them, instead of ending.
         best_of: keep the best of so many last epochs besides (`Best`); 0 keeps none.
+        on_start: called by the first process once all that it goes on from is read and found good,
+            before any of the folder's records or a weight changes.
 
     Raises FloatingPointError, naming terms, modalities and examples, when a number is not finite,
     in the step in which it is made (on CUDA up to `LOOK_EVERY` later); that step is not taken,
     and the checkpoint stays the last one before it. The same when an epoch had no other steps.
-    CheckpointError when no whole checkpoint is there, OSError when a file cannot be written.
+    CheckpointError when no whole checkpoint is there, or one of a training with other batches,
+    OSError when a file cannot be written.
     """
     checkpoint = Path(folder) / CHECKPOINT
     first_process, alone = distributed.rank() == 0, distributed.world_size() == 1
@@ -101,12 +105,16 @@ def fit(
             if first_process and (told := recover(checkpoint)):
                 log.warning(told)
         progress = _progress(checkpoint, load_checkpoint(checkpoint, svi))
+        _check_place(checkpoint, progress, len(loader), num_epochs)
         progress.interrupted = False
     elif not first_process:  # other noise than the first one's
         torch.manual_seed(torch.initial_seed() + distributed.rank())
-    if first_process:
-        _forget_after(Path(folder), progress)
+    records = _kept_records(Path(folder), progress) if first_process else {}
     best = Best(Path(folder), range(num_epochs - best_of, num_epochs), progress.epoch)
+    if first_process:
+        on_start()
+        for path, lines in records.items():
+            _rewrite(path, lines)
     watch = Watch(svi, loader, Path(folder), skip_bad_batches)
     total = num_epochs * len(loader)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
@@ -238,6 +246,7 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
 def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:
     """What a checkpoint says of the position. Raises CheckpointError where that cannot be."""
     shapes = {int: int, bool: bool, float: NUMBER, dict: {str: NUMBER}}
+    saved = {name: value for name, value in saved.items() if name != "objective"}  # of a best
     now = vars(Progress())
     wrong = misfit(saved, {f"{name}?": shapes[type(value)] for name, value in now.items()})
     wrong = wrong or misfit(now, dict.fromkeys(saved, object))
@@ -247,15 +256,31 @@ def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:
     return Progress(**saved)
 
 
-def _forget_after(folder: Path, progress: Progress) -> None:
-    """Drop records after the checkpoint: the run makes them again."""
+def _check_place(path: Path, progress: Progress, num_batches: int, num_epochs: int) -> None:
+    """Raises CheckpointError where a training of so many batches and epochs cannot be there."""
+    wrong = None
+    if progress.epoch > num_epochs:
+        wrong = f"{progress.epoch} epochs are done, of {num_epochs}"
+    elif progress.batch > num_batches:
+        wrong = f"{progress.batch} batches of an epoch are done, of {num_batches}"
+    elif progress.batch and progress.num_seen + progress.skipped == 0:
+        wrong = f"{progress.batch} batches are done, of no examples"
+    elif progress.num_seen and "objective" not in progress.sums:
+        wrong = "there is no sum of the objective"
+    if wrong:
+        raise CheckpointError(
+            f"{path} is of a training with other data, or in other batches: {wrong}"
+        )
+
+
+def _kept_records(folder: Path, progress: Progress) -> dict[Path, list[str]]:
+    """The lines that stay. Those after the checkpoint do not: the run makes them again."""
     lines = whole_lines(folder / METRICS)
     if len(lines) < progress.epoch:
         log.warning(
             f"{folder / METRICS} has {len(lines)} epochs, the checkpoint {progress.epoch}: "
             "records are lost"
         )
-    _rewrite(folder / METRICS, lines[: progress.epoch])
     where = (progress.epoch + 1, progress.batch + 1)  # as records count, the next batch
     bad = whole_lines(folder / BAD_BATCHES)
     try:
@@ -264,7 +289,8 @@ def _forget_after(folder: Path, progress: Progress) -> None:
             raise ValueError(wrong)
     except ValueError as error:
         raise CheckpointError(f"{folder / BAD_BATCHES} is damaged: {error}") from error
-    _rewrite(folder / BAD_BATCHES, [x for x, r in records if (r["epoch"], r["batch"]) < where])
+    earlier = [line for line, record in records if (record["epoch"], record["batch"]) < where]
+    return {folder / METRICS: lines[: progress.epoch], folder / BAD_BATCHES: earlier}
 
 
 def _rewrite(path: Path, lines: list[str]) -> None:

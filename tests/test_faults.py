@@ -452,20 +452,6 @@ def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys,
     assert json.loads((out / "results.json").read_text())["steps"] == 1
 
 
-def test_results_of_earlier_weights_do_not_outlive_them(corpus, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    assert run_svi.main([*corpus, "--out", str(out)]) == 0
-    (out / "report.html").write_text("of the weights before")
-
-    def broken(*args, **kwargs):
-        raise FloatingPointError("no")
-
-    monkeypatch.setattr(run_svi, "fit", broken)
-    assert run_svi.main(["--resume", str(out), "--epochs", "2", "--no-report"]) == 1
-    assert not (out / "results.json").exists()
-    assert not (out / "report.html").exists()
-
-
 def test_a_resume_that_fails_takes_nothing_away(corpus, tmp_path, capsys):
     out = tmp_path / "run"
     assert run_svi.main([*corpus, "--out", str(out)]) == 0
