@@ -42,7 +42,16 @@ from experiments.run_folder import (
     start_log,
     tell_of_lost,
 )
-from experiments.runs import CONFIG, check_data, check_memory, check_size, load_data
+from experiments.runs import (
+    CONFIG,
+    OF_CHECKPOINT,
+    as_tensor,
+    check_data,
+    check_memory,
+    check_same,
+    check_size,
+    load_data,
+)
 from experiments.settings import VAE
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError, recover
@@ -76,6 +85,7 @@ def run(
             if distributed.rank() == 0 and (told := recover(folder / CHECKPOINT)):
                 log.warning(told)
         check_size(config, folder)
+        check_same(config, folder)
     svi = build(config)
     modelled = tuple(svi.guide.unimodal)
     if missing := set(modelled) - data.train.keys():
@@ -120,7 +130,7 @@ def run(
         num_epochs=config["epochs"],
         folder=folder,
         resume=resume,
-        extra=normalisation,
+        extra={**normalisation, OF_CHECKPOINT: as_tensor(config)},
         checkpoint_seconds=config["checkpoint_seconds"],
         skip_bad_batches=config["skip_bad_batches"],
         best_of=config["best_of"],

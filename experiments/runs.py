@@ -1,27 +1,29 @@
 """A run folder, and the model, guide, optimiser and data its configuration stands for."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.assemble import build
 from experiments.corpora import load_columns
 from experiments.errors import RunError
 from experiments.given import wrong_options
 from experiments.options import config_of, make_parser
-from experiments.settings import OBJECTIVES, VAE
-from pvae_pyro.checked_json import misfit, read_json
-from pvae_pyro.checkpoint import CheckpointError, load_weights
+from experiments.settings import MAY_CHANGE, OBJECTIVES, VAE
+from pvae_pyro.checked_json import misfit, parse_object, read_json
+from pvae_pyro.checkpoint import CheckpointError, load_extra, load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, join
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"
+OF_CHECKPOINT = "config"  # what a checkpoint keeps of it, among its extra tensors
 # Of a configuration, what is no option: found out when the run was begun.
 _FOUND = {
     "corpus?": str,
@@ -112,6 +114,33 @@ def check_size(config: Mapping[str, Any], folder: Path, weights: str = CHECKPOIN
         raise RunError(f"{folder}: {CONFIG} asks for what cannot be built ({error})") from error
     if 4 * number > size:
         raise RunError(f"{folder}: {CONFIG} is of {number:,} weights, more than {weights} holds")
+
+
+def as_tensor(config: Mapping[str, Any]) -> Tensor:
+    """What of a configuration stays as it is while a run is trained, for its checkpoint."""
+    stays = {k: v for k, v in config.items() if k not in (*MAY_CHANGE, "threads")}
+    return torch.frombuffer(
+        bytearray(json.dumps(stays, sort_keys=True).encode()), dtype=torch.uint8
+    )
+
+
+def check_same(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a configuration that its checkpoint was not trained with: somebody edited it.
+
+    Raises RunError naming what differs, CheckpointError. Checkpoints of earlier versions do not
+    tell; options that came since are not compared.
+    """
+    kept = load_extra(folder / CHECKPOINT).get(OF_CHECKPOINT)
+    if kept is None:
+        return
+    try:
+        trained = parse_object(kept.numpy().tobytes().decode())
+    except (ValueError, TypeError) as error:  # TypeError: of a type that numpy has not
+        raise CheckpointError(f"{folder / CHECKPOINT} holds another configuration") from error
+    now = json.loads(json.dumps(config))
+    if different := [k for k, v in trained.items() if k in now and now[k] != v]:
+        told = ", ".join(f"{k} is {now[k]!r}, of it {trained[k]!r}" for k in different)
+        raise RunError(f"{folder}: {CONFIG} is not what {CHECKPOINT} was trained with: {told}")
 
 
 def check_memory(config: Mapping[str, Any]) -> None:

@@ -87,7 +87,12 @@ def rewrite(path, **changes):
     path.write_bytes(sealed(tensors, json.dumps(header)))
 
 
-@pytest.mark.parametrize("spoil", [spoil_bad_batches, other_position, other_model])
+def other_rate(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "learning_rate": 0.5, "seed": 7}))
+
+
+@pytest.mark.parametrize("spoil", [spoil_bad_batches, other_position, other_model, other_rate])
 def test_a_resume_that_fails_takes_nothing_away(folder, spoil, capsys):
     (folder / "report.html").write_text("of these weights")
     spoil(folder)
@@ -97,6 +102,8 @@ def test_a_resume_that_fails_takes_nothing_away(folder, spoil, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "Traceback" not in error
+    if spoil is other_rate:
+        assert "learning_rate is 0.5, of it 0.001, seed is 7, of it 0" in error
     assert contents(folder) == before
     assert "error: " in (folder / "run.log").read_text().splitlines()[-1]
 
