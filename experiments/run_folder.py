@@ -94,15 +94,15 @@ def tell_of_lost(folder: Path) -> None:
 
 
 def check_threads(before: int | None) -> int:
-    """Threads of an operation now; warns where a run was begun with another number of them.
+    """Threads of an operation now; warns where a run was trained with another number of them.
 
     Sums of convolutions are then taken in another order (docs/reproducibility.md).
     """
     now = torch.get_num_threads()
     if before not in (None, now):
         log.warning(
-            f"this run was begun with {before} threads, and now has {now}: it goes on, but not to "
-            f"the bits that it would have had; OMP_NUM_THREADS={before} gives these"
+            f"this run was last trained with {before} threads, and now has {now}: it goes on, but "
+            f"not to the bits that it would have had; OMP_NUM_THREADS={before} goes on as before"
         )
     return now
 

@@ -116,7 +116,7 @@ def test_another_number_of_threads_is_told(finished, here, tmp_path):
     path.write_text(json.dumps(config | {"threads": 3}))
     done = here(["--resume", folder])
     assert done.returncode == 0, done.stderr
-    assert "begun with 3 threads, and now has 1" in done.stdout
+    assert "trained with 3 threads, and now has 1" in done.stdout
     assert json.loads(path.read_text())["threads"] == 1
     assert json.loads((folder / "results.json").read_text())["threads"] == 1
 
