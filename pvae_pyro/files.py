@@ -14,6 +14,8 @@ try:
 except ImportError:  # Windows: no locks there
     fcntl = None  # type: ignore[assignment]
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
+
 
 def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write beside its place, flush to the disk, rename, flush the folder.
@@ -166,11 +168,13 @@ def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
 def _locked(path: Path, waiting: Callable[[], object]) -> int:
     told = False
     # Without O_NONBLOCK a pipe there would be waited for. Windows has neither flag.
-    flags = os.O_RDONLY | os.O_CREAT
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
         try:
-            descriptor = os.open(path, flags, 0o666)
+            try:  # NFS locks nothing that is open to be read alone
+                descriptor = os.open(path, flags | os.O_RDWR, 0o666)
+            except PermissionError:  # somebody else's
+                descriptor = os.open(path, flags | os.O_RDONLY, 0o666)
         except OSError as error:
             if os.path.islink(path):
                 raise OSError(errno.ELOOP, "is a link, and no lock", str(path)) from error
@@ -192,7 +196,10 @@ def _locked(path: Path, waiting: Callable[[], object]) -> int:
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether it is ours now; on a file system without locks always."""
+    """Whether it is ours now; on a file system without locks always.
+
+    So on NFS, which answers EBADF, for what is open to be read alone: any folder.
+    """
     if fcntl is None:
         return True
     try:
@@ -200,6 +207,6 @@ def _lock(descriptor: int, wait: bool) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+        if error.errno not in _NO_LOCKS:
             raise
     return True

@@ -4,6 +4,8 @@ Whatever happens is told in a line that names the file, and what was whole befor
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -433,6 +435,28 @@ def test_a_lock_that_was_let_go_is_nobodys(tmp_path):
     assert entered.wait(10)
     thread.join()
     assert not path.exists()
+
+
+def test_locks_of_a_network_file_system(tmp_path, monkeypatch):
+    """NFS locks what may be written to; a folder, which may not, is nobody's there."""
+    locked = []
+
+    def flock(descriptor, operation):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        locked.append(descriptor)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.file_held(tmp_path / "lock", list):
+        assert len(locked) == 1
+    with files.folder_held(tmp_path), files.folder_held(tmp_path):
+        assert len(locked) == 1
+    with nobody() as place:
+        theirs = place / "lock"
+        theirs.touch()
+        theirs.chmod(0o444)
+        with files.file_held(theirs, list):
+            pass
 
 
 def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys, monkeypatch):
