@@ -14,6 +14,7 @@ try:
 except ImportError:  # Windows: no locks there
     fcntl = None  # type: ignore[assignment]
 
+TEXT = 1 << 28  # bytes of the largest file that is no arrays: 100,000 records of epochs or more
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 
 
@@ -75,25 +76,37 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
-def read_regular(path: str | os.PathLike[str]) -> bytes:
+def read_regular(path: str | os.PathLike[str], most: int = TEXT) -> bytes:
     """The bytes of a file. Raises OSError where it is none: a pipe would be waited for, and a
-    device, which a link may lead to, has no end."""
+    device, which a link may lead to, has no end; and where it has more than `most` bytes."""
     # Without O_NONBLOCK, to open a pipe is to wait for its writer. Windows has the other alone.
     descriptor = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
+        if found.st_size > most:  # perhaps a hole, which takes no disk and any memory
+            raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
         os.close(descriptor)
 
 
+def most_in_memory() -> int:
+    """Bytes of the largest file of arrays that is read: half of the machine's memory, which holds
+    the file and the arrays that are made of it. A checkpoint is made of three times its size."""
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return 1 << 35  # Windows does not tell
+
+
 def whole_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file that have an end; none where there is no file.
 
+    Raises OSError as `read_regular`.
     Bytes that are no UTF-8 are as `os.fsdecode` has them: no JSON is made of them.
     """
     try:
