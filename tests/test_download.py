@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import logging
 import socket
 import threading
 import time
@@ -390,7 +389,6 @@ def test_two_at_once_download_once(server, path: Path, caplog, sha256: str | Non
         _answer()(wire)
 
     server.raw = raw
-    caplog.set_level(logging.INFO, logger="pvae_pyro.data.download")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(fetch, server.url + "file", path, sha256)
         assert asked.wait(10)

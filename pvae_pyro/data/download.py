@@ -73,7 +73,7 @@ def fetch(
 
 
 def _tell_waiting(path: Path) -> None:
-    log.info("another process downloads %s; waiting for it", path)
+    log.warning("another process downloads %s; waiting for it", path)
 
 
 def _could_not(url: str, path: Path, error: Exception, again: str = "") -> CorpusError:
