@@ -223,29 +223,33 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from pvae_pyro.data import cache
-import logging
-logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 folder = Path(sys.argv[1])
 def compute():
     with open(folder / "computed", "a") as file:
         file.write("x")
     print("computing", flush=True)
-    time.sleep(float(sys.argv[2]))
+    while not (folder / "go").exists():
+        time.sleep(0.01)
     return {"x": np.arange(5)}, {}
 arrays, _ = cache.cached_arrays("key", compute, folder / "cache")
 print(arrays["x"].tolist(), flush=True)
 """
 
 
-def filler(folder, seconds):
-    command = [sys.executable, "-c", FILL, str(folder), str(seconds)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+def filler(folder):
+    """A process that fills a cache, and computes until there is a file `go`."""
+    command = [sys.executable, "-c", FILL, str(folder)]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_two_processes_fill_one_cache_and_one_computes(tmp_path):
-    first = filler(tmp_path, 1.0)
+    first = filler(tmp_path)
     assert first.stdout.readline() == "computing\n"
-    second = filler(tmp_path, 1.0)
+    second = filler(tmp_path)
+    assert "another process computes" in second.stdout.readline()
+    (tmp_path / "go").touch()
     assert "[0, 1, 2, 3, 4]" in first.communicate(timeout=60)[0]
     output, _ = second.communicate(timeout=60)
     assert "[0, 1, 2, 3, 4]" in output
@@ -255,12 +259,13 @@ def test_two_processes_fill_one_cache_and_one_computes(tmp_path):
 
 
 def test_a_process_killed_while_it_computes_holds_nobody_up(tmp_path):
-    first = filler(tmp_path, 60)
+    first = filler(tmp_path)
     assert first.stdout.readline() == "computing\n"
-    second = filler(tmp_path, 0)
+    second = filler(tmp_path)
     assert "another process computes" in second.stdout.readline()
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    (tmp_path / "go").touch()
     assert "[0, 1, 2, 3, 4]" in second.communicate(timeout=60)[0]
     assert (tmp_path / "computed").read_text() == "xx"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key.safetensors"]
