@@ -49,7 +49,7 @@ def fetch(
     and always where ``$PVAE_OFFLINE`` is set and the file is not there.
     """
     path = Path(path)
-    _check_scheme(url)
+    check_scheme(url)
     if path.exists():
         return _checked(path, sha256)
     if os.environ.get("PVAE_OFFLINE"):
@@ -59,7 +59,7 @@ def fetch(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_held(path.with_name(f".{path.name}.lock"), partial(_tell_waiting, path)):
+        with file_held(path.with_name(f".{path.name}.lock"), partial(tell_waiting, path)):
             if path.exists():  # another process was first
                 return _checked(path, sha256)
             part = path.with_name(path.name + ".part")
@@ -73,7 +73,7 @@ def fetch(
     return path
 
 
-def _tell_waiting(path: Path) -> None:
+def tell_waiting(path: Path) -> None:
     log.warning("another process downloads %s; waiting for it", path)
 
 
@@ -124,7 +124,7 @@ def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: boo
     pace = Pace()
     with pace.kept():
         try:
-            response = opener(pace, _check_scheme).open(request, timeout=timeout)
+            response = opener(pace, check_scheme).open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and start:
@@ -225,7 +225,8 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
-def _check_scheme(url: str) -> None:
+def check_scheme(url: str) -> None:
+    """Raises `CorpusError` where it is not `is_safe`."""
     if not is_safe(url):
         raise CorpusError(f"refused to download {url}: only https is safe")
 
