@@ -119,7 +119,8 @@ def whole_lines(path: Path) -> list[str]:
 def remove_unfinished(folder: Path, name: str = "*") -> None:
     """Delete what killed processes left of `write_whole`; while nobody else writes there."""
     for path in folder.glob(f".{name}.{'[0-9a-f]' * 32}.tmp"):
-        path.unlink(missing_ok=True)
+        if path.is_file():  # else not of ours
+            path.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:

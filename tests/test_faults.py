@@ -464,6 +464,14 @@ def test_locks_of_a_network_file_system(tmp_path, monkeypatch):
             pass
 
 
+def test_what_was_left_unfinished_is_a_file(tmp_path):
+    left, other = (tmp_path / f".x.{letter * 32}.tmp" for letter in "ab")
+    left.write_bytes(b"half")
+    other.mkdir()
+    files.remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys, monkeypatch):
     def stopped(*args):
         os.kill(os.getpid(), signal.SIGTERM)
