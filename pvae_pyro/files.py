@@ -18,6 +18,10 @@ TEXT = 1 << 28  # bytes of the largest file that is no arrays: 100,000 records o
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 
 
+class RefusedError(OSError):
+    """What is there is nothing that is read, whatever is in it."""
+
+
 def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write beside its place, flush to the disk, rename, flush the folder.
 
@@ -77,8 +81,11 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_regular(path: str | os.PathLike[str], most: int = TEXT) -> bytes:
-    """The bytes of a file. Raises OSError where it is none: a pipe would be waited for, and a
-    device, which a link may lead to, has no end; and where it has more than `most` bytes."""
+    """The bytes of a file.
+
+    Raises RefusedError where it is none: a pipe would be waited for, and a device, which a link
+    may lead to, has no end; and where it has more than `most` bytes. Else OSError.
+    """
     # Without O_NONBLOCK, to open a pipe is to wait for its writer. Windows has the other alone.
     descriptor = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -86,9 +93,9 @@ def read_regular(path: str | os.PathLike[str], most: int = TEXT) -> bytes:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise RefusedError(errno.EINVAL, "it is no file", str(path))
         if found.st_size > most:  # perhaps a hole, which takes no disk and any memory
-            raise OSError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
+            raise RefusedError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

@@ -339,6 +339,24 @@ def test_no_damaged_checkpoint_takes_the_place_of_another(two_checkpoints, tmp_p
     assert [(tmp_path / name).read_bytes() for name in names] == damaged
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_what_cannot_be_read_now_is_not_damaged(two_checkpoints, tmp_path, number, monkeypatch):
+    folder = shutil.copytree(two_checkpoints[0], tmp_path / "run")
+    before, opened = sorted(folder.iterdir()), os.open
+
+    def fail(path, *args, **kwargs):
+        if path == folder / CHECKPOINT:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(files.os, "open", fail)
+    with pytest.raises(CheckpointError, match=rf"cannot be read: {os.strerror(number)}"):
+        recover(folder / CHECKPOINT)
+    monkeypatch.undo()
+    assert sorted(folder.iterdir()) == before
+    assert recover(folder / CHECKPOINT) is None
+
+
 def test_two_damaged_checkpoints(two_checkpoints, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(two_checkpoints[0], folder)
