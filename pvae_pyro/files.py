@@ -219,7 +219,7 @@ def _locked(path: Path, waiting: Callable[[], object]) -> int:
 def _lock(descriptor: int, wait: bool) -> bool:
     """Whether it is ours now; on a file system without locks always.
 
-    So on NFS, which answers EBADF, for what is open to be read alone: any folder.
+    NFS answers EBADF for what is open to be read alone, as folders must be.
     """
     if fcntl is None:
         return True

@@ -461,7 +461,7 @@ def test_a_lock_that_was_let_go_is_nobodys(tmp_path):
 
 
 def test_locks_of_a_network_file_system(tmp_path, monkeypatch):
-    """NFS locks what may be written to; a folder, which may not, is nobody's there."""
+    """NFS may lock nothing that is open to be read alone: then a folder has no lock."""
     locked = []
 
     def flock(descriptor, operation):
