@@ -38,7 +38,7 @@ from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.results_file import evaluation_problem
 from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
-from pvae_pyro.files import folder_held, read_regular
+from pvae_pyro.files import folder_held, most_in_memory, read_regular
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT
 
@@ -103,7 +103,8 @@ def measured_before(run: Trained) -> dict[str, Any]:
 
 def _of_weights(run: Trained) -> str:
     """SHA-256 of a run's checkpoint."""
-    return hashlib.sha256(read_regular(run.folder / CHECKPOINT)).hexdigest()
+    content = read_regular(run.folder / CHECKPOINT, most_in_memory())
+    return hashlib.sha256(content).hexdigest()
 
 
 def make_parser() -> argparse.ArgumentParser:

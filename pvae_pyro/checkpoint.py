@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pvae_pyro import distributed
 from pvae_pyro.checked_json import misfit, parse_object
-from pvae_pyro.files import flush_folder, naming, write_whole
+from pvae_pyro.files import RefusedError, flush_folder, naming, write_whole
 from pvae_pyro.sealed import read_sealed, seal
 from pvae_pyro.svi import SVI
 
@@ -225,10 +225,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, header
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
-    except PermissionError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except OSError as error:
+    except RefusedError as error:
         raise DamagedError(f"{path} is not a whole checkpoint: {error.strerror}") from error
+    except OSError as error:  # of the place, perhaps: the file may be as good as ever
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise DamagedError(f"{path} is not a whole checkpoint: {error}") from error
 

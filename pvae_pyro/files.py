@@ -14,6 +14,13 @@ try:
 except ImportError:  # Windows: no locks there
     fcntl = None  # type: ignore[assignment]
 
+TEXT = 1 << 28  # bytes of the largest file that is no arrays: 100,000 records of epochs or more
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
+
+
+class RefusedError(OSError):
+    """What is there is nothing that is read, whatever is in it."""
+
 
 def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write beside its place, flush to the disk, rename, flush the folder.
@@ -73,25 +80,40 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
-def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file. Raises OSError where it is none: a pipe would be waited for, and a
-    device, which a link may lead to, has no end."""
+def read_regular(path: str | os.PathLike[str], most: int = TEXT) -> bytes:
+    """The bytes of a file.
+
+    Raises RefusedError where it is none: a pipe would be waited for, and a device, which a link
+    may lead to, has no end; and where it has more than `most` bytes. Else OSError.
+    """
     # Without O_NONBLOCK, to open a pipe is to wait for its writer. Windows has the other alone.
     descriptor = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise RefusedError(errno.EINVAL, "it is no file", str(path))
+        if found.st_size > most:  # perhaps a hole, which takes no disk and any memory
+            raise RefusedError(errno.EFBIG, f"it is larger than {most} bytes", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
         os.close(descriptor)
 
 
+def most_in_memory() -> int:
+    """Bytes of the largest file of arrays that is read: half of the machine's memory, which holds
+    the file and the arrays that are made of it. A checkpoint is made of three times its size."""
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return 1 << 35  # Windows does not tell
+
+
 def whole_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file that have an end; none where there is no file.
 
+    Raises OSError as `read_regular`.
     Bytes that are no UTF-8 are as `os.fsdecode` has them: no JSON is made of them.
     """
     try:
@@ -104,7 +126,8 @@ def whole_lines(path: Path) -> list[str]:
 def remove_unfinished(folder: Path, name: str = "*") -> None:
     """Delete what killed processes left of `write_whole`; while nobody else writes there."""
     for path in folder.glob(f".{name}.{'[0-9a-f]' * 32}.tmp"):
-        path.unlink(missing_ok=True)
+        if path.is_file():  # else not of ours
+            path.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:
@@ -166,11 +189,13 @@ def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
 def _locked(path: Path, waiting: Callable[[], object]) -> int:
     told = False
     # Without O_NONBLOCK a pipe there would be waited for. Windows has neither flag.
-    flags = os.O_RDONLY | os.O_CREAT
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
         try:
-            descriptor = os.open(path, flags, 0o666)
+            try:  # NFS locks nothing that is open to be read alone
+                descriptor = os.open(path, flags | os.O_RDWR, 0o666)
+            except PermissionError:  # somebody else's
+                descriptor = os.open(path, flags | os.O_RDONLY, 0o666)
         except OSError as error:
             if os.path.islink(path):
                 raise OSError(errno.ELOOP, "is a link, and no lock", str(path)) from error
@@ -192,7 +217,10 @@ def _locked(path: Path, waiting: Callable[[], object]) -> int:
 
 
 def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether it is ours now; on a file system without locks always."""
+    """Whether it is ours now; on a file system without locks always.
+
+    NFS answers EBADF for what is open to be read alone, as folders must be.
+    """
     if fcntl is None:
         return True
     try:
@@ -200,6 +228,6 @@ def _lock(descriptor: int, wait: bool) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+        if error.errno not in _NO_LOCKS:
             raise
     return True

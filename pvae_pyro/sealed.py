@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pvae_pyro.files import read_regular
+from pvae_pyro.files import most_in_memory, read_regular
 
 _CHECKSUM = "sha256"  # its key among the metadata
 _LARGEST_HEADER = 1 << 24  # bytes; ours have some ten thousand
@@ -44,7 +44,7 @@ def read_sealed(
     Raises OSError where there is no file or it cannot be read, ValueError where it is not what was
     written: whatever is in it, in no more memory than a small multiple of its size.
     """
-    content = read_regular(path)
+    content = read_regular(path, most_in_memory())
     try:
         size = int.from_bytes(content[:8], "little")
         if size > _LARGEST_HEADER:

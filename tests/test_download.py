@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-import logging
+import os
 import socket
 import threading
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pvae_pyro.data import download
 from pvae_pyro.data import pace as pace_module
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.download import fetch
@@ -139,6 +140,40 @@ def test_size_limit(server, path: Path, with_length: bool):
         fetch(server.url + "file", path, SHA256, max_bytes=199_999)
     assert list(path.parent.iterdir()) == []
     fetch(server.url + "file", path, SHA256, max_bytes=200_000)
+
+
+def test_size_limit_of_what_is_resumed(server, path: Path):
+    server.with_length = False
+    path.parent.mkdir()
+    _part(path).write_bytes(CONTENT[:150_000])
+    with pytest.raises(CorpusError, match="is larger than the 199999"):
+        fetch(server.url + "file", path, SHA256, max_bytes=199_999)
+    assert server.ranges == ["bytes=150000-"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_is_no_file_is_not_written_to(server, path: Path, tmp_path: Path, kind: str):
+    path.parent.mkdir()
+    mine = tmp_path / "mine"
+    if kind == "link":
+        mine.write_bytes(b"mine")
+    if kind == "pipe":
+        os.mkfifo(_part(path))
+    elif kind == "folder":
+        _part(path).mkdir()
+    else:
+        _part(path).symlink_to(mine)
+    with pytest.raises(CorpusError, match=r"file\.bin\.part is a link, or no file"):
+        fetch(server.url + "file", path, SHA256)
+    assert server.ranges == []
+    with pytest.raises((CorpusError, OSError)):  # it came there meanwhile
+        download._open(_part(path))
+    assert (kind == "link") == mine.exists()
+    assert not mine.exists() or mine.read_bytes() == b"mine"
+    if kind != "folder":  # of what is not resumed nothing is kept, and links are not followed
+        fetch(server.url + "file", path, None)
+        assert path.read_bytes() == CONTENT
+        assert not mine.exists() or mine.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -385,12 +420,12 @@ def test_two_at_once_download_once(server, path: Path, caplog, sha256: str | Non
 
     def raw(wire) -> None:
         asked.set()
-        while "waiting for it" not in caplog.text:
+        until = time.monotonic() + 10
+        while "waiting for it" not in caplog.text and time.monotonic() < until:
             time.sleep(0.01)
         _answer()(wire)
 
     server.raw = raw
-    caplog.set_level(logging.INFO, logger="pvae_pyro.data.download")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(fetch, server.url + "file", path, sha256)
         assert asked.wait(10)
@@ -402,7 +437,8 @@ def test_two_at_once_download_once(server, path: Path, caplog, sha256: str | Non
 
 
 @pytest.mark.parametrize(
-    "target", ["http://example.org/file", "file:///etc/hostname", "ftp://127.0.0.1/x", "//x:y/z"]
+    "target",
+    ["http://example.org/file", "file:///etc/hostname", "ftp://127.0.0.1/x", "//x:y/z", "http://["],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirection_leaves_https(server, path: Path, target: str, status: int):

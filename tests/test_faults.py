@@ -4,6 +4,8 @@ Whatever happens is told in a line that names the file, and what was whole befor
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -221,29 +223,33 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from pvae_pyro.data import cache
-import logging
-logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 folder = Path(sys.argv[1])
 def compute():
     with open(folder / "computed", "a") as file:
         file.write("x")
     print("computing", flush=True)
-    time.sleep(float(sys.argv[2]))
+    while not (folder / "go").exists():
+        time.sleep(0.01)
     return {"x": np.arange(5)}, {}
 arrays, _ = cache.cached_arrays("key", compute, folder / "cache")
 print(arrays["x"].tolist(), flush=True)
 """
 
 
-def filler(folder, seconds):
-    command = [sys.executable, "-c", FILL, str(folder), str(seconds)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+def filler(folder):
+    """A process that fills a cache, and computes until there is a file `go`."""
+    command = [sys.executable, "-c", FILL, str(folder)]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_two_processes_fill_one_cache_and_one_computes(tmp_path):
-    first = filler(tmp_path, 1.0)
+    first = filler(tmp_path)
     assert first.stdout.readline() == "computing\n"
-    second = filler(tmp_path, 1.0)
+    second = filler(tmp_path)
+    assert "another process computes" in second.stdout.readline()
+    (tmp_path / "go").touch()
     assert "[0, 1, 2, 3, 4]" in first.communicate(timeout=60)[0]
     output, _ = second.communicate(timeout=60)
     assert "[0, 1, 2, 3, 4]" in output
@@ -253,12 +259,13 @@ def test_two_processes_fill_one_cache_and_one_computes(tmp_path):
 
 
 def test_a_process_killed_while_it_computes_holds_nobody_up(tmp_path):
-    first = filler(tmp_path, 60)
+    first = filler(tmp_path)
     assert first.stdout.readline() == "computing\n"
-    second = filler(tmp_path, 0)
+    second = filler(tmp_path)
     assert "another process computes" in second.stdout.readline()
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    (tmp_path / "go").touch()
     assert "[0, 1, 2, 3, 4]" in second.communicate(timeout=60)[0]
     assert (tmp_path / "computed").read_text() == "xx"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key.safetensors"]
@@ -330,6 +337,24 @@ def test_no_damaged_checkpoint_takes_the_place_of_another(two_checkpoints, tmp_p
         assert path.read_bytes() == whole
     names = [f"checkpoint-damaged{n}.safetensors" for n in ("", "-2", "-3")]
     assert [(tmp_path / name).read_bytes() for name in names] == damaged
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_what_cannot_be_read_now_is_not_damaged(two_checkpoints, tmp_path, number, monkeypatch):
+    folder = shutil.copytree(two_checkpoints[0], tmp_path / "run")
+    before, opened = sorted(folder.iterdir()), os.open
+
+    def fail(path, *args, **kwargs):
+        if path == folder / CHECKPOINT:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(files.os, "open", fail)
+    with pytest.raises(CheckpointError, match=rf"cannot be read: {os.strerror(number)}"):
+        recover(folder / CHECKPOINT)
+    monkeypatch.undo()
+    assert sorted(folder.iterdir()) == before
+    assert recover(folder / CHECKPOINT) is None
 
 
 def test_two_damaged_checkpoints(two_checkpoints, tmp_path):
@@ -433,6 +458,36 @@ def test_a_lock_that_was_let_go_is_nobodys(tmp_path):
     assert entered.wait(10)
     thread.join()
     assert not path.exists()
+
+
+def test_locks_of_a_network_file_system(tmp_path, monkeypatch):
+    """NFS may lock nothing that is open to be read alone: then a folder has no lock."""
+    locked = []
+
+    def flock(descriptor, operation):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        locked.append(descriptor)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.file_held(tmp_path / "lock", list):
+        assert len(locked) == 1
+    with files.folder_held(tmp_path), files.folder_held(tmp_path):
+        assert len(locked) == 1
+    with nobody() as place:
+        theirs = place / "lock"
+        theirs.touch()
+        theirs.chmod(0o444)
+        with files.file_held(theirs, list):
+            pass
+
+
+def test_what_was_left_unfinished_is_a_file(tmp_path):
+    left, other = (tmp_path / f".x.{letter * 32}.tmp" for letter in "ab")
+    left.write_bytes(b"half")
+    other.mkdir()
+    files.remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_sigterm_outside_training_is_told_as_ctrl_c_is(corpus, tmp_path, capsys, monkeypatch):

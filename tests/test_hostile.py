@@ -588,6 +588,28 @@ def test_what_is_no_file(given, tmp_path, kind, name, capsys):
         assert name in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_hole_of_any_size(given, tmp_path, name, capfd):
+    """It takes nothing of the disk, and would take all memory."""
+    run = shutil.copytree(given, tmp_path / "run")
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_bytes(b"")
+    os.truncate(run / name, 1 << 43)
+    codes = [
+        report.main([str(run)]),
+        figures.main([str(run), "--only", "curves", "--formats", "png"]),
+        evaluate.main([str(run), "--only", "active_units"]),
+        run_svi.main(["--resume", str(run), "--no-report"]),
+    ]
+    assert set(codes) <= {0, 1}
+    told = capfd.readouterr().err
+    if not name.startswith("events"):  # which nobody reads
+        assert 1 in codes
+        assert "error: " in told
+        assert "it is larger than" in told
+        assert name in told
+
+
 def test_nothing_is_appended_to_by_a_link(given, tmp_path, capsys):
     mine = tmp_path / "mine"
     for name in ("run.log", "metrics.jsonl"):
@@ -668,13 +690,17 @@ def test_a_pipe_in_the_place_of_a_lock(tmp_path):
     assert arrays["x"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "hole"])
 def test_what_is_no_file_in_the_cache(tmp_path, kind, caplog):
     right = _judge(tmp_path).state_dict()
     (path,) = tmp_path.glob("*.safetensors")
     path.unlink()
-    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    if kind == "hole":
+        path.write_bytes(b"")
+        os.truncate(path, 1 << 43)
+    else:
+        os.mkfifo(path) if kind == "pipe" else path.mkdir()
     with limits(tmp_path):
         found = _judge(tmp_path).state_dict()
-    assert "it is no file" in caplog.text
+    assert ("it is larger than" if kind == "hole" else "it is no file") in caplog.text
     assert all(torch.equal(found[key], right[key]) for key in right)

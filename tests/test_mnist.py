@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -86,12 +87,14 @@ def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network
 
 
 @pytest.mark.parametrize("name", mnist.FILES)
-def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str):
+def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str, no_network):
     raw = _raw(tmp_path)
     for other in files.keys() - {name}:
         (raw / other).write_bytes(files[other])
-    with pytest.raises(CorpusError, match=f"{name}.*is missing"):
+    with pytest.raises(CorpusError, match=f"{name}.*is missing .no mirror answers"):
         mnist_corpus(tmp_path)
+    with pytest.raises(CorpusError, match=f"{name}.*is missing .the download was not allowed"):
+        mnist_corpus(tmp_path, download=False)
 
 
 def test_damaged(files: dict[str, bytes], tmp_path: Path):
@@ -124,6 +127,94 @@ def test_downloaded(mirror, tmp_path: Path):
     mirror.ranges.clear()
     _assert_small_mnist(mnist_corpus(tmp_path))
     assert mirror.ranges == []
+
+
+def test_a_download_that_was_killed_is_gone_on_from(mirror, files, tmp_path: Path):
+    """What is missing is downloaded; what is there is kept, and told of where it is damaged."""
+    raw = _raw(tmp_path)
+    names = [*files]
+    (raw / names[0]).write_bytes(files[names[0]])
+    (raw / f"{names[1]}.gz").write_bytes(gzip.compress(files[names[1]]))
+    there = {path: path.stat().st_ino for path in raw.iterdir()}
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert len(mirror.ranges) == 2
+    assert {p.name for p in raw.iterdir()} == {names[0], f"{names[1]}.gz", *names[2:]}
+    assert all(path.stat().st_ino == inode for path, inode in there.items())
+    (raw / names[0]).write_bytes(b"mine")
+    (raw / names[2]).unlink()
+    with pytest.raises(CorpusError, match=f"{names[0]} is damaged"):
+        mnist_corpus(tmp_path)
+    assert (raw / names[0]).read_bytes() == b"mine"
+
+
+def test_a_file_that_came_meanwhile_is_kept(mirror, files, tmp_path: Path):
+    raw, name = tmp_path / "MNIST" / "raw", next(iter(files))
+
+    def answer(wire) -> None:
+        (raw / name).write_bytes(b"theirs")
+        content = mirror.files[f"{name}.gz"]
+        mirror.raw = None
+        wire.write(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+
+    mirror.raw = answer
+    with pytest.raises(CorpusError, match=f"{name} is damaged"):
+        mnist_corpus(tmp_path)
+    assert (raw / name).read_bytes() == b"theirs"
+
+
+def test_two_at_once_download_once(mirror, files, tmp_path: Path, caplog):
+    asked = threading.Event()
+
+    def answer(wire) -> None:
+        asked.set()
+        for _ in range(500):
+            if "waiting for it" in caplog.text:
+                break
+            time.sleep(0.01)
+        mirror.raw = None
+        wire.write(b"HTTP/1.0 200 OK\r\n\r\n" + mirror.files[f"{next(iter(files))}.gz"])
+
+    mirror.raw = answer
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(mnist_corpus, tmp_path)
+        assert asked.wait(10)
+        second = pool.submit(mnist_corpus, tmp_path)
+        _assert_small_mnist(first.result(20))
+        _assert_small_mnist(second.result(20))
+    assert len(mirror.ranges) == len(files)
+    assert {p.name for p in (tmp_path / "MNIST" / "raw").iterdir()} == mnist.FILES.keys()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"RUBBISH\r\n\r\n",
+        b"HTTP/1.0 302 Moved\r\nLocation: http://example.org/\r\n\r\n",
+        b"HTTP/1.0 302 Moved\r\nLocation: http://[\r\n\r\n",
+    ],
+)
+def test_a_mirror_that_answers_otherwise(answer: bytes, capfd, monkeypatch):
+    """Nobody else is asked, and nothing is told."""
+    looked_up, look_up = [], socket.getaddrinfo
+
+    def listed(host, *args, **kwargs):
+        looked_up.append(host)
+        return look_up(host, *args, **kwargs)
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    monkeypatch.setattr("socket.getaddrinfo", listed)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert not mnist._answers(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        thread.join()
+    assert set(looked_up) == {"127.0.0.1"}
+    assert capfd.readouterr().err == ""
 
 
 def test_only_https_mirrors_are_asked(mirror, no_subset, tmp_path: Path, monkeypatch, caplog):
@@ -229,7 +320,7 @@ def test_name_server_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeyp
         raise OSError("no such name")
 
     monkeypatch.setattr(mnist, "_PATIENCE", 0.1)
-    monkeypatch.setattr("urllib.request.urlopen", look_up)
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
     started = time.monotonic()
     assert mnist._download(tmp_path) == "no mirror answers"
     assert time.monotonic() - started < 8
@@ -272,4 +363,4 @@ def test_real_digits_incomplete(data_root: Path, tmp_path: Path):
     for path in (data_root / "MNIST" / "raw").glob("t10k*"):
         shutil.copy(path, raw)
     with pytest.raises(CorpusError, match=r"train-images-idx3-ubyte.*is missing"):
-        mnist_corpus(tmp_path)
+        mnist_corpus(tmp_path, download=False)

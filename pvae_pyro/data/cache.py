@@ -133,7 +133,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _tell(path: Path) -> None:
-    logger.info("another process computes %s: waiting for it", path)
+    logger.warning("another process computes %s: waiting for it", path)
 
 
 def _load(path: Path) -> Arrays:

@@ -6,6 +6,7 @@ import http.client
 import logging
 import os
 import re
+import stat
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -44,11 +45,11 @@ def fetch(
     Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range); of several
     processes one downloads and the others wait for it. Raises `CorpusError`: not to be reached,
     larger than `max_bytes`, slower than a kilobyte a second for half a minute, another checksum,
-    or another file at `path`, which is never overwritten; and always where ``$PVAE_OFFLINE`` is
-    set and the file is not there.
+    a link or no file at ``<path>.part``, or another file at `path`, which is never overwritten;
+    and always where ``$PVAE_OFFLINE`` is set and the file is not there.
     """
     path = Path(path)
-    _check_scheme(url)
+    check_scheme(url)
     if path.exists():
         return _checked(path, sha256)
     if os.environ.get("PVAE_OFFLINE"):
@@ -58,7 +59,7 @@ def fetch(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with file_held(path.with_name(f".{path.name}.lock"), partial(_tell_waiting, path)):
+        with file_held(path.with_name(f".{path.name}.lock"), partial(tell_waiting, path)):
             if path.exists():  # another process was first
                 return _checked(path, sha256)
             part = path.with_name(path.name + ".part")
@@ -72,8 +73,8 @@ def fetch(
     return path
 
 
-def _tell_waiting(path: Path) -> None:
-    log.info("another process downloads %s; waiting for it", path)
+def tell_waiting(path: Path) -> None:
+    log.warning("another process downloads %s; waiting for it", path)
 
 
 def _could_not(url: str, path: Path, error: Exception, again: str = "") -> CorpusError:
@@ -90,7 +91,8 @@ def _receive_part(
         part.unlink(missing_ok=True)
     try:
         _receive(url, part, max_bytes, timeout, progress)
-    except (OSError, http.client.HTTPException) as error:
+    # ValueError: of an address to be redirected to that is none
+    except (OSError, http.client.HTTPException, ValueError) as error:
         again = ""
         if sha256 is None:
             with contextlib.suppress(OSError):
@@ -115,14 +117,14 @@ def _checked(path: Path, sha256: str | None) -> Path:
 
 def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: bool) -> None:
     """Append to `part` what it lacks of `url`."""
-    start = part.stat().st_size if part.exists() else 0
+    start = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "pvae-pyro"})
     if start:
         request.add_header("Range", f"bytes={start}-")
     pace = Pace()
     with pace.kept():
         try:
-            response = opener(pace, _check_scheme).open(request, timeout=timeout)
+            response = opener(pace, check_scheme).open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416 and start:
@@ -148,7 +150,8 @@ def _receive_answer(
         size = start + int(length) if re.fullmatch("[0-9]{1,19}", length) else None
         if size is not None and size > max_bytes:
             raise CorpusError(f"{url} has {size} bytes, more than the {max_bytes} allowed")
-        with part.open("r+b" if start else "wb") as file:
+        with _open(part) as file:
+            file.truncate(start)
             file.seek(start)
             received = start + _copy(response, file, start, size, max_bytes, part, progress, pace)
             pace.end()
@@ -156,6 +159,34 @@ def _receive_answer(
             os.fsync(file.fileno())
     if size is not None and received != size:
         raise ConnectionError(f"broke off after {received} of {size} bytes")
+
+
+def _size(part: Path) -> int:
+    """Bytes that were received before."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return 0
+    _check_regular(part, found)
+    return found.st_size
+
+
+def _open(part: Path) -> IO[bytes]:
+    """To be written to: neither what a link leads to, nor a pipe, which would be waited for."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(part, flags, 0o666)
+    try:
+        _check_regular(part, os.fstat(descriptor))
+        return open(descriptor, "wb")  # a descriptor's file is not emptied
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(part: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise CorpusError(f"{part} is a link, or no file: nothing is downloaded there; delete it")
 
 
 def _copy(
@@ -194,7 +225,8 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
-def _check_scheme(url: str) -> None:
+def check_scheme(url: str) -> None:
+    """Raises `CorpusError` where it is not `is_safe`."""
     if not is_safe(url):
         raise CorpusError(f"refused to download {url}: only https is safe")
 

@@ -29,7 +29,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
 
     A line that is being written is left out. Raises ValueError, which names the file, when there
-    is none, or one that is damaged.
+    is none, or one that is damaged; OSError where it cannot be read.
     """
     records: list[dict[str, Any]] = []
     try:

