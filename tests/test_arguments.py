@@ -1,11 +1,13 @@
 """Numbers of the command line and of config.json that can only be mistakes, and devices."""
 
+import argparse
 import json
 import re
 
 import pytest
 
 from experiments import criticise, evaluate, figures, generate, report, run_svi, runs
+from experiments.arguments import number
 from experiments.errors import DeviceError, RunError
 from experiments.options import make_parser, resolve_device
 from experiments.runs import check_memory, read_config
@@ -75,3 +77,18 @@ def test_more_clusters_than_examples(small, environment, tmp_path, capsys):
     assert run_svi.main([*small, "--num-clusters", "13", "--out", str(out)]) == 1
     assert "no 13 clusters (--num-clusters) of 12 test examples" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "limits", "good", "bad"),
+    [
+        (int, {"least": 1, "most": 3}, ["1", "3"], ["0", "4", "1.5", "x", "nan"]),
+        (float, {"above": 0.0, "most": 1.0}, ["1e-9", "1"], ["0", "-1", "1.1", "nan", "inf"]),
+    ],
+)
+def test_limits_of_a_number(kind, limits, good, bad):
+    convert = number(kind, **limits)
+    assert [convert(text) for text in good] == [kind(text) for text in good]
+    for text in bad:
+        with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+            convert(text)

@@ -350,6 +350,14 @@ def test_where_the_device_is_not_waited_for(tmp_path, monkeypatch):
     assert not (tmp_path / CHECKPOINT).exists()
 
 
+def test_of_several_bad_steps_the_first_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "_AT_ONCE", ())
+    examples = tiny_examples()
+    speech = replace(examples["speech"], values=np.full_like(examples["speech"].values, np.nan))
+    with pytest.raises(FloatingPointError, match="step 1 .epoch 1, batch 1 of 5"):
+        train(tmp_path, PairedLoader({**examples, "speech": speech}, 5))
+
+
 def test_no_checkpoint_is_past_what_was_not_looked_at(tmp_path, monkeypatch):
     """Else a run that goes on from it would be past the bad batch, and never tell."""
     monkeypatch.setattr(watch, "_AT_ONCE", ())
