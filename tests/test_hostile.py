@@ -359,7 +359,7 @@ def test_the_largest_picture_has_no_copies(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(_png(4096, 4096, 6))
     with (
-        limits(tmp_path, seconds=60, memory=130 << 20),
+        limits(tmp_path, seconds=60, memory=105 << 20),
         pytest.raises(CorpusError, match="of one shade"),
     ):
         pictures.read_grey(path)

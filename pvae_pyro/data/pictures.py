@@ -31,15 +31,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
-            with Image.open(path, formats=_FORMATS) as file:
-                if file.width * file.height > _MAX_PIXELS:
-                    raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
-                ImageOps.exif_transpose(file, in_place=True)
-                file.load()
-                image = Image.new("L", file.size)
-                for top in range(0, file.height, rows := max(1, _BAND // file.width)):
-                    box = (0, top, file.width, min(top + rows, file.height))
-                    image.paste(_grey(path, file.crop(box)), box)
+            image = _read(path)
     except FileNotFoundError as error:
         raise CorpusError(f"{shown(path)}: no such file", "missing") from error
     except PermissionError as error:
@@ -52,6 +44,20 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     if pixels.min() == pixels.max():
         raise CorpusError(f"{shown(path)}: is of one shade", "blank")
     return pixels
+
+
+def _read(path: str | os.PathLike[str]) -> Image.Image:
+    """In its own function, for what is decoded is to be let go of before there are copies."""
+    with Image.open(path, formats=_FORMATS) as file:
+        if file.width * file.height > _MAX_PIXELS:
+            raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
+        ImageOps.exif_transpose(file, in_place=True)
+        file.load()
+        image = Image.new("L", file.size)
+        for top in range(0, file.height, rows := max(1, _BAND // file.width)):
+            box = (0, top, file.width, min(top + rows, file.height))
+            image.paste(_grey(path, file.crop(box)), box)
+    return image
 
 
 def png_width(content: bytes) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.fuzz.limits import Limit, limits
+from tests.fuzz.limits import MEMORY, Limit, limits
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Reader:
         where what it read cannot be.
     seeds: good files. mutate: makes one bad.
     errors: what reading may raise. named: every such message has this in it.
+    memory: bytes that a file may take.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Reader:
     mutate: Callable[[random.Random, Sequence[bytes]], bytes]
     errors: tuple[type[Exception], ...]
     named: str
+    memory: int = MEMORY
 
 
 def check_named(error: Exception, name: object) -> None:
@@ -93,7 +95,7 @@ def tried(
     """What is wrong with how the reader takes that file; None is nothing."""
     outcome.files += 1
     try:
-        with limits(folder) as used:
+        with limits(folder, memory=reader.memory) as used:
             read(content)
         outcome.read += 1
     except reader.errors as error:

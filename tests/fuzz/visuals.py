@@ -182,10 +182,13 @@ def _idx(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     return mutated(rng, seeds, (b"\x1f\x8b\x08\0",))
 
 
+_LARGEST = 384 << 20  # the largest picture takes 336: docs/trust.md
+
+
 VISUALS = [
     Reader("figure of a report", _prepare_figure, PNG, _png, (OSError,), "curves.png"),
-    Reader("PNG", partial(_prepare, "a.png"), PNG, _png, (CorpusError,), "a.png"),
-    Reader("JPEG", partial(_prepare, "a.jpg"), JPEG, _bytes, (CorpusError,), "a.jpg"),
+    Reader("PNG", partial(_prepare, "a.png"), PNG, _png, (CorpusError,), "a.png", _LARGEST),
+    Reader("JPEG", partial(_prepare, "a.jpg"), JPEG, _bytes, (CorpusError,), "a.jpg", _LARGEST),
     Reader(
         "GIF, BMP, TIFF, WebP, PPM",
         partial(_prepare, "a.tif"),
@@ -193,6 +196,7 @@ VISUALS = [
         _bytes,
         (CorpusError,),
         "a.tif",
+        _LARGEST,
     ),
     Reader(
         "IDX",
