@@ -13,10 +13,12 @@ from experiments import run_svi
 from pvae_pyro.best import BEST
 from pvae_pyro.checkpoint import (
     CheckpointError,
+    _read,
     load_checkpoint,
     previous,
     read_progress,
     save_checkpoint,
+    sealed,
 )
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
 from pvae_pyro.watch import BAD_BATCHES, Watch
@@ -80,8 +82,6 @@ def other_model(folder):
 
 def rewrite(path, **changes):
     """The checkpoint of a tiny run or of a real one, at another position."""
-    from pvae_pyro.checkpoint import _read, sealed
-
     tensors, header = _read(path)
     header["progress"] |= changes
     path.write_bytes(sealed(tensors, json.dumps(header)))
@@ -106,6 +106,25 @@ def test_a_resume_that_fails_takes_nothing_away(folder, spoil, capsys):
         assert "learning_rate is 0.5, of it 0.001, seed is 7, of it 0" in error
     assert contents(folder) == before
     assert "error: " in (folder / "run.log").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        torch.ones(3, dtype=torch.bfloat16),
+        torch.tensor([255, 254], dtype=torch.uint8),
+        torch.tensor([*b"[]"], dtype=torch.uint8),
+        torch.tensor([*(b"[" * 100_000)], dtype=torch.uint8),
+        torch.tensor([*b'{"seed": NaN}'], dtype=torch.uint8),
+    ],
+    ids=["another type", "no text", "no object", "no end", "NaN"],
+)
+def test_a_configuration_in_a_checkpoint_that_is_none(folder, kept, capsys):
+    tensors, header = _read(folder / CHECKPOINT)
+    content = sealed({**tensors, "extra.config": kept}, json.dumps(header))
+    (folder / CHECKPOINT).write_bytes(content)
+    assert run_svi.main(["--resume", str(folder), "--no-report"]) == 1
+    assert "holds another configuration" in capsys.readouterr().err
 
 
 def test_results_of_earlier_weights_do_not_outlive_them(folder, monkeypatch):
