@@ -14,6 +14,7 @@ import soundfile
 from PIL import Image
 
 from experiments import figures, prepare, report, run_svi
+from experiments.errors import RunError, tell
 from experiments.table_rows import aggregate, markdown
 from pvae_pyro.data.corpus import CorpusError, shown
 from pvae_pyro.data.summary import problem_lines
@@ -182,3 +183,8 @@ def test_text_that_cannot_be_encoded_is_shown():
     assert element("p", title="\x1b\"") == '<p title="\\x1b&quot;"></p>'  # fmt: skip
     assert str(CorpusError("a\x1b\nb")) == "a\\x1b\nb"
     assert problem_lines([("kind", "a\x1b\n")], "")[1] == r"  a\x1b\n"
+
+
+def test_a_terminal_obeys_no_error(capsys):
+    tell(RunError("a\x1b[31m\nb\x07\u202e"))
+    assert capsys.readouterr().err == "error: a\\x1b[31m\nb\\x07\\u202e\n"
