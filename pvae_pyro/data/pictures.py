@@ -1,37 +1,60 @@
 """Picture files, and the two ways in which they become 28 x 28 pixels."""
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
 from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.ink import border, find_drawing
 
 SIZE = 28  # of the image networks, as MNIST
 # Not all of Pillow's: to read PostScript, it runs Ghostscript.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 _MAX_PIXELS = 64 << 20
 _BAND = 1 << 20  # pixels made grey at a time: with more, copies fill the memory
-_WORKED_ON = 200  # longest side in pixels when ink is looked for
+_PHOTOMETRIC = 262  # a tag of TIFF; 0 is that 0 is white
+_LOOKED_AT = 200  # longest side in pixels when transparency is looked at
+_LIGHT = 170  # of 255: what is drawn in lighter ink is not seen on white
 _DIGIT = 20  # longest side of a digit of MNIST
-_CONTRAST = 24  # of 255: a picture with less has nothing on it
-_PARTS = 100  # of the ink; noise has many more
-_SPECK = 0.03  # of the ink: what is smaller is dirt
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Grey ``[height, width]`` (uint8), and of how many bits its values were, of the file's 16;
+    0 where they were of all.
+    """
+
+    pixels: np.ndarray
+    bits: int = 0
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """Grey ``[height, width]`` (uint8), turned as its EXIF says, on white where transparent.
+    """The pixels of `read_picture_file`."""
+    return read_picture_file(path).pixels
+
+
+def read_picture_file(path: str | os.PathLike[str]) -> Picture:
+    """A picture made grey, turned as its EXIF says.
+
+    What is transparent is white, or black where what is drawn is light; within an opaque border,
+    of its shade. Values of 16 bits are scaled by their range, or by that of 8, 10, 12 or 14 bits
+    where they need no more; of 0 to 1, by that. Pillow's warnings, of metadata, are passed over.
 
     Raises CorpusError(reason, kind): ``missing``, ``no permission``, ``unreadable``, ``size``
     (over 64 million pixels) or ``blank`` (of one shade).
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow warns of what it mends or half reads
-            image = _read(path)
+            warnings.simplefilter("ignore")  # where pixels are lost, Pillow raises
+            image, bits = _read(path)
     except FileNotFoundError as error:
         raise CorpusError(f"{shown(path)}: no such file", "missing") from error
     except PermissionError as error:
@@ -43,21 +66,71 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     pixels = np.asarray(image)
     if pixels.min() == pixels.max():
         raise CorpusError(f"{shown(path)}: is of one shade", "blank")
-    return pixels
+    return Picture(pixels, bits)
 
 
-def _read(path: str | os.PathLike[str]) -> Image.Image:
+def _read(path: str | os.PathLike[str]) -> tuple[Image.Image, int]:
     """In its own function, for what is decoded is to be let go of before there are copies."""
     with Image.open(path, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
-        ImageOps.exif_transpose(file, in_place=True)
+        deep = ";16" in str(file.tile[0].args) if file.tile else False
         file.load()
+        with contextlib.suppress(Exception):  # of a damaged EXIF block, as viewers do
+            ImageOps.exif_transpose(file, in_place=True)
+        most, bits, negative = 255.0, 0, False
+        if file.mode.startswith(("I", "F")):
+            most, bits = _range(path, file)
+            # Of 8 bits, Pillow sees to it.
+            negative = file.format == "TIFF" and file.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+        elif deep and len(file.getbands()) > 1 and _has_lost_depth(file):
+            reason = "has colours of fewer than 15 bits in 16: save it as grey, or with 8 bits"
+            raise CorpusError(f"{shown(path)}: {reason}", "unreadable")
+        ground = _ground(file) if file.has_transparency_data else 255
         image = Image.new("L", file.size)
-        for top in range(0, file.height, rows := max(1, _BAND // file.width)):
-            box = (0, top, file.width, min(top + rows, file.height))
-            image.paste(_grey(path, file.crop(box)), box)
-    return image
+        for box in _bands(file):
+            grey = _grey(file.crop(box), most, ground)
+            image.paste(ImageOps.invert(grey) if negative else grey, box)
+    return image, bits
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    for top in range(0, image.height, rows := max(1, _BAND // image.width)):
+        yield (0, top, image.width, min(top + rows, image.height))
+
+
+def _range(path: str | os.PathLike[str], image: Image.Image) -> tuple[float, int]:
+    """What is white, of values that are not of 8 bits; and of how many of 16 they are, or 0."""
+    low, high = 0.0, 0.0
+    for box in _bands(image):
+        some = np.asarray(image.crop(box))
+        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # NaN stays
+    if image.mode == "F" and 0 <= low <= high <= 1:
+        return 1.0, 0
+    if not 0 <= low <= high <= 65535 or image.mode == "F":
+        reason = f"values from {low:g} to {high:g} are not of 16 bits, nor from 0 to 1"
+        raise CorpusError(f"{shown(path)}: {reason}: save it with 8 or 16", "unreadable")
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
+    return float((1 << bits) - 1), bits % 16
+
+
+def _has_lost_depth(image: Image.Image) -> bool:
+    """Of colours that Pillow took the upper 8 of 16 bits of: whether little was in these."""
+    extrema: Any = image.getextrema()
+    of = dict(zip(image.getbands(), extrema, strict=True))
+    opaque = of.pop("A", (255, 255)) == (255, 255)
+    return opaque and max(most for _, most in of.values()) < 1 << 6
+
+
+def _ground(image: Image.Image) -> int:
+    """The shade to lay a transparent picture on, so that what is drawn is seen."""
+    image = image.resize([min(side, _LOOKED_AT) for side in image.size], Image.Resampling.NEAREST)
+    pixels = np.asarray(image.convert("RGBA").convert("LA")).astype(np.float32)
+    grey, alpha = pixels[..., 0], pixels[..., 1]
+    opaque = border(alpha) == 255
+    if opaque.mean() > 0.5:  # a card, of which the corners are missing
+        return int(np.median(border(grey)[opaque]))
+    return 0 if alpha.any() and np.average(grey, weights=alpha) > _LIGHT else 255
 
 
 def png_width(content: bytes) -> int:
@@ -74,21 +147,14 @@ def png_width(content: bytes) -> int:
     return width
 
 
-def _grey(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = _eight_bits(path, image)
+def _grey(image: Image.Image, most: float, ground: int) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # Pillow would clip pixels to 255, not scale them
+        values = np.asarray(image).astype(np.float32)
+        image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        under = Image.new("RGBA", image.size, (ground, ground, ground))
+        image = Image.alpha_composite(under, image.convert("RGBA"))
     return image.convert("L")
-
-
-def _eight_bits(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:
-    """Pillow would clip 16-bit pixels to 255, not scale them."""
-    pixels = np.asarray(image)
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
-        raise CorpusError(f"{shown(path)}: has pixels of more than 16 bits", "unreadable")
-    return Image.fromarray((pixels // 257).astype(np.uint8))
 
 
 def square(pixels: np.ndarray) -> np.ndarray:
@@ -98,39 +164,30 @@ def square(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.shape == (SIZE, SIZE):
         return pixels
-    shade = int(np.median(_border(pixels)))
+    shade = int(np.median(border(pixels)))
     image = Image.fromarray(pixels)
     resized = ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.LANCZOS, color=shade)
     return np.asarray(resized)
 
 
 def as_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
-    """``[28, 28]``, a digit as MNIST has them: light on black, its longest side 20 pixels, its
-    centre of mass in the middle (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist).
+    """``[28, 28]``, a digit as MNIST has them (`placed`), of any picture (`find_drawing`).
 
-    Ink may be dark or light and its ground uneven, as on a photo: what is wider than a third of
-    the picture is ground, and specks beside the ink are dropped. A picture of MNIST itself is
-    left alone.
-
-    Raises CorpusError naming `name` (``"blank"``) where nothing stands out.
+    A picture of MNIST itself is left alone. Raises CorpusError as `find_drawing` does.
     """
-    if pixels.shape == (SIZE, SIZE) and not _border(pixels).any():
-        return pixels
-    ink, kept = _ink(pixels, name)
-    rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
-    if max(np.ptp(rows), np.ptp(columns)) < max(kept.shape) / 3:  # small on its page: look closer
-        factor = max(pixels.shape) / max(kept.shape)
-        margin = 0.5 * max(np.ptp(rows), np.ptp(columns)) + 2
-        (top, bottom), (left, right) = (
-            (max(0, round(factor * (ends[0] - margin))), round(factor * (ends[-1] + margin + 1)))
-            for ends in (rows, columns)
-        )
-        ink, kept = _ink(pixels[top:bottom, left:right], name)
-        rows, columns = (np.flatnonzero(kept.any(axis)) for axis in (1, 0))
-    digit = Image.fromarray(
-        (255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8)
-    )
-    factor = _DIGIT / max(digit.size)
+    return pixels if is_mnist(pixels) else placed(find_drawing(pixels, name).ink)
+
+
+def is_mnist(pixels: np.ndarray) -> bool:
+    return pixels.shape == (SIZE, SIZE) and not border(pixels).any()
+
+
+def placed(ink: np.ndarray, longest: int = _DIGIT) -> np.ndarray:
+    """``[28, 28]``, light on black, of ink from 0 to 1: its longest side `longest` pixels, its
+    centre of mass in the middle (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist).
+    """
+    digit = Image.fromarray((255 * ink).astype(np.uint8))
+    factor = longest / max(digit.size)
     width, height = (max(1, round(factor * side)) for side in digit.size)
     small = np.asarray(digit.resize((width, height), Image.Resampling.BOX)).astype(np.float32)
     canvas = np.zeros((SIZE, SIZE), np.float32)
@@ -141,27 +198,3 @@ def as_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     )
     canvas[top : top + height, left : left + width] = small
     return canvas.round().astype(np.uint8)
-
-
-def _ink(pixels: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ink, 0 to 1, of a picture made smaller, and where it is more than specks."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((_WORKED_ON, _WORKED_ON), Image.Resampling.LANCZOS)
-    grey = ndimage.gaussian_filter(np.asarray(image).astype(np.float32), 0.7)
-    if np.median(_border(grey)) > (grey.min() + grey.max()) / 2:
-        grey = 255 - grey
-    ink = ndimage.white_tophat(grey, size=max(grey.shape) // 3)
-    most = float(np.sort(ink.ravel())[-8:].mean())
-    if most < _CONTRAST:
-        raise CorpusError(f"{shown(name)}: nothing stands out from its ground", "blank")
-    ink = np.clip((ink / most - 0.25) / 0.6, 0, 1)
-    if ndimage.label(ink > 0.6, np.ones((3, 3)))[1] > _PARTS:
-        raise CorpusError(f"{shown(name)}: full of specks, and no digit in it", "blank")
-    parts, number = ndimage.label(ink > 0.3, np.ones((3, 3)))
-    sizes = ndimage.sum_labels(ink > 0.3, parts, np.arange(1, number + 1))
-    kept = np.isin(parts, 1 + np.flatnonzero(sizes >= _SPECK * sizes.sum()))
-    return ink * ndimage.binary_dilation(kept, iterations=2), kept
-
-
-def _border(pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
