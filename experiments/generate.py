@@ -9,8 +9,9 @@
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
 it is prepared as the training data were: silence at the ends of speech is cut off and a level far
-from theirs mended, a digit is cropped, scaled and centred as in MNIST. Look at sheet.png, whose
-first panels are what the model saw; from-*.wav is that, too, made sound again. Where the run has
+from theirs mended; a sheet is cut out of what lies around it, light and dark are as in training,
+a digit is scaled and centred as in MNIST. What was done is said. Look at sheet.png, whose first
+panels are what the model saw; from-*.wav is that, too, made sound again. Where the run has
 several modalities of sounds, say which one a file is of: --from spanish:dos.wav.
 Without --style the style comes from the prior, in --draws draws.
 
@@ -36,10 +37,12 @@ from torch import Tensor
 from experiments.arguments import Help, add_place, add_seed, number
 from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.options import resolve_device
-from experiments.runs import folder_within, load_run, read_config
+from experiments.runs import OF_PICTURES, folder_within, load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
+from pvae_pyro.data.corpus import shown as printable
 from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.figures.observations import SequenceAxes, panels
@@ -62,6 +65,8 @@ class Run:
         self.device = resolve_device(device)
         self.model, self.guide = load_run(folder, self.device)
         self.normalisation = normalisations(folder / CHECKPOINT, self.guide.unimodal)
+        self.framing = framing(folder / CHECKPOINT)
+        self.told: list[str] = []  # of files, what was done to them
         rates = self.config.get("sample_rates", {})
         if rate := self.config.get("sample_rate_of_features"):  # of an earlier version
             rates = {"speech": rate, **rates}
@@ -111,7 +116,10 @@ class Run:
             )  # fmt: skip
             values = sound.log_mel
         else:
-            values = read_picture(path, like_mnist=self.config["image_dataset"] == "mnist")
+            like_mnist = self.config["image_dataset"] == "mnist"
+            values, done = read_picture(path, like_mnist, self.framing)
+            if done:
+                self.told.append(f"{printable(path)}: {'; '.join(done)}")
         return name, observation(values, normalisation).to(self.device)
 
 
@@ -135,6 +143,19 @@ def normalisations(path: Path, names: Iterable[str]) -> dict[str, Normalisation]
             raise CheckpointError(f"{path} has no normalisation of {name} that can be used")
         found[name] = Normalisation(loc.numpy(), scale.numpy())
     return found
+
+
+def framing(path: Path) -> Framing | None:
+    """That of the training pictures, which a checkpoint keeps; None of an earlier version's, or
+    where they are not drawings on one ground.
+
+    Raises CheckpointError for one that cannot be.
+    """
+    kept = load_extra(path).get(OF_PICTURES)
+    try:
+        return None if kept is None else Framing.of(kept.tolist())
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 Shown = list[tuple[str, str, Observation]]  # title, modality, what there is of it
@@ -283,6 +304,8 @@ def main(argv: list[str] | None = None) -> int:
     except (*OF_A_RUN, ValueError) as error:
         tell(error)
         return 1
+    for line in run.told:
+        print(line, file=sys.stderr)
     print("\n".join(map(str, files)))
     return 0
 

@@ -45,6 +45,7 @@ from experiments.run_folder import (
 from experiments.runs import (
     CONFIG,
     OF_CHECKPOINT,
+    OF_PICTURES,
     as_tensor,
     check_data,
     check_memory,
@@ -57,6 +58,7 @@ from pvae_pyro import distributed
 from pvae_pyro.checkpoint import CheckpointError, recover
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
@@ -124,13 +126,15 @@ def run(
         for name, examples in data.train.items()
         for field in ("loc", "scale")
     }
+    framing = Framing.measured(data.train["image"].values[:, 0]) if "image" in modelled else None
+    of_pictures = {OF_PICTURES: torch.tensor(framing.numbers())} if framing else {}
     progress = fit(
         svi,
         train,
         num_epochs=config["epochs"],
         folder=folder,
         resume=resume,
-        extra={**normalisation, OF_CHECKPOINT: as_tensor(config)},
+        extra={**normalisation, **of_pictures, OF_CHECKPOINT: as_tensor(config)},
         checkpoint_seconds=config["checkpoint_seconds"],
         skip_bad_batches=config["skip_bad_batches"],
         best_of=config["best_of"],

@@ -23,6 +23,7 @@ from pvae_pyro.data.paired import PairedData, join
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"
+OF_PICTURES = "image.framing"  # how training pictures are, there too
 OF_CHECKPOINT = "config"  # what a checkpoint keeps of it, among its extra tensors
 # Of a configuration, what is no option: found out when the run was begun.
 _FOUND = {

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments import generate
+from experiments import generate, run_svi
 from experiments.runs import read_config
 
 
@@ -139,3 +139,38 @@ def test_nothing_is_mixed_with_what_was_there(run, files, capsys):
 def test_no_run(tmp_path, capsys):
     assert generate.main(["sample", str(tmp_path)]) == 1
     assert "is no run" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def run_on_drawings(small, cache, tmp_path_factory):
+    """A run on light strokes on black, as a manifest has them."""
+    folder = tmp_path_factory.mktemp("drawings")
+    lines = "path,label,split\n"
+    for n in range(12):
+        pixels = np.zeros((28, 28), np.uint8)
+        pixels[3 + n % 4 : 23 + n % 4, 8 + n] = 255
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+        lines += f"{n}.png,{'abc'[n % 3]},{'train' if n < 6 else 'test'}\n"
+    (folder / "drawings.csv").write_text(lines)
+    options = [*small, "--image-dataset", f"manifest:{folder}/drawings.csv", "--epochs", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cache.items():
+            patch.setenv(name, value)
+        assert run_svi.main([*options, "--model", "vae-image", "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_a_picture_is_brought_to_the_light_and_dark_of_training(
+    run_on_drawings, environment, files, capsys
+):
+    seen = []
+    for name in ("one.jpg", "light.png"):  # negatives of each other
+        made(run_on_drawings, files, "reconstruct", "--from", files / name)
+        with np.load(files / "out" / "generated.npz") as arrays:
+            seen.append(arrays["from-image"])
+        told = capsys.readouterr().err
+        assert (f"{name}: light and dark were exchanged" in told) == (name == "one.jpg")
+    for pixels in seen:
+        assert pixels[0, 0] < 40
+        assert pixels.max() > 180
+    assert np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1] > 0.95

@@ -6,6 +6,7 @@ import soundfile
 
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 
@@ -117,12 +118,72 @@ def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
     assert (image.value == 2).all()
 
 
-def test_pictures_of_a_manifest_keep_light_and_dark(tmp_path) -> None:
+@pytest.fixture
+def paper(tmp_path):
+    """A dark stroke on white, 20 of 60 pixels high."""
     from PIL import Image
 
-    paper = np.full((60, 60), 240, np.uint8)
-    paper[20:40, 28:33] = 10
-    Image.fromarray(paper).save(tmp_path / "one.png")
-    assert read_picture(tmp_path / "one.png", like_mnist=False)[0, 0] == 240
-    assert read_picture(tmp_path / "one.png")[0, 0] == 0
-    assert kind_of(tmp_path / "one.PNG") == "picture"
+    pixels = np.full((60, 60), 240, np.uint8)
+    pixels[20:40, 28:33] = 10
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
+
+
+def test_a_picture_for_a_run_on_mnist_is_light_on_dark_and_that_is_said(paper) -> None:
+    pixels, done = read_picture(paper)
+    assert pixels[0, 0] == 0
+    assert "MNIST" in " ".join(done)
+    assert kind_of(paper.with_suffix(".PNG")) == "picture"
+
+
+def test_without_a_framing_light_and_dark_stay(paper) -> None:
+    pixels, done = read_picture(paper, like_mnist=False)
+    assert pixels[0, 0] == 240
+    assert "as they were" in " ".join(done)
+
+
+def drawings(ground: int, height: int, number: int = 20) -> np.ndarray:
+    """Strokes of that height, anywhere, on that ground."""
+    pixels = np.full((number, 28, 28), ground, np.uint8)
+    for n, image in enumerate(pixels):
+        image[1 + n % 3 : 1 + n % 3 + height, 5 + n % 8 : 8 + n % 8] = 255 - ground
+    return pixels
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+@pytest.mark.parametrize(("height", "expected"), [(9, 9), (20, 20)])
+def test_a_picture_is_brought_to_what_training_pictures_are(
+    paper, ground, height, expected
+) -> None:
+    framing = Framing.measured(drawings(ground, height))
+    assert framing == Framing(ground == 255, height, height, height)
+    assert Framing.of(framing.numbers()) == framing
+    pixels, done = read_picture(paper, like_mnist=False, framing=framing)
+    assert abs(int(pixels[0, 0]) - ground) < 20
+    drawn = np.flatnonzero((abs(pixels.astype(int) - pixels[0, 0]) > 100).any(1))
+    assert np.ptp(drawn) + 1 == pytest.approx(expected, abs=1)
+    assert any("exchanged" in words for words in done) == (ground == 0)
+    assert any("large" in words for words in done) == (height == 20)
+
+
+def test_a_picture_as_those_of_training_is_left_alone(tmp_path) -> None:
+    from PIL import Image
+
+    images = drawings(0, 20)
+    Image.fromarray(images[3]).save(tmp_path / "a.png")
+    pixels, done = read_picture(tmp_path / "a.png", False, Framing.measured(images))
+    assert np.array_equal(pixels, images[3])
+    assert done == ()
+
+
+def test_pictures_that_are_no_drawings_on_one_ground_have_no_framing() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    assert Framing.measured(noise) is None
+    mixed = np.concatenate([drawings(0, 9), drawings(255, 9)])
+    assert Framing.measured(mixed) is None
+
+
+@pytest.mark.parametrize("numbers", [[], [2, 3, 4, 5], [1, 9, 8, 10], [1, 3, 4, 99], [0, 1, 2]])
+def test_a_framing_that_cannot_be(numbers) -> None:
+    with pytest.raises(ValueError):
+        Framing.of(numbers)

@@ -10,6 +10,8 @@ from pvae_pyro.data import pictures
 from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpus import AudioError, shown
 from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.framing import Framing
+from pvae_pyro.data.ink import find_drawing
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.resampling import resampled
 from pvae_pyro.data.voice_activity import VoiceActivity
@@ -83,13 +85,31 @@ def read_sound(
     return Sound(samples, settings.sample_rate, settings(samples, settings.sample_rate))
 
 
-def read_picture(path: str | os.PathLike[str], like_mnist: bool = True) -> np.ndarray:
-    """``[28, 28]`` (uint8), as MNIST's (`pictures.as_mnist`) or a manifest's (`pictures.square`).
+def read_picture(
+    path: str | os.PathLike[str], like_mnist: bool = True, framing: Framing | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """``[28, 28]`` (uint8), and what was done to a picture to make it so, a few words each.
 
-    Raises `CorpusError` as `pictures.read_grey` does.
+    As MNIST's (`pictures.as_mnist`); or of a manifest: as its pictures are framed, or without a
+    framing as it is (`pictures.square`). Raises `CorpusError` as `read_picture_file` and
+    `find_drawing` do.
     """
-    pixels = pictures.read_grey(path)
-    return pictures.as_mnist(pixels, str(path)) if like_mnist else pictures.square(pixels)
+    picture = pictures.read_picture_file(path)
+    pixels, name = picture.pixels, str(path)
+    done: tuple[str, ...] = ()
+    if picture.bits:
+        done = (f"its values are of {picture.bits} bits in 16, and were scaled by these",)
+    if like_mnist and not pictures.is_mnist(pixels):
+        drawing = find_drawing(pixels, name)
+        dark = () if drawing.light else ("light and dark were exchanged: MNIST is light on dark",)
+        return pictures.placed(drawing.ink), (*done, *drawing.done, *dark)
+    if like_mnist:
+        return pixels, done
+    if framing is None:
+        why = "the run does not know its training pictures as drawings on one ground"
+        return pictures.square(pixels), (*done, f"light and dark are left as they were: {why}")
+    pixels, more = framing.framed(pixels, name)
+    return pixels, (*done, *more)
 
 
 def observation(values: np.ndarray, normalisation: Normalisation) -> Observation:
