@@ -117,7 +117,8 @@ def table(report: dict[str, Any]) -> str:
     lines += [f"WARNING: {warning}" for warning in report["warnings"]]
     if "images" in report:
         images = report["images"]
-        lines += ["", f"{'STAND-IN: ' * images['stand_in']}{images['corpus']}", ""]
+        lines += ["", f"{'STAND-IN: ' * images['stand_in']}{images['corpus']}"]
+        lines += [*(f"  {note}" for note in images["notes"]), ""]
         lines += [*_classes(images["splits"]), *_left_out(images)]
         lines += [f"WARNING: images: {warning}" for warning in images["warnings"]]
     lines += [f"ERROR: {error}: run_svi.py will refuse this" for error in report["errors"]]

@@ -193,3 +193,43 @@ def test_a_changed_image_is_read_again(tmp_path):
         _image(tmp_path / "a.bmp", rows)
         os.utime(tmp_path / "a.bmp", (0, 0))
         np.testing.assert_array_equal(manifest_images(path).images["train"][0], rows)
+
+
+def _drawings(folder: Path, grounds: list[int]) -> str:
+    """A stroke on each ground, and the manifest's lines."""
+    lines = "path,label,split\n"
+    for n, ground in enumerate(grounds):
+        pixels = np.full((28, 28), ground, np.uint8)
+        pixels[4 + n % 8 : 20 + n % 8, 4 + n] = 255 - ground
+        _image(folder / f"{n}.png", pixels)
+        lines += f"{n}.png,x,train\n"
+    return lines
+
+
+def test_light_and_dark_grounds_among_each_other_are_told(tmp_path):
+    path = _manifest(tmp_path, _drawings(tmp_path, [0] * 5 + [255] * 3 + [0] * 12))
+    for _ in range(2):  # read, then from the cache
+        (note,) = manifest_images(path).notes
+        assert all(told in note for told in ("3 images", "17", "5.png", "light"))
+
+
+def test_grounds_are_not_told_of_where_they_are_alike_or_none(tmp_path):
+    assert manifest_images(_manifest(tmp_path, _drawings(tmp_path, [255] * 20))).notes == ()
+    lines = _drawings(tmp_path, [0] * 10 + [255] * 3)
+    for n in range(20, 30):
+        noise = np.random.default_rng(n).integers(0, 256, (28, 28), dtype=np.uint8)
+        _image(tmp_path / f"{n}.png", noise)
+        lines += f"{n}.png,y,train\n"
+    assert manifest_images(_manifest(tmp_path, lines)).notes == ()
+
+
+def test_values_of_12_bits_are_told(tmp_path):
+    values = np.arange(784, dtype=np.uint16).reshape(28, 28) * 5
+    for n in range(2):
+        _image(tmp_path / f"{n}.png", values + n)
+    path = _manifest(tmp_path, "path,label,split\n0.png,x,train\n1.png,x,train\n")
+    for _ in range(2):
+        corpus = manifest_images(path)
+        (note,) = corpus.notes
+        assert all(told in note for told in ("2 images", "12", "0.png"))
+        assert corpus.images["train"].max() > 240

@@ -42,5 +42,5 @@ def image_column(
         )
         for split in SPLITS
     }
-    column = Column(corpus.name, corpus.stand_in, names, examples, corpus.problems)
+    column = Column(corpus.name, corpus.stand_in, names, examples, corpus.problems, corpus.notes)
     return column if classes is None else column.chosen(classes)

@@ -59,6 +59,7 @@ def summarise_images(corpus: ImageCorpus) -> dict[str, Any]:
         "corpus": corpus.name,
         "stand_in": corpus.stand_in,
         "splits": splits,
+        "notes": list(corpus.notes),
         "warnings": _warnings(splits, []),
         "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
         "problems": [vars(problem) for problem in corpus.problems],

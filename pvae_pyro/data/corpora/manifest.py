@@ -3,14 +3,14 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from pvae_pyro.data import cache, pictures
+from pvae_pyro.data import cache, framing, pictures
 from pvae_pyro.data.audio import read_rate
 from pvae_pyro.data.corpus import (
     AudioError,
@@ -27,7 +27,7 @@ from pvae_pyro.data.table import SPLITS, Row, read_table
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
 _LATEST = 86_400.0  # seconds
-_IMAGES_VERSION = "images 1"
+_IMAGES_VERSION = "images 2"
 
 
 def manifest_corpus(
@@ -86,8 +86,8 @@ def manifest_images(
     """Images listed in a CSV file with the columns ``path,label,split``.
 
     PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 or TGA, of any size: turned as their EXIF data
-    say, laid on white where they are transparent, made grey, padded to a square with the median
-    of their border, and resized to 28 x 28. Light and dark stay as they are.
+    say, made grey (`read_picture_file`), padded to a square with the median of their border, and
+    resized to 28 x 28. Light and dark stay as they are; notes tell of mixtures.
 
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
@@ -112,6 +112,7 @@ def manifest_images(
         images={split: images[part] for split, part in parts.items()},
         labels={split: labels[kept][part] for split, part in parts.items()},
         problems=tuple(problems),
+        notes=tuple(_notes(arrays, [rows[n] for n in kept])),
     )
 
 
@@ -140,6 +141,24 @@ def _rates(files: Iterable[Path]) -> Counter[int]:
     return rates
 
 
+def _notes(arrays: Mapping[str, np.ndarray], rows: list[Row]) -> Iterator[str]:
+    """What images have that others have not, or files not by themselves."""
+    for bits in np.unique(arrays["bits"][arrays["bits"] > 0]):
+        some = np.flatnonzero(arrays["bits"] == bits)
+        yield (
+            f"{len(some)} images of 16 bits have values of {bits}, and are scaled by these: "
+            f"{shown(rows[some[0]].fields['path'])}"
+        )
+    grounds = np.array([framing.ground_of(image) for image in arrays["images"]])
+    light, dark = (np.flatnonzero(grounds == ground) for ground in ("light", "dark"))
+    if min(len(light), len(dark)) and len(light) + len(dark) >= framing.MOST * len(rows):
+        fewer = min(light, dark, key=len)
+        yield (
+            f"{len(light)} images are on a light ground and {len(dark)} on a dark one, which they "
+            f"keep: {shown(rows[fewer[0]].fields['path'])} is on a {grounds[fewer[0]]} one"
+        )
+
+
 def _listed_once(
     rows: list[Row], hashed: dict[Path, str | Problem]
 ) -> tuple[list[Row], list[Problem]]:
@@ -157,16 +176,19 @@ def _listed_once(
 
 
 def _read_images(rows: list[Row]) -> cache.Arrays:
-    images, kept = [], []
+    images, kept, bits = [], [], []
     for n, row in enumerate(tqdm(rows, "images", disable=None if len(rows) > 1000 else True)):
         try:
-            images.append(pictures.square(pictures.read_grey(row.path)))
+            picture = pictures.read_picture_file(row.path)
+            images.append(pictures.square(picture.pixels))
+            bits.append(picture.bits)
             kept.append(n)
         except CorpusError:
             continue  # told of by `_problem`
     arrays: dict[str, np.ndarray] = {
         "images": np.array(images, np.uint8).reshape(-1, pictures.SIZE, pictures.SIZE),
         "kept": np.array(kept, np.int64),
+        "bits": np.array(bits, np.int64),
     }
     return arrays, {}
 
@@ -175,7 +197,7 @@ def _check(size: int, kept: cache.Arrays) -> bool:
     """Whether these are images of some of `size` rows."""
     index = kept[0]["kept"]
     return (
-        cache.fits(index, np.int64, len(index))
+        all(cache.fits(kept[0][name], np.int64, len(index)) for name in ("kept", "bits"))
         and bool((np.diff(index) > 0).all() and (index >= 0).all() and (index < size).all())
         and cache.fits(kept[0]["images"], np.uint8, len(index), pictures.SIZE, pictures.SIZE)
     )
