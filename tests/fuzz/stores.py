@@ -234,6 +234,7 @@ def _prepare_features(folder: Path) -> Callable[[bytes], None]:
         assert (np.diff(found.offsets) > 0).all()
         assert len(found) + len(found.of.skipped) == 4
         assert len(found.of.seconds) == len(found.of.rates) == len(found)
+        assert len(found.of.levels) == len(found.of.silence) == len(found)
         assert np.isfinite(found.frames).all()
         assert right.frames.shape[1] == found.frames.shape[1]
 
