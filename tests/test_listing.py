@@ -80,7 +80,7 @@ def test_a_silent_part(tmp_path):
         [_entry(tmp_path / "half.wav", 0.4, 0.6), _entry(tmp_path / "half.wav", 0.6, 0.8)]
     ).recordings
     assert len(loud.read()[0]) == 1600
-    with pytest.raises(AudioError, match=r"half\.wav, 0\.60 to 0\.80 s: is silent") as error:
+    with pytest.raises(AudioError, match=r"half\.wav: is silent from 0\.60 to 0\.80 s") as error:
         silent.read()
     assert error.value.kind == "silent"
 

@@ -1,5 +1,6 @@
 """Sound decoded by FFmpeg, through PyAV, where libsndfile goes by a header that may not know."""
 
+import io
 import re
 from collections.abc import Callable
 from typing import BinaryIO
@@ -30,9 +31,12 @@ def first_mp3_frame(file: BinaryIO) -> int | None:
         for byte in start[6:]:
             size = size << 7 | byte & 0x7F
         at += _TAG + size
-    # Eleven ones, and a layer.
-    synchronised = len(start) > 1 and start[0] == 0xFF and start[1] >= 0xE0 and start[1] & 6
-    return at if synchronised or (at and start[:4] != b"fLaC") else None
+    return at if _begins_frame(start) or (at and start[:4] != b"fLaC") else None
+
+
+def _begins_frame(start: bytes) -> bool:
+    """Eleven ones, and a layer."""
+    return len(start) > 1 and start[0] == 0xFF and start[1] >= 0xE0 and bool(start[1] & 6)
 
 
 def read_mp3(
@@ -48,6 +52,11 @@ def read_mp3(
             raise AudioError(
                 f"{name}: truncated, {there} of {declared} bytes of sound are there", "truncated"
             )
+        file.seek(first + declared)
+        after = file.read(3)
+        if after and not _begins_frame(after) and after != b"ID3":  # tags, lyrics, zeros
+            file.seek(0)
+            file = io.BytesIO(file.read(first + declared))
     return read_stream(file, "mp3", name, check)
 
 

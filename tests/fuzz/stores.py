@@ -320,6 +320,8 @@ _FRAMES: cache.Arrays = (
         "lengths": np.array([6, 7, 9]),
         "seconds": np.array([0.05, 0.06, 0.08]),
         "rates": np.array([_RATE] * 3),
+        "levels": np.array([-20.0] * 3),
+        "silence": np.array([0.0] * 3),
         "skipped": np.array([2]),
     },
     {},
