@@ -261,3 +261,9 @@ def test_a_changed_image_is_read_again(tmp_path):
         _image(tmp_path / "a.bmp", rows)
         os.utime(tmp_path / "a.bmp", (0, 0))
         np.testing.assert_array_equal(manifest_images(path).images["train"][0], rows)
+
+
+def test_files_that_are_all_missing_are_told_before_classes(tmp_path):
+    path = _manifest(tmp_path, _HEADER + "none.wav,a,ann,train\n")
+    with pytest.raises(CorpusError, match=r"none\.wav"):
+        open_speech(f"manifest:{path}", tmp_path, classes=["a"])
