@@ -20,7 +20,7 @@ from pvae_pyro.data.voice_activity import VoiceActivity
 # Of single corpora; each reader says which it takes, and the others refuse it.
 OF_CORPUS = (
     *("folder", "alignments", "speakers", "oh", "pattern", "phone", "validation"),
-    *("language", "words", "manifest_root", "sample_rate"),
+    *("language", "words", "manifest_root", "sample_rate", "channel"),
 )
 # What of `VoiceActivity` can be changed here; its other parameters are the method's own.
 OF_VAD = {
@@ -109,6 +109,12 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         type=number(int, least=4000, most=192000),
         metavar="HZ",
         help="manifest: of its features",
+    )
+    of(
+        "--channel",
+        type=number(int, least=1, most=1024),
+        metavar="N",
+        help="manifest: of files with several, from 1; else their mean",
     )
 
     vad = parser.add_argument_group("voice activity (silence at the ends)").add_argument

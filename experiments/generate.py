@@ -111,7 +111,7 @@ class Run:
             hop = self.settings(name).hop
             sound = read_sound(
                 path, self.settings(name), normalisation, trim=options.trim,
-                keep_level=options.keep_level,
+                keep_level=options.keep_level, channel=options.channel,
                 longest=max(3.0, self.config.get("max_frames", 0) * hop),
             )  # fmt: skip
             values = sound.log_mel
@@ -267,6 +267,8 @@ def make_parser() -> argparse.ArgumentParser:
             cut = "cut off what is not speech at the ends; else where that is over 0.25 s"
             add("--trim", action=argparse.BooleanOptionalAction, help=cut)
             add("--keep-level", action="store_true", help="leave speech as loud as it is")
+            which = number(int, least=1, most=1024)
+            add("--channel", type=which, metavar="N", help="of speech, from 1; else their mean")
         if name in ("translate", "restyle"):
             needed = name == "restyle"
             add("--style", type=Path, required=needed, metavar="FILE", help="whose style to take")

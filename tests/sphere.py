@@ -26,7 +26,7 @@ def write_sphere(
     sample_count: int | None = None,
     **header_overrides: int | float | str | None,
 ) -> None:
-    """A SPHERE file of 16-bit samples, ``[N]`` or ``[N, channels]`` (plain only).
+    """A SPHERE file of 16-bit samples, ``[N]`` or ``[N, channels]``.
 
     byte_order: of plain samples, ``"01"`` has the low byte first; a shortened file only says so.
     sample_count: what the header says, if it is to lie.
@@ -90,37 +90,41 @@ def _line(name: str, value: int | float | str) -> str:
     return f"{name} -{'i' if isinstance(value, int) else 'r'} {value}\n"
 
 
-def shorten(samples: np.ndarray, file_type: int = 5, channels: int = 1) -> bytes:
-    """One channel packed as shorten 2 does by default: differences up to the third, Rice codes.
+def shorten(samples: np.ndarray, file_type: int = 5, channels: int = 0) -> bytes:
+    """Packed as shorten 2 does by default: differences up to the third, Rice codes.
 
-    file_type, channels: what its header says.
+    samples: ``[N]`` or ``[N, channels]``, of which blocks take turns.
+    file_type, channels: what its header says, if it is to lie.
     """
-    samples = np.asarray(samples, dtype=np.int64)
+    planes = np.atleast_2d(np.asarray(samples, dtype=np.int64).T)
     # Order 0 subtracts the mean of the last blocks, orders 1 to 3 are differences of the samples.
-    before = np.concatenate([np.zeros(3, dtype=np.int64), samples])
-    differences = [np.diff(before[3 - order :], n=order) for order in (1, 2, 3)]
-    means = [0] * _MEANS
+    before = np.pad(planes, ((0, 0), (3, 0)))
+    differences = [np.diff(before[:, 3 - order :], n=order) for order in (1, 2, 3)]
+    means = [[0] * _MEANS for _ in planes]
     codes = Codes()
-    for value in (file_type, channels, _BLOCK, 0, _MEANS, 0):  # no linear prediction, no skip
+    # No linear prediction, no skip.
+    for value in (file_type, channels or len(planes), _BLOCK, 0, _MEANS, 0):
         codes.long(value)
-    for start in range(0, len(samples), _BLOCK):
-        block = samples[start : start + _BLOCK]
-        if len(block) < _BLOCK:
-            codes.put(_BLOCKSIZE_COMMAND, _COMMAND_BITS)
-            codes.long(len(block))
-        offset = _divide(sum(means) + _MEANS // 2, _MEANS)
-        means = [*means[1:], _divide(int(block.sum()) + len(block) // 2, len(block))]
-        if not block.any():
-            codes.put(_ZERO_COMMAND, _COMMAND_BITS)
-            continue
-        residuals = [block - offset, *(d[start : start + len(block)] for d in differences)]
-        sizes = [int(np.abs(residual).sum()) for residual in residuals]
-        order = int(np.argmin(sizes))
-        rice = max((sizes[order] // len(block)).bit_length() - 1, 0)
-        codes.put(order, _COMMAND_BITS)
-        codes.put(rice, _RICE_BITS)
-        residual = residuals[order]
-        codes.put(np.where(residual < 0, ~residual << 1 | 1, residual << 1), rice + 1)
+    for start in range(0, planes.shape[1], _BLOCK):
+        at = slice(start, start + _BLOCK)
+        for channel, block in enumerate(planes[:, at]):
+            if len(block) < _BLOCK and channel == 0:
+                codes.put(_BLOCKSIZE_COMMAND, _COMMAND_BITS)
+                codes.long(len(block))
+            offset = _divide(sum(means[channel]) + _MEANS // 2, _MEANS)
+            mean = _divide(int(block.sum()) + len(block) // 2, len(block))
+            means[channel] = [*means[channel][1:], mean]
+            if not block.any():
+                codes.put(_ZERO_COMMAND, _COMMAND_BITS)
+                continue
+            residuals = [block - offset, *(d[channel, at] for d in differences)]
+            sizes = [int(np.abs(residual).sum()) for residual in residuals]
+            order = int(np.argmin(sizes))
+            rice = max((sizes[order] // len(block)).bit_length() - 1, 0)
+            codes.put(order, _COMMAND_BITS)
+            codes.put(rice, _RICE_BITS)
+            residual = residuals[order]
+            codes.put(np.where(residual < 0, ~residual << 1 | 1, residual << 1), rice + 1)
     codes.put(_QUIT_COMMAND, _COMMAND_BITS)
     return b"ajkg\x02" + codes.bytes()
 

@@ -116,13 +116,13 @@ def test_skipped_and_reported(corpus: SpeechCorpus, tmp_path: Path):
 @pytest.mark.parametrize("samples", [[], [0.1, float("nan")], [float("inf")]])
 def test_reader_that_checks_nothing(corpus: SpeechCorpus, tmp_path: Path, samples):
     array = np.array(samples, dtype=np.float32)
-    with pytest.raises(AudioError, match="r3: no samples, or"):
+    with pytest.raises(AudioError, match="^r3: has"):
         corpus_features(_with(corpus, 3, read=lambda: (array, 8000)), SETTINGS, tmp_path)
 
 
 def test_one_value_throughout_is_silence(corpus: SpeechCorpus, tmp_path: Path):
     array = np.full(800, 0.5, dtype=np.float32)
-    with pytest.raises(AudioError, match="r3: every sample is 0.5") as error:
+    with pytest.raises(AudioError, match="r3: is silent.*0.5") as error:
         corpus_features(_with(corpus, 3, read=lambda: (array, 8000)), SETTINGS, tmp_path)
     assert error.value.kind == "silent"
 

@@ -17,7 +17,13 @@ def _reference(samples: np.ndarray, settings: LogMel) -> np.ndarray:
     start = (n_fft - size) // 2
     window[start : start + size] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     padded = np.pad(samples.astype(np.float64), n_fft // 2)
-    frames = [padded[t * hop : t * hop + n_fft] for t in range(1 + len(samples) // hop)]
+    inside = np.pad(np.ones(len(samples)), n_fft // 2)
+    frames = []
+    for t in range(1 + len(samples) // hop):
+        at = slice(t * hop, t * hop + n_fft)
+        there = inside[at] * (window_length := np.arange(n_fft) - start >= 0)
+        there *= (np.arange(n_fft) < start + size) & window_length
+        frames.append((padded[at] - (padded[at] * there).sum() / there.sum()) * there)
     power = np.abs(np.fft.rfft(np.array(frames) * window)) ** 2
     high = settings.high_frequency or settings.sample_rate / 2
     ends = 2595 * np.log10(1 + np.array([settings.low_frequency, high]) / 700)
@@ -102,6 +108,21 @@ def test_centre_frequencies(settings: LogMel):
     centres = settings.centre_frequencies
     assert centres.shape == (settings.num_mels,)
     np.testing.assert_allclose(centres, weights.argmax(0) * spacing, atol=2 * spacing)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+def test_an_offset_is_no_sound(rate: int):
+    samples = np.random.default_rng(0).normal(0, 0.05, rate // 2).astype(np.float32)
+    settings = LogMel(8000)
+    plain = settings(samples, rate)
+    for offset in (-0.3, 0.002):
+        np.testing.assert_allclose(settings(samples + np.float32(offset), rate), plain, atol=0.02)
+
+
+def test_an_offset_of_a_word_does_not_fill_the_silence_beside_it():
+    samples = np.zeros(8000, np.float32)
+    samples[4000:5000] = 0.01 + np.random.default_rng(0).normal(0, 0.05, 1000)
+    assert (LogMel(8000)(samples, 8000)[:45] == np.float32(np.log(1e-8))).all()
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])

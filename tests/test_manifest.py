@@ -9,7 +9,11 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
-from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.corpus import AudioError, CorpusError
+from pvae_pyro.data.rates import at_lowest_rate
+from pvae_pyro.data.speech import open_speech
+
+_HEADER = "path,label,speaker,split\n"
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +69,7 @@ def test_without_times_and_with_a_root(tmp_path):
     assert problem.kind == "missing"
     corpus = manifest_corpus(path, tmp_path / "sounds")
     assert len(corpus.recordings[0].read()[0]) == 4000
-    assert corpus.sample_rate == 8000  # no higher than the recordings
+    assert at_lowest_rate(corpus).sample_rate == 8000  # no higher than the recordings
     assert manifest_corpus(path, tmp_path / "sounds", sample_rate=11025).sample_rate == 11025
 
 
@@ -74,14 +78,78 @@ def test_one_file_of_a_lower_rate_is_told(tmp_path):
     for n, rate in enumerate([16000] * 60 + [8000]):
         _sound(tmp_path / f"{n}.wav", rate, 0.05, seed=n)
         lines += f"{n}.wav,x,ann,train\n"
-    corpus = manifest_corpus(_manifest(tmp_path, "path,label,speaker,split\n" + lines))
+    corpus = at_lowest_rate(manifest_corpus(_manifest(tmp_path, _HEADER + lines)))
     assert corpus.sample_rate == 8000
     assert corpus.notes == (
         "features are at the lowest rate of the files (1 at 8000 Hz, 60 at 16000 Hz)",
     )
-    corpus = manifest_corpus(tmp_path / "words.csv", sample_rate=16000)
+    corpus = at_lowest_rate(manifest_corpus(tmp_path / "words.csv", sample_rate=16000))
+    assert corpus.sample_rate == 16000
     assert corpus.notes[0].startswith("features at 16000 Hz have nothing above half the rate")
-    assert manifest_corpus(tmp_path / "words.csv", sample_rate=8000).notes == ()
+    assert at_lowest_rate(manifest_corpus(tmp_path / "words.csv", sample_rate=8000)).notes == ()
+
+
+@pytest.mark.parametrize("why", ["truncated", "too long", "range", "outside", "class", "copy"])
+def test_a_recording_that_is_left_out_does_not_set_the_rate(tmp_path, why):
+    for n in range(4):
+        _sound(tmp_path / f"{n}.wav", 16000, seed=n)
+    low, row, classes = tmp_path / "low.wav", "low.wav,b,ann,train,,", None
+    _sound(low, 4000, 5.0 if why == "too long" else 0.5, seed=9)
+    if why == "truncated":
+        low.write_bytes(low.read_bytes()[:-100])
+    if why == "range":
+        soundfile.write(low, np.random.default_rng(9).normal(0, 1000, 2000), 4000, subtype="FLOAT")
+    if why == "outside":
+        row = "low.wav,b,ann,train,0.6,0.7"
+    if why == "class":
+        row, classes = row.replace(",b,", ",c,"), ["a", "b"]
+    if why == "copy":
+        low.write_bytes((tmp_path / "0.wav").read_bytes())
+    lines = [f"{n}.wav,{'ab'[n % 2]},ann,{('train', 'test')[n // 2]},," for n in range(4)]
+    text = "path,label,speaker,split,start,end\n" + "\n".join([*lines, row]) + "\n"
+    corpus = open_speech(f"manifest:{_manifest(tmp_path, text)}", tmp_path, classes=classes)
+    assert corpus.sample_rate == 16000
+    assert not any("lowest rate" in note for note in corpus.notes)
+
+
+def test_two_speakers_on_two_channels(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (8000, 2))
+    soundfile.write(tmp_path / "call.wav", noise, 8000, subtype="FLOAT")
+    rows = [
+        "call.wav,a,ann,train,0,0.5,1",
+        "call.wav,b,bob,test,0.2,0.5,2",
+        "call.wav,c,x,train,,,",
+    ]
+    rows += ["call.wav,d,x,train,0,0.5,B", "call.wav,e,x,train,0,0.5,0", "call.wav,f,y,test,,,1"]
+    text = "path,label,speaker,split,start,end,channel\n" + "\n".join(rows) + "\n"
+    corpus = manifest_corpus(_manifest(tmp_path, text))
+    # The third is of both channels, and lasts as long as they do.
+    assert [p.kind for p in corpus.problems] == ["row", "row", "duplicate", "duplicate"]
+    assert [p.name for p in corpus.problems[:2]] == ["words.csv:5", "words.csv:6"]
+    ann, bob = corpus.recordings
+    np.testing.assert_allclose(ann.read()[0], noise[:4000, 0], atol=1e-6)
+    np.testing.assert_allclose(bob.read()[0], noise[1600:4000, 1], atol=1e-6)
+    assert ann.name == "call.wav#0.0-0.5#channel 1"
+    assert ann.fingerprint != bob.fingerprint
+    assert any("several channels" in note for note in corpus.notes)
+
+
+def test_one_channel_of_a_corpus(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (8000, 2))
+    soundfile.write(tmp_path / "both.wav", noise, 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "old.wav", noise[:, 0], 8000, subtype="PCM_U8")
+    path = _manifest(tmp_path, _HEADER + "both.wav,a,ann,train\nold.wav,b,ann,train\n")
+    corpora = {channel: manifest_corpus(path, channel=channel) for channel in (None, 1, 2)}
+    for channel, expected in ((None, noise.mean(1)), (1, noise[:, 0]), (2, noise[:, 1])):
+        samples, _ = corpora[channel].recordings[0].read()
+        np.testing.assert_allclose(samples, expected, atol=1e-6)
+        told = " ".join(corpora[channel].notes)
+        assert "several channels" in told
+        assert ("--channel" in told) == (channel is None)
+        assert "eight bits" in told
+    assert len({corpus.recordings[0].fingerprint for corpus in corpora.values()}) == 3
+    with pytest.raises(AudioError, match="has 1 channel, and channel 2"):
+        corpora[2].recordings[1].read()
 
 
 @pytest.mark.parametrize("times", ["-0.1,0.2", "0.2,0.1", "0.2,0.2", "x,0.2", "nan,", ",inf", ",0"])
@@ -233,3 +301,9 @@ def test_values_of_12_bits_are_told(tmp_path):
         (note,) = corpus.notes
         assert all(told in note for told in ("2 images", "12", "0.png"))
         assert corpus.images["train"].max() > 240
+
+
+def test_files_that_are_all_missing_are_told_before_classes(tmp_path):
+    path = _manifest(tmp_path, _HEADER + "none.wav,a,ann,train\n")
+    with pytest.raises(CorpusError, match=r"none\.wav"):
+        open_speech(f"manifest:{path}", tmp_path, classes=["a"])

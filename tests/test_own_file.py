@@ -56,6 +56,16 @@ def test_channels_are_averaged(tmp_path) -> None:
     np.testing.assert_allclose(found.samples, left / 2, atol=1e-6)
 
 
+def test_channels_that_cancel_are_refused_and_one_is_taken(tmp_path) -> None:
+    left = word(8000)
+    path = tmp_path / "both.wav"
+    soundfile.write(path, np.stack([left, -left], 1), 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="--channel 1"):
+        read_sound(path, SETTINGS, USUAL)
+    found = read_sound(path, SETTINGS, USUAL, trim=False, keep_level=True, channel=2)
+    np.testing.assert_allclose(found.samples, -left, atol=1e-6)
+
+
 @pytest.mark.parametrize("gain", [0.001, 0.01, 0.05, 0.3, 0.9])
 def test_a_level_beyond_that_of_the_training_data_is_mended(tmp_path, gain) -> None:
     soundfile.write(tmp_path / "a.wav", word(8000, gain), 8000, subtype="FLOAT")

@@ -81,6 +81,26 @@ def test_report_table_and_figure(manifest, tmp_path, capsys):
     assert f"{tmp_path}/bad.wav: " in text
 
 
+def test_what_is_far_from_the_usual_level_is_told(manifest, tmp_path, capsys):
+    samples, rate = soundfile.read(tmp_path / "ann-train-no.wav")
+    soundfile.write(tmp_path / "ann-train-no.wav", samples * 1e-2, rate, subtype="FLOAT")
+    padded = np.concatenate([samples, np.zeros(9000)])
+    soundfile.write(tmp_path / "bob-train-no.wav", padded, rate)
+    out = tmp_path / "out"
+    assert _run("--dataset", f"manifest:{manifest}", "--out", out) == 0
+    level, silence = json.loads((out / "report.json").read_text())["warnings"][-2:]
+    assert level.startswith("1 recordings")
+    assert "ann-train-no.wav at -6" in level
+    assert silence.startswith("1 recordings are digital silence")
+    assert "bob-train-no.wav" in silence
+    assert "ann-train-no.wav at -6" in capsys.readouterr().out
+    for path in tmp_path.glob("*-*.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples / np.abs(samples).max() / 999, rate, subtype="FLOAT")
+    _run("--dataset", f"manifest:{manifest}", "--out", out)
+    assert "WARNING: the recordings are faint" in capsys.readouterr().out
+
+
 def test_images_are_checked_too(manifest, tmp_path, capsys):
     lines = ["path,label,split"]
     for n, (label, split) in enumerate(

@@ -50,7 +50,7 @@ def _written(content: bytes, name: str, folder: str) -> Path:
     st.sampled_from(["01", "10"]),
 )
 def test_sphere(samples, rate, coding, order):
-    assume(samples.any())
+    assume(np.ptp(samples.astype(int)) > 2)
     content = sphere(samples, rate, coding=coding, byte_order=order)
     with tempfile.TemporaryDirectory() as folder:
         found, at = read_audio(_written(content, "a.sph", folder))
@@ -66,7 +66,7 @@ def test_sphere(samples, rate, coding, order):
 )
 def test_sounds_and_their_cut_copies(samples, rate, container):
     """Of any of its parts nothing is made up: it is refused."""
-    assume(samples.any())
+    assume(np.ptp(samples.astype(int)) > 2)
     assume(container != "FLAC" or rate < 1 << 16 or rate % 10 == 0)  # its format has no others
     file = io.BytesIO()
     soundfile.write(file, samples, rate, "PCM_16", format=container)

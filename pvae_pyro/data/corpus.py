@@ -19,6 +19,7 @@ class Recording:
     fingerprint: changes whenever the sound would; the feature cache is keyed by it.
     read: returns mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
         Raises `AudioError`, naming the file and the reason, when the sound is unusable.
+    rate: in Hz, as the file's header says; None where that is not known.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Recording:
     split: Split
     fingerprint: str
     read: Callable[[], tuple[np.ndarray, int]]
+    rate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class SpeechCorpus:
 
     stand_in: the corpus is not the one that was asked for; every result says so.
     sample_rate: features are computed at this rate; other rates are resampled to it.
+    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.rates`).
     problems: what was found on listing the files and is not among the recordings.
     notes: what a user should know of the corpus as it was found, a sentence each.
     completeness: of the recordings that could be read, what there is to say about how many
@@ -62,6 +65,7 @@ class SpeechCorpus:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     completeness: Callable[[Sequence[Recording]], str] | None = None
+    any_rate: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Shapes: T frames of a recording, F Mel filters, N recordings.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
+from pvae_pyro.data.audio import check_samples
 from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.shards import Shard, load_shards
@@ -24,12 +26,13 @@ from pvae_pyro.data.shards import Shard, load_shards
 __all__ = ["Computed", "LogMel", "RaggedFeatures", "compute_features", "corpus_features"]
 
 # Raise it when the same settings give other numbers than before: it is part of the cache's key.
-_VERSION = "log-mel 3"
+_VERSION = "log-mel 4"
 
 # A shard is computed by one process, and kept in the cache as soon as it is done.
 _SHARD = 512
 # Starting a pool takes about 3 s, in which one core computes about 10,000 spoken digits.
 _POOL_FROM = 10_000
+_FLOOR = 0.01  # nats: rounding
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Computed:
     index: of each among the corpus's recordings, ``[N]``, rising.
     lengths: T of each, ``[N]``.
     seconds, rates: of each as it was read, ``[N]`` (float64, and int64 in Hz).
+    levels: root mean square of each, without an offset, in dB of full scale, ``[N]``.
+    silence: share of the frames of each that are digital silence, or as faint, ``[N]``.
     skipped: every recording left out, and why.
     """
 
@@ -46,6 +51,8 @@ class Computed:
     lengths: np.ndarray
     seconds: np.ndarray
     rates: np.ndarray
+    levels: np.ndarray
+    silence: np.ndarray
     skipped: list[Problem]
 
 
@@ -127,7 +134,8 @@ def compute_features(
     shards = [
         _shard(recordings[i : i + _SHARD], settings) for i in range(0, len(recordings), _SHARD)
     ]
-    parts: dict[str, list[np.ndarray]] = {"index": [], "lengths": [], "seconds": [], "rates": []}
+    names = ("index", "lengths", "seconds", "rates", "levels", "silence")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     skipped: list[Problem] = []
     bar = tqdm(
         desc=f"features of {corpus.name}",
@@ -173,6 +181,8 @@ def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
     index: list[int] = []
     seconds: list[float] = []
     rates: list[int] = []
+    levels: list[float] = []
+    silence: list[float] = []
     skipped: list[int] = []
     for n, recording in enumerate(recordings):
         try:
@@ -184,12 +194,16 @@ def _compute(recordings: Sequence[Recording], settings: LogMel) -> cache.Arrays:
         index.append(n)
         seconds.append(len(samples) / rate)
         rates.append(rate)
+        levels.append(20 * math.log10(samples.std(dtype=np.float64)))
+        silence.append(float((frames[-1].max(1) <= math.log(settings.floor) + _FLOOR).mean()))
     arrays: dict[str, np.ndarray] = {
         "frames": np.concatenate(frames),
         "index": np.array(index, np.int64),
         "lengths": np.array([len(f) for f in frames[1:]], np.int64),
         "seconds": np.array(seconds, np.float64),
         "rates": np.array(rates, np.int64),
+        "levels": np.array(levels, np.float64),
+        "silence": np.array(silence, np.float64),
         "skipped": np.array(skipped, np.int64),
     }
     return arrays, {}
@@ -209,6 +223,8 @@ def _check(size: int, num_mels: int, kept: cache.Arrays) -> bool:
         and cache.fits(kept[0]["frames"], np.float32, sum(lengths.tolist()), num_mels)
         and cache.fits(kept[0]["seconds"], np.float64, number)
         and cache.fits(kept[0]["rates"], np.int64, number)
+        and cache.fits(kept[0]["levels"], np.float64, number)
+        and cache.fits(kept[0]["silence"], np.float64, number)
         and bool((kept[0]["seconds"] > 0).all() and (kept[0]["rates"] > 0).all())
     )
 
@@ -236,8 +252,5 @@ def _error(recording: Recording) -> AudioError | None:
 
 def _read(recording: Recording) -> tuple[np.ndarray, int]:
     samples, rate = recording.read()
-    if len(samples) == 0 or not np.isfinite(samples).all():
-        raise AudioError(f"{recording.name}: no samples, or some that are not finite", "not finite")
-    if samples.min() == samples.max():
-        raise AudioError(f"{recording.name}: every sample is {samples[0]:g}", "silent")
+    check_samples(samples, recording.name)
     return samples, rate

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.audio import Format, read_audio, read_format
 from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
 
 # Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
 _TOLERANCE = 0.020  # seconds
 _CHUNK = 1 << 20
+
+_Part = tuple[float, float, int | None]  # start, end, channel
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Entry:
 
     path: of the file. name: unique in the corpus, and what messages call it.
     start, end: in seconds; None is the start or the end of the file.
+    channel: which one of several, from 1; None is their mean.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class Entry:
     split: Split
     start: float | None = None
     end: float | None = None
+    channel: int | None = None
 
 
 def list_corpus(
@@ -64,7 +68,8 @@ def list_corpus(
         if isinstance(sha, str):
             first.setdefault(sha, path)
     recordings: dict[str, Recording] = {}
-    parts: dict[tuple[Path, Split], dict[tuple[float, float], Entry]] = {}
+    parts: dict[tuple[Path, Split], dict[_Part, Entry]] = {}
+    formats = _formats({path for path, sha in hashed.items() if isinstance(sha, str)})
     for entry in entries:
         sha = hashed[entry.path]
         if isinstance(sha, Problem):
@@ -78,26 +83,28 @@ def list_corpus(
         elif entry.name in recordings:
             of_class = shown(recordings[entry.name].label)
             reason = f"there is another {shown(entry.name)}, class {of_class}"
-        elif other := here.get(_times(entry)):
+        elif other := here.get(_part(entry)):
             reason = f"{shown(entry.name)} is the same part as {shown(other.name)}"
         elif other := next((o for o in there.values() if _overlap(entry, o)), None):
             reason = f"{shown(entry.name)} overlaps {shown(other.name)} of the other split"
         if reason is not None:
             found.append(Problem(entry.name, "duplicate", f"{shown(entry.path)}: {reason}"))
             continue
-        here[_times(entry)] = entry
+        here[_part(entry)] = entry
         span = "" if entry.start is None and entry.end is None else f" {entry.start, entry.end}"
+        span += "" if entry.channel is None else f" channel {entry.channel}"
         recordings[entry.name] = Recording(
             entry.name,
             entry.label,
             entry.speaker,
             entry.split,
             f"{sha}{span}",
-            partial(_read, str(entry.path), sha, entry.start, entry.end, recorded_at),
+            partial(_read, entry, sha, recorded_at),
+            formats[entry.path].rate if entry.path in formats else None,
         )
-    return SpeechCorpus(
-        name, False, sample_rate, tuple(recordings.values()), tuple(found), tuple(notes)
-    )
+    used = {entry for of in parts.values() for entry in of.values()}
+    notes = (*notes, *_remarks(used, formats))
+    return SpeechCorpus(name, False, sample_rate, tuple(recordings.values()), tuple(found), notes)
 
 
 def hash_files(
@@ -118,13 +125,50 @@ def hash_files(
         return dict(zip(files, bar, strict=True))
 
 
-def _times(entry: Entry) -> tuple[float, float]:
-    return entry.start or 0.0, math.inf if entry.end is None else entry.end
+def _part(entry: Entry) -> _Part:
+    return entry.start or 0.0, math.inf if entry.end is None else entry.end, entry.channel
 
 
 def _overlap(entry: Entry, other: Entry) -> bool:
-    (start, end), (other_start, other_end) = _times(entry), _times(other)
-    return min(end, other_end) - max(start, other_start) > _TOLERANCE
+    (start, end, channel), (other_start, other_end, other_channel) = _part(entry), _part(other)
+    shared = channel == other_channel or None in (channel, other_channel)
+    return shared and min(end, other_end) - max(start, other_start) > _TOLERANCE
+
+
+def _formats(paths: Iterable[Path]) -> dict[Path, Format]:
+    """What the headers of files say; without those that cannot be read, told of when they are."""
+
+    def read(path: Path) -> Format | None:
+        try:
+            return read_format(path)
+        except AudioError:
+            return None
+
+    paths = list(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = zip(paths, pool.map(read, paths), strict=True)
+        return {path: form for path, form in found if form is not None}
+
+
+def _remarks(entries: Iterable[Entry], formats: Mapping[Path, Format]) -> list[str]:
+    """What is to be known of the files' channels and bits, a sentence each."""
+    of_several: set[Path] = set()
+    picked: set[Path] = set()
+    eight_bit: set[Path] = set()
+    for entry in entries:
+        form = formats.get(entry.path)
+        if form is None:
+            continue
+        if form.channels > 1:
+            (of_several if entry.channel is None else picked).add(entry.path)
+        if form.eight_bit:
+            eight_bit.add(entry.path)
+    told = {
+        "of several channels: their mean is taken (--channel takes one)": of_several,
+        "of several channels: one is taken": picked,
+        "of eight bits a sample, whose rounding can be heard": eight_bit,
+    }
+    return [f"files {what}: {len(paths):,}" for what, paths in told.items() if paths]
 
 
 def _sha256(path: Path) -> str | Problem:
@@ -142,14 +186,12 @@ def _sha256(path: Path) -> str | Problem:
     return sha.hexdigest()
 
 
-def _read(
-    path: str, sha: str, start: float | None, end: float | None, recorded_at: int | None
-) -> tuple[np.ndarray, int]:
-    samples, rate = _read_file(path, sha)
+def _read(entry: Entry, sha: str, recorded_at: int | None) -> tuple[np.ndarray, int]:
+    name, start, end = shown(entry.path), entry.start, entry.end
+    samples, rate = _read_file(str(entry.path), entry.channel, sha)
     if recorded_at is not None and rate != recorded_at:
         raise AudioError(
-            f"{shown(path)}: says it is at {rate} Hz, the corpus is at {recorded_at} Hz",
-            "wrong rate",
+            f"{name}: says it is at {rate} Hz, the corpus is at {recorded_at} Hz", "wrong rate"
         )
     if start is None and end is None:
         return samples, rate
@@ -157,19 +199,18 @@ def _read(
     last = len(samples) if end is None else round(end * rate)
     if not 0 <= first < min(last, len(samples)) or last > len(samples) + _TOLERANCE * rate:
         raise AudioError(
-            f"{shown(path)}: {first / rate:.2f} to {last / rate:.2f} s is not a part of its "
+            f"{name}: {first / rate:.2f} to {last / rate:.2f} s is not a part of its "
             f"{len(samples) / rate:.2f} s",
             "outside the file",
         )
     part = samples[first:last]
     if not part.any():
-        raise AudioError(
-            f"{shown(path)}: is silent from {first / rate:.2f} to {last / rate:.2f} s", "silent"
-        )
+        reason = f"{name}: is silent from {first / rate:.2f} to {last / rate:.2f} s"
+        raise AudioError(reason, "silent")
     return part, rate
 
 
-@lru_cache(maxsize=1)
-def _read_file(path: str, _sha: str) -> tuple[np.ndarray, int]:
-    """Kept until the next file: the parts of a file follow each other."""
-    return read_audio(path)
+@lru_cache(maxsize=2)
+def _read_file(path: str, channel: int | None, _sha: str) -> tuple[np.ndarray, int]:
+    """Kept until the next file but one: parts of a file, and its two channels, take turns."""
+    return read_audio(path, channel)

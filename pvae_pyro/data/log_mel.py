@@ -18,10 +18,12 @@ from pvae_pyro.data.resampling import resampled
 class LogMel:
     """``log(max(E_f(t), floor))``, E_f(t) the energy of Mel filter f in frame t.
 
-    E_f(t) = sum_k w_f(k) |X_t(k)|^2, X_t the FFT of the samples under a Hann window around
-    sample ``t * hop``, w_f triangles of height 1 spaced evenly on the Mel scale (HTK's,
-    2595 log10(1 + Hz / 700)); as `torchaudio.transforms.MelSpectrogram` computes it. The
-    paper uses 80 filters every 10 ms; window, range and floor are ours (Kaldi's, but the floor).
+    E_f(t) = sum_k w_f(k) |X_t(k)|^2, X_t the FFT of the samples, less their mean, under a Hann
+    window around sample ``t * hop``, w_f triangles of height 1 spaced evenly on the Mel scale
+    (HTK's, 2595 log10(1 + Hz / 700)); as `torchaudio.transforms.MelSpectrogram` computes it,
+    but for the mean, which Kaldi takes off too: the offset of a sound card would raise the lowest
+    filters. The paper uses 80 filters every 10 ms; window, range and floor are ours (Kaldi's, but
+    the floor).
 
     sample_rate: in Hz; other recordings are resampled to it.
     window, hop: in seconds.
@@ -97,9 +99,23 @@ class LogMel:
             raise ValueError(f"expected samples [n] with n > 0, got shape {samples.shape}")
         with torch.inference_mode():
             wave = torch.from_numpy(resampled(samples, rate, self.sample_rate))
-            energy = mel_spectrogram(self)(wave)
-            features: np.ndarray = energy.clamp_(min=self.floor).log_().T.contiguous().numpy()
+            energy = self._power(wave) @ mel_spectrogram(self).mel_scale.fb
+            features: np.ndarray = energy.clamp_(min=self.floor).log_().numpy()
         return features
+
+    def _power(self, wave: torch.Tensor) -> torch.Tensor:
+        """|X_t(k)|^2 of samples ``[n]``: ``[T, K]``, K bins of the FFT."""
+        before = (self.window_length + 1) // 2
+        frames, inside = (
+            torch.nn.functional.pad(x, (before, self.window_length - before))
+            .unfold(0, self.window_length, self.hop_length)
+            .contiguous()
+            for x in (wave, torch.ones_like(wave))
+        )
+        # In place of `torch.stft`, for the mean is of what of a frame is not padding.
+        offset = frames.sum(1, keepdim=True) / inside.sum(1, keepdim=True)
+        frames = (frames - offset) * inside * mel_spectrogram(self).spectrogram.window
+        return torch.fft.rfft(frames, self.fft_length).abs() ** 2
 
 
 def _mel(hertz: float) -> float:

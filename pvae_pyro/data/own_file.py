@@ -49,9 +49,10 @@ def read_sound(
     *,
     trim: bool | None = None,
     keep_level: bool = False,
+    channel: int | None = None,
     longest: float = 3.0,
 ) -> Sound:
-    """A word of any file that `read_audio` takes, at any rate, of any channels.
+    """A word of any file that `read_audio` takes, at any rate.
 
     Args:
         settings, normalisation: of the training data's features.
@@ -59,12 +60,13 @@ def read_sound(
             than a quarter of a second, which words cut out of recordings do not have.
         keep_level: else a sound whose normalised energies are beyond ±1 in the mean over frames
             and filters, twice what recordings of a corpus differ by, is brought to that.
+        channel: which one of several, from 1; None is their mean.
         longest: seconds.
 
     Raises `AudioError` as `read_audio` does, ``"no speech"`` where it is to be trimmed and nothing
     is found, and ``"too long"`` for more than `longest` after that: this is a model of words.
     """
-    samples, rate = read_audio(path, any_kind=True)
+    samples, rate = read_audio(path, channel)
     if trim is not False:
         span = VoiceActivity().span(samples, rate)
         if span is None and trim:

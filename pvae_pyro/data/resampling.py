@@ -21,7 +21,9 @@ def resampled(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
         return samples
     divisor = math.gcd(rate, new_rate)
     up, down = new_rate // divisor, rate // divisor
-    changed: np.ndarray = resample_poly(samples, up, down, window=_filter(max(up, down)))
+    # "mean": an offset is no step at the ends.
+    low_pass = _filter(max(up, down))
+    changed: np.ndarray = resample_poly(samples, up, down, window=low_pass, padtype="mean")
     return changed
 
 

@@ -15,6 +15,7 @@ from pvae_pyro.data.corpus import CorpusError, Problem, Recording, SpeechCorpus,
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
 from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.rates import at_lowest_rate
 from pvae_pyro.data.summary import problem_lines, summarise_speech
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.data.voice_activity import VoiceActivity, trimmed
@@ -85,15 +86,12 @@ def open_speech(
     """
     corpus = speech_corpus(dataset, root, options or {}, require_corpus=require_corpus)
     refuse_problems(corpus.problems, strict)
+    _refuse_nothing(corpus)
     if classes is not None:
         corpus = _of_classes(corpus, classes)
     if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
         corpus = trimmed(corpus, vad or VoiceActivity())
-    corpus = _limited(bounded(corpus, shortest, longest), limit)
-    if not corpus.recordings:
-        problems = corpus.problems
-        first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{corpus.name}: nothing can be used{first}")
+    corpus = _limited(at_lowest_rate(bounded(corpus, shortest, longest)), limit)
     # So that each partition is one piece of memory.
     ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
     return replace(corpus, recordings=tuple(ordered))
@@ -148,6 +146,13 @@ def _examples(
             [recording.speaker for recording in kept[part]],
         )
     return examples
+
+
+def _refuse_nothing(corpus: SpeechCorpus) -> None:
+    if not corpus.recordings:
+        problems = corpus.problems
+        first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
+        raise CorpusError(f"{corpus.name}: nothing can be used{first}")
 
 
 def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:

@@ -5,6 +5,7 @@ with (TIDIGITS: ``pcm,embedded-shorten-v2.00``), is decoded by FFmpeg through Py
 (https://pyav.basswood-io.com); libsndfile reads no packed file.
 """
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+import soundfile
 
 from pvae_pyro.data.corpus import AudioError, CorpusError
 
@@ -21,8 +23,14 @@ _SIZE = re.compile(rb"NIST_1A\r?\n *([0-9]{4,5}) *\r?\n")  # five digits: it fit
 _FIELD = re.compile(r"(\w+) +-(?:[ir]|s[0-9]+) +(.*)")
 _END = re.compile(rb"^end_head\s*$", re.MULTILINE)
 _BYTE_ORDER = {"01": "<", "0123": "<", "10": ">", "3210": ">"}
-_EIGHT_BIT = {"ulaw", "mu-law", "mulaw", "alaw", "a-law"}
+_SUBTYPES = {
+    ("pcm", 2): "PCM_16",
+    ("pcm", 4): "PCM_32",
+    **{(name, 1): "ULAW" for name in ("ulaw", "mu-law", "mulaw")},
+    **{(name, 1): "ALAW" for name in ("alaw", "a-law")},
+}
 _PACKET = 1 << 12
+_MOST_CHANNELS = 8  # of FFmpeg's shorten
 # A few bytes can stand for a block of silence. Shorten's blocks are of 256 samples if not told
 # otherwise; FFmpeg refuses larger ones than this, so that no file fills the memory.
 _MAX_BLOCK = 1 << 12
@@ -54,10 +62,6 @@ class SphereHeader:
     packed: bool
     checksum: int | None
 
-    @property
-    def eight_bit(self) -> bool:
-        return self.width == 1 or self.coding.split(",")[0] in _EIGHT_BIT
-
 
 def read_header(file: BinaryIO, name: str) -> SphereHeader:
     """The header at the start of a file, or `AudioError` where it is damaged.
@@ -79,6 +83,8 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         packed="," in coding or file.read(4) == b"ajkg",
         checksum=_number(fields, "sample_checksum", name) if "sample_checksum" in fields else None,
     )
+    if not 1 <= header.channels <= _MOST_CHANNELS:
+        raise AudioError(f"{name}: its SPHERE header says {header.channels} channels", "header")
     if not header.packed:
         there = os.fstat(file.fileno()).st_size - size
         declared = header.samples * header.channels * header.width
@@ -92,21 +98,22 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
 
 
 def read_samples(file: BinaryIO, header: SphereHeader, name: str) -> np.ndarray:
-    """The samples of a file of one channel, float32 ``[samples]``, in [-1, 1].
+    """The samples of a file, float32 ``[samples, channels]``, in [-1, 1].
 
     Sixteen bits are divided by 2^15: a plain and a packed copy give the same numbers.
 
     Raises `AudioError` if they are not as many as the header says or add up to another checksum,
     if they are damaged, or coded in another way; `CorpusError` if PyAV is needed and not there.
     """
-    if not re.fullmatch("pcm(,embedded-shorten.*)?", header.coding):
-        raise AudioError(f"{name}: is coded as {header.coding!a}, which is not read", "unreadable")
     file.seek(header.size)
-    samples = _unpack(file, header, name) if header.packed else _plain(file, header, name)
+    if not header.packed:
+        return _plain(file, header, name)
+    if not re.fullmatch("pcm(,embedded-shorten.*)?", header.coding):
+        reason = f"is coded as {header.coding!a}, which is not read: convert it (sph2pipe -p)"
+        raise AudioError(f"{name}: {reason}", "unreadable")
+    samples = _unpack(file, header, name)
     if len(samples) != header.samples:
         raise _other_count(name, header)
-    if samples.dtype.itemsize == 4:
-        return (samples / 2**31).astype(np.float32)
     _check_sum(samples, header, name)
     return samples.astype(np.float32) / 2**15
 
@@ -141,10 +148,26 @@ def _number(fields: dict[str, str], field: str, name: str) -> int:
 
 
 def _plain(file: BinaryIO, header: SphereHeader, name: str) -> np.ndarray:
-    if header.byte_order is None or header.width not in (2, 4):
-        reason = "has not two or four bytes a sample, or does not say their order"
-        raise AudioError(f"{name}: its SPHERE header {reason}", "header")
-    return np.fromfile(file, f"{header.byte_order}i{header.width}", header.samples)
+    subtype = _SUBTYPES.get((header.coding, header.width))
+    if subtype is None:
+        reason = f"is coded as {header.coding!a}, {header.width} bytes a sample, which is not read"
+        raise AudioError(f"{name}: {reason}", "unreadable")
+    if header.width > 1 and header.byte_order is None:
+        raise AudioError(f"{name}: its SPHERE header does not say the order of bytes", "header")
+    content = file.read()
+    if header.width == 2:
+        _check_sum(np.frombuffer(content, f"{header.byte_order}i2"), header, name)
+    samples: np.ndarray = soundfile.read(
+        io.BytesIO(content),
+        format="RAW",
+        subtype=subtype,
+        endian="BIG" if header.byte_order == ">" else "LITTLE",
+        channels=header.channels,
+        samplerate=header.rate,
+        dtype="float32",
+        always_2d=True,
+    )[0]
+    return samples
 
 
 def _unpack(file: BinaryIO, header: SphereHeader, name: str) -> np.ndarray:
@@ -157,19 +180,21 @@ def _unpack(file: BinaryIO, header: SphereHeader, name: str) -> np.ndarray:
     decoder.extradata = b"\1"  # as FFmpeg's reader of SPHERE: there is no RIFF header inside
     decoder.options = {"max_samples": str(_MAX_BLOCK)}
     decoder.sample_rate = header.rate
-    blocks = [np.zeros(0, dtype=np.int16)]
+    blocks = [np.zeros((0, header.channels), dtype=np.int16)]
     found = 0
     try:
         for data in _packets(file):
             for frame in decoder.decode(av.Packet(data) if data else None):
-                if frame.layout.nb_channels != 1:
-                    raise AudioError(f"{name}: has several channels, must have one", "channels")
-                if frame.format.bits != 16:
-                    raise AudioError(f"{name}: has samples of eight bits", "8-bit")
+                if frame.layout.nb_channels != header.channels or frame.format.bits != 16:
+                    raise AudioError(
+                        f"{name}: its SPHERE header has other channels, or bytes of a sample, than "
+                        "what shorten packed",
+                        "header",
+                    )
                 found += frame.samples
                 if found > header.samples:
                     raise _other_count(name, header)
-                block: np.ndarray = frame.to_ndarray().reshape(-1)
+                block: np.ndarray = frame.to_ndarray().T  # planes, one a channel
                 blocks.append(block)
     except av.FFmpegError as error:
         reason = f"damaged after {found} of {header.samples} samples ({error.strerror})"

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import ImageCorpus, SpeechCorpus, shown
+from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed
 from pvae_pyro.data.table import SPLITS
 
 _TOLD = 10
+# In dB. Recordings of FSDD differ from their median by 26 at most, of AN4 by 12.
+_FAR = 30.0
+_FAINT = -60.0  # of full scale
+_SILENT = 0.5  # share of frames
 
 
 def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]:
@@ -18,7 +22,7 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
 
     Only recordings that features were computed of are counted. ``warnings`` says, a sentence
     each, what would spoil a comparison: speakers in both splits, classes in only one, an empty
-    split.
+    split, recordings whose level is far from the others', or that are silent for the most part.
     """
     kept = [corpus.recordings[n] for n in computed.index]
     splits: dict[str, dict[str, Any]] = {}
@@ -40,10 +44,41 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
         "splits": splits,
         "speakers_in_both": overlap,
         "notes": [*corpus.notes, *([corpus.completeness(kept)] if corpus.completeness else [])],
-        "warnings": _warnings(splits, overlap),
+        "warnings": [*_warnings(splits, overlap), *_of_level(kept, computed)],
         "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
         "problems": [vars(problem) for problem in corpus.problems],
     }
+
+
+def _of_level(kept: Sequence[Recording], computed: Computed) -> list[str]:
+    if not kept:
+        return []
+    usual = float(np.median(computed.levels))
+    far = np.flatnonzero(np.abs(computed.levels - usual) > _FAR).tolist()
+    quiet = np.flatnonzero(computed.silence > _SILENT).tolist()
+    found = []
+    if usual < _FAINT:
+        found.append(
+            f"the recordings are faint: half of them are below {usual:.0f} dB of full scale, where "
+            "features lie at their floor"
+        )
+    if len(far):
+        told = _named([f"{kept[n].name} at {computed.levels[n]:.0f} dB" for n in far])
+        found.append(
+            f"{len(far)} recordings are more than {_FAR:.0f} dB from the usual level, which is "
+            f"{usual:.0f} dB of full scale: {told}"
+        )
+    if len(quiet):
+        told = _named([kept[n].name for n in quiet])
+        found.append(
+            f"{len(quiet)} recordings are digital silence for more than half of their time "
+            f"(--trim cuts it off): {told}"
+        )
+    return found
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:_TOLD])) + ", …" * (len(names) > _TOLD)
 
 
 def summarise_images(corpus: ImageCorpus) -> dict[str, Any]:

@@ -234,6 +234,7 @@ def _prepare_features(folder: Path) -> Callable[[bytes], None]:
         assert (np.diff(found.offsets) > 0).all()
         assert len(found) + len(found.of.skipped) == 4
         assert len(found.of.seconds) == len(found.of.rates) == len(found)
+        assert len(found.of.levels) == len(found.of.silence) == len(found)
         assert np.isfinite(found.frames).all()
         assert right.frames.shape[1] == found.frames.shape[1]
 
@@ -319,6 +320,8 @@ _FRAMES: cache.Arrays = (
         "lengths": np.array([6, 7, 9]),
         "seconds": np.array([0.05, 0.06, 0.08]),
         "rates": np.array([_RATE] * 3),
+        "levels": np.array([-20.0] * 3),
+        "silence": np.array([0.0] * 3),
         "skipped": np.array([2]),
     },
     {},

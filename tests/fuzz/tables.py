@@ -80,7 +80,7 @@ def _prepare_speech(folder: Path) -> Callable[[bytes], None]:
         for recording in corpus.recordings:
             assert recording.split in ("train", "test")
             assert recording.label
-            _inside([Path(recording.read.args[0])], root)
+            _inside([Path(recording.read.args[0].path)], root)
             try:
                 samples, _ = recording.read()
                 assert samples.any()
@@ -142,7 +142,7 @@ def _prepare_mswc(folder: Path) -> Callable[[bytes], None]:
     def read(content: bytes) -> None:
         table.write_bytes(content)
         corpus = spoken_words_corpus(folder, language="es")
-        _inside([Path(recording.read.args[0]) for recording in corpus.recordings], clips)
+        _inside([Path(recording.read.args[0].path) for recording in corpus.recordings], clips)
 
     return read
 

@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data import cache, framing, pictures
-from pvae_pyro.data.audio import read_rate
 from pvae_pyro.data.corpus import (
-    AudioError,
     CorpusError,
     ImageCorpus,
     Problem,
@@ -34,15 +32,18 @@ def manifest_corpus(
     manifest: str | os.PathLike[str],
     manifest_root: str | os.PathLike[str] | None = None,
     sample_rate: int | None = None,
+    channel: int | None = None,
 ) -> SpeechCorpus:
     """Recordings listed in a CSV file with the columns ``path,label,speaker,split``.
 
-    ``start`` and ``end`` (seconds) may follow, for a part of a file; either may be empty.
+    ``start`` and ``end`` (seconds) may follow, for a part of a file; either may be empty. So may
+    ``channel``, from 1, for speakers on channels of their own.
     Labels are any strings, splits ``train`` and ``test``, files any that `read_audio` takes.
 
     manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
     sample_rate: of the features, in Hz; None is 16,000, or the lowest rate of the files if
-        that is less, for above half of it such a file has nothing.
+        that is less (`pvae_pyro.data.rates`), for above half of it such a file has nothing.
+    channel: of files with several, where the row does not say; None is their mean.
 
     Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file
     that is no such manifest (`read_table`).
@@ -60,24 +61,29 @@ def manifest_corpus(
             problems.append(Problem(row.name, "times", reason))
             continue
         fields = row.fields
+        of = fields.get("channel", "")
+        if of and not (of.isdecimal() and int(of) >= 1):
+            reason = f"{row.name}: channel must be a number from 1, not {of!r}"
+            problems.append(Problem(row.name, "row", reason))
+            continue
         # Not by its line: a line more would change every name, and all would be computed again.
         part = "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
+        part += f"#channel {int(of)}" if of else ""
         name = fields["path"] + part
         entries.append(
-            Entry(row.path, name, fields["label"], fields["speaker"], row.split, start, end)
+            Entry(
+                row.path,
+                name,
+                fields["label"],
+                fields["speaker"],
+                row.split,
+                start,
+                end,
+                int(of) if of else channel,
+            )
         )
-    notes = []
-    rates = _rates(dict.fromkeys(entry.path for entry in entries))
-    of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(rates.items()))
-    if sample_rate is None:
-        sample_rate = min([_USUAL_RATE, *rates])
-        if len(rates) > 1 and sample_rate < _USUAL_RATE:
-            notes.append(f"features are at the lowest rate of the files ({of})")
-    elif rates and min(rates) < sample_rate:
-        notes.append(
-            f"features at {sample_rate} Hz have nothing above half the rate of some files ({of})"
-        )
-    return list_corpus(_name(manifest), sample_rate, entries, problems, notes=notes)
+    corpus = list_corpus(_name(manifest), sample_rate or _USUAL_RATE, entries, problems)
+    return replace(corpus, any_rate=sample_rate is None)
 
 
 def manifest_images(
@@ -128,17 +134,6 @@ def _seconds(text: str) -> float | None:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _rates(files: Iterable[Path]) -> Counter[int]:
-    """How many files say they are at which rate."""
-    rates: Counter[int] = Counter()
-    for file in files:
-        try:
-            rates[read_rate(file)] += 1
-        except AudioError:
-            continue  # told of when its features are made
-    return rates
 
 
 def _notes(arrays: Mapping[str, np.ndarray], rows: list[Row]) -> Iterator[str]:

@@ -61,7 +61,7 @@ SPEECH = {
     "mswc": Known(spoken_words_corpus, ("language", "words")),
 }
 DATASETS = tuple(SPEECH)
-_MANIFEST_OPTIONS = ("manifest_root", "sample_rate")
+_MANIFEST_OPTIONS = ("manifest_root", "sample_rate", "channel")
 
 
 def speech_corpus(

@@ -1,0 +1,38 @@
+"""The sample rate that the features of recordings of several rates are computed at."""
+
+from collections import Counter
+from dataclasses import replace
+
+from pvae_pyro.data.corpus import AudioError, Recording, SpeechCorpus
+
+
+def at_lowest_rate(corpus: SpeechCorpus) -> SpeechCorpus:
+    """The corpus with its features at the lowest rate of its recordings, if it may have that.
+
+    Above half of its rate a recording has nothing. Those that cannot be read do not count.
+    """
+    counts = Counter(r.rate for r in corpus.recordings if r.rate is not None)
+    lower = sorted(rate for rate in counts if rate < corpus.sample_rate)
+    usable = next((rate for rate in lower if _any_is_read(corpus, rate)), None)
+    if usable is None:
+        return corpus
+    of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(counts.items()))
+    if not corpus.any_rate:
+        told = f"features at {corpus.sample_rate} Hz have nothing above half the rate of some files"
+        return replace(corpus, notes=(*corpus.notes, f"{told} ({of})"))
+    if len(counts) > 1:
+        told = f"features are at the lowest rate of the files ({of})"
+        corpus = replace(corpus, notes=(*corpus.notes, told))
+    return replace(corpus, sample_rate=usable)
+
+
+def _any_is_read(corpus: SpeechCorpus, rate: int) -> bool:
+    return any(recording.rate == rate and _is_read(recording) for recording in corpus.recordings)
+
+
+def _is_read(recording: Recording) -> bool:
+    try:
+        recording.read()
+    except AudioError:
+        return False
+    return True
