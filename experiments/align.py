@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.errors import tell
+from experiments.arguments import place
+from experiments.entry import entry
 from pvae_pyro.data.alignment import aligner
 from pvae_pyro.data.corpus import CorpusError, Problem, shown
 from pvae_pyro.data.digit_words import OH
@@ -47,7 +48,6 @@ from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 
 COLUMNS = ("path", "label", "speaker", "split", "start", "end", "score", "word")
-INTERRUPTED = 130
 _TOLD = 10
 
 
@@ -58,15 +58,15 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("transcripts", type=Path, metavar="TRANSCRIPTS.csv")
-    add("--out", type=Path, required=True, metavar="FILE.csv", help="the manifest")
-    add("--root", type=Path, metavar="DIR", help="what paths are in; else the CSV file's folder")
+    add("transcripts", type=place, metavar="TRANSCRIPTS.csv")
+    add("--out", type=place, required=True, metavar="FILE.csv", help="the manifest")
+    add("--root", type=place, metavar="DIR", help="what paths are in; else the CSV file's folder")
     add("--words", choices=("digits", "all"), default="digits", help="what to list (digits)")
     add("--oh", choices=OH, default="zero", help='"oh" is 0, left out, or class o (zero)')
     add("--min-score", type=float, metavar="X", help="words below are left out")
     add("--workers", type=int, metavar="N", help="processes; else one a core")
     add("--strict", action="store_true", help="fail, and write nothing, if any is left out")
-    add("--report", type=Path, metavar="FILE.json", help="counts, and everything left out")
+    add("--report", type=place, metavar="FILE.json", help="counts, and everything left out")
     return parser
 
 
@@ -200,6 +200,7 @@ def _counts(tokens: Iterable[Token], split: str) -> dict[str, Any]:
     }
 
 
+@entry("what is aligned is kept: the same command goes on", ValueError)
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
@@ -214,22 +215,15 @@ def main(argv: list[str] | None = None) -> int:
     ]
     if len(set(files)) < len(files):
         parser.error("the transcripts, --out and --report must be different files")
-    try:
-        for path in (arguments.out, arguments.report):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.is_dir():
-                    parser.error(f"{path} is a folder")
-        tokens, report = align(arguments)
-        write_manifest(arguments.out, manifest_root(arguments, tokens), tokens)
-        if arguments.report is not None:
-            write_json(arguments.report, report)
-    except (CorpusError, OSError, ValueError) as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what is aligned is kept: the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    for path in (arguments.out, arguments.report):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                parser.error(f"{path} is a folder")
+    tokens, report = align(arguments)
+    write_manifest(arguments.out, manifest_root(arguments, tokens), tokens)
+    if arguments.report is not None:
+        write_json(arguments.report, report)
     print(summary(report))
     root, folder = manifest_root(arguments, tokens), arguments.out.resolve().parent
     root_option = "" if root == folder else f" --manifest-root {root}"

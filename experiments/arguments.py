@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pvae_pyro.files import expanded
+
 _SHOWN = 40  # characters of a number, in a message
 
 MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
@@ -49,10 +51,18 @@ def number(
     return convert
 
 
+def place(text: str) -> Path:
+    """A converter for argparse; a shell does not expand the ``~`` of ``--out=~/runs``."""
+    try:
+        return expanded(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def add_place(add: Callable[..., Any], data: bool = True) -> None:
     """Where a run is opened."""
     if data:
-        add("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+        add("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
 
 

@@ -29,7 +29,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from experiments.arguments import number
+from experiments.arguments import number, place
 from experiments.assemble import build
 from experiments.bench_data import SECONDS, feature_rates
 from experiments.bench_growth import Case, measure, synthetic
@@ -42,6 +42,7 @@ from experiments.bench_work import (
     keep_freed_memory,
     lstm_operations,
 )
+from experiments.entry import entry
 from experiments.options import make_parser, resolve
 from experiments.settings import PRESETS
 from pvae_pyro.data.cache import data_root
@@ -263,13 +264,14 @@ def _print(name: str, time: Times, slowest: Times, operations: int | None, gflop
     print(line)
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     natural = number(int, above=0)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--json", type=Path, metavar="FILE", help="write the figures there")
+    add("--json", type=place, metavar="FILE", help="write the figures there")
     add("--repeats", type=natural, default=7, help="(7)")
     add("--threads", type=natural, default=torch.get_num_threads(), help="(all)")
     add("--cells", type=natural, default=PAPER["num_cells"], help="of the paper's size (512)")

@@ -18,6 +18,7 @@ import soundfile
 
 from experiments.arguments import number
 from experiments.bench_work import Times, interleaved
+from experiments.entry import entry
 from pvae_pyro.data.features import compute_features, corpus_features
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.log_mel import LogMel
@@ -54,6 +55,7 @@ def feature_rates(folder: Path, files: int, repeats: int) -> dict[tuple[int, int
     return interleaved({rates: partial(compute, rates) for rates in RATES}, repeats, warm_up=1)
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -9,14 +9,14 @@ presets' sizes, `quick` and `paper`. The machine should have nothing else to do.
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from experiments.arguments import number
+from experiments.arguments import number, place
 from experiments.bench_work import draw_lengths, interleaved
+from experiments.entry import entry
 from experiments.settings import PRESETS
 from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.data.cache import data_root
@@ -60,13 +60,14 @@ def _train(encoder: nn.Module, speech: Observation) -> Callable[[], None]:
     return run
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     natural = number(int, above=0)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--json", type=Path, metavar="FILE", help="write the figures there")
+    add("--json", type=place, metavar="FILE", help="write the figures there")
     add("--repeats", type=natural, default=7, help="(7)")
     add("--threads", type=natural, default=torch.get_num_threads(), help="(all)")
     add("--only", nargs="+", choices=tuple(PRESETS), default=tuple(PRESETS), help="sizes (all)")

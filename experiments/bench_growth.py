@@ -25,6 +25,8 @@ import numpy as np
 import pyro
 import torch
 
+from experiments.arguments import place
+from experiments.entry import entry
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
 from pvae_pyro import distributed
@@ -169,12 +171,13 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw them there, PNG or PDF")
+    parser.add_argument("--json", type=place, metavar="FILE", help="write the figures there")
+    parser.add_argument("--figure", type=place, metavar="FILE", help="draw them there, PNG or PDF")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(all)")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -21,8 +20,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from experiments.arguments import place
 from experiments.assemble import build
 from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from experiments.entry import entry
 from experiments.options import make_parser, resolve
 from experiments.run_svi import longest
 from experiments.runs import load_data
@@ -63,6 +64,7 @@ def seconds_to_purity(
     return {"reached": False, "seconds": seconds, "steps": done, "curve": curve}
 
 
+@entry()
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--every", type=int, default=90, metavar="N", help="steps between measurements (90)")
     add("--steps", type=int, default=3200, metavar="N", help="of each training, at most (3200)")
     add("--num-cells", default="256", metavar="N", help="of each LSTM (256)")
-    add("--json", type=Path, metavar="FILE", help="write the figures there")
+    add("--json", type=place, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args(argv)
     options = ["--dataset", arguments.dataset, "--device", "cpu", "--objective", "paper"]
     options += ["--preset", "quick", "--num-cells", arguments.num_cells]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import MOST_EXAMPLES, number
+from experiments.arguments import MOST_EXAMPLES, number, place
+from experiments.settings import PLACES
 from models.modalities import BUILT_IN, OWN, SPOKEN, own_modality
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
@@ -53,7 +54,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         f"path,label,speaker,split and perhaps start,end. {licensed} are licensed: where they "
         "are not found, a synthetic stand-in takes their place, and says so",
     )
-    data("--data", type=Path, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    data("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     data("--require-corpus", action="store_true", help="fail rather than use a stand-in")
     data(
         "--strict",
@@ -168,6 +169,37 @@ def add_modality_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where the data of a run lie now, if they have moved since; `places` has what was given."""
+    moved = parser.add_argument_group(
+        "data that have moved since the run", "They are read there, if they are the same."
+    ).add_argument
+    for name in PLACES:
+        known = _dataset if name.endswith("dataset") else _absolute
+        metavar = f"{MANIFEST}FILE" if name.endswith("dataset") else "PATH"
+        moved(f"--{name.replace('_', '-')}", type=known, metavar=metavar, help="as of run_svi.py")
+
+
+def places(options: argparse.Namespace) -> dict[str, str]:
+    given = vars(options)
+    return {name: given[name] for name in PLACES if given[name] is not None}
+
+
+def may_move(name: str, before: str | None, now: str) -> bool:
+    """Whether an option says where data lie: of datasets, manifests alone are known by a place."""
+    if name.endswith("dataset"):
+        return str(before).startswith(MANIFEST) and now.startswith(MANIFEST)
+    return name in PLACES
+
+
+def told_by(config: Mapping[str, Any]) -> list[str]:
+    """The options that say where the data of a configuration lie."""
+    heeded = {option for name in config["modalities"] for option in OF_MODALITY.get(name, ())}
+    of = [name for name in PLACES if name in heeded and config[name] is not None]
+    found = [f"--{name.replace('_', '-')}" for name in of if may_move(name, config[name], MANIFEST)]
+    return [*found, "--data"]
+
+
 def load_columns(config: Mapping[str, Any], root: Path) -> dict[str, Column]:
     """The data of each modality of a configuration, in its order.
 
@@ -239,7 +271,7 @@ def file_name(dataset: str) -> str:
 
 def _absolute(text: str) -> str:
     """As text, for config.json; absolute, because a run may be resumed from elsewhere."""
-    return str(Path(text).expanduser().absolute())
+    return str(place(text).absolute())
 
 
 def label_list(text: str) -> list[str]:

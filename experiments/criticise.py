@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number
-from experiments.errors import OF_A_RUN, RunError, tell
+from experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number, place
+from experiments.corpora import add_places, places
+from experiments.entry import entry
+from experiments.errors import RunError
 from experiments.runs import folder_within
 from experiments.trained import Trained, open_run
 from pvae_pyro.data.loader import PairedLoader
@@ -45,7 +47,6 @@ from pvae_pyro.results import environment, write_json
 CRITICISM = "criticism.json"
 INFERENCE_DATA = "inference_data.nc"
 FORMAT = 1  # of what CRITICISM holds
-INTERRUPTED = 130
 JOINT = "joint"
 OPTIONS = ("limit", "num_samples", "likelihood_examples", "importance_samples", "seed")
 # Target -> a field of `Estimate`, or "pareto_k" -> the value of each example.
@@ -218,7 +219,7 @@ def make_parser() -> argparse.ArgumentParser:
     natural = number(int, above=0, most=MOST_EXAMPLES)
     draws = number(int, above=0, most=100_000)
     add = parser.add_argument
-    add("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    add("runs", type=place, nargs="+", metavar="RUN", help="folders of finished runs")
     add_place(add)
     add_seed(add, "all draws")
     add("--limit", type=natural, default=64, metavar="N", help="pairs in inference_data.nc (64)")
@@ -231,22 +232,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="test pairs whose likelihood is estimated, in batches of 32 (160)",
     )
     add("--importance-samples", type=draws, default=200, metavar="K", help="its weights (200)")
+    add_places(parser)
     return parser
 
 
+@entry(f"what has its {CRITICISM} is finished")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    try:
-        runs = [open_run(folder, options.data, options.device) for folder in options.runs]
-        check_comparable(runs)
-        with torch.no_grad():
-            weighed = {run.folder: criticise(run, options) for run in runs}
-    except OF_A_RUN as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print(f"stopped; what has its {CRITICISM} is finished", file=sys.stderr)
-        return INTERRUPTED
+    runs = [
+        open_run(folder, options.data, options.device, places(options)) for folder in options.runs
+    ]
+    check_comparable(runs)
+    with torch.no_grad():
+        weighed = {run.folder: criticise(run, options) for run in runs}
     print(compare(weighed))
     for folder in weighed:
         print(f"all of it: {folder / CRITICISM}, {folder / INFERENCE_DATA}, {folder / 'figures'}")

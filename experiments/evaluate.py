@@ -26,14 +26,15 @@ import argparse
 import hashlib
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, add_place, number
-from experiments.errors import OF_A_RUN, RunError, tell
+from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, add_place, number, place
+from experiments.corpora import add_places, places
+from experiments.entry import entry
+from experiments.errors import RunError
 from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from experiments.results_file import evaluation_problem
 from experiments.trained import Trained, open_run
@@ -44,7 +45,6 @@ from pvae_pyro.train import CHECKPOINT
 
 EVALUATION = "evaluation.json"
 FORMAT = 3  # of what it holds: one more than before where a measure has changed
-INTERRUPTED = 130
 
 
 def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
     every = [key for keys in KEYS.values() for key in keys]
     natural = number(int, above=0, most=MOST_EXAMPLES)
     add = parser.add_argument
-    add("run", type=Path, help="folder of a finished run")
+    add("run", type=place, help="folder of a finished run")
     add("--only", nargs="+", choices=every, default=every, metavar="KEY", help="these keys (all)")
     add_place(add)
     add("--again", action="store_true", help="measure anew what is there already")
@@ -142,23 +142,18 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="test pairs whose likelihood is estimated, in batches of 32 (320)",
     )
+    add_places(parser)
     return parser
 
 
+@entry(f"what was measured is in the run's {EVALUATION}")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     # Of a folder that is not there `open_run` tells.
     alone = folder_held(options.run) if options.run.is_dir() else nullcontext()
-    try:
-        with alone, torch.no_grad():
-            run = open_run(options.run, options.data, options.device)
-            content = evaluate(run, options)
-    except OF_A_RUN as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print(f"stopped; what was measured is in {options.run / EVALUATION}", file=sys.stderr)
-        return INTERRUPTED
+    with alone, torch.no_grad():
+        run = open_run(options.run, options.data, options.device, places(options))
+        content = evaluate(run, options)
     print(summary(content))
     print(f"all of it: {options.run / EVALUATION}")
     return 0

@@ -25,8 +25,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.arguments import Help, add_place, add_seed
-from experiments.errors import OF_A_RUN, RunError, tell
+from experiments.arguments import Help, add_place, add_seed, place
+from experiments.corpora import add_places, places
+from experiments.entry import entry
+from experiments.errors import RunError
 from experiments.evaluate import measured_before
 from experiments.measures import num_classes as find_all
 from experiments.runs import folder_within
@@ -42,7 +44,6 @@ from pvae_pyro.figures.style import save_figure
 from pvae_pyro.train import METRICS
 
 FOLDER = "figures"  # of a run
-INTERRUPTED = 130
 NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents
 Drawn = Iterator[tuple[str, Figure]]
 
@@ -210,27 +211,22 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("run", type=Path, help="folder of a finished run")
+    add("run", type=place, help="folder of a finished run")
     add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="(all)")
     add("--formats", nargs="+", choices=("png", "pdf", "svg"), default=["png", "pdf"])
-    add("--out", type=Path, metavar="DIR", help="else RUN/figures")
+    add("--out", type=place, metavar="DIR", help="else RUN/figures")
     add_place(add)
     add_seed(add, "the examples shown")
+    add_places(parser)
     return parser
 
 
+@entry("what was drawn is kept")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    try:
-        run = open_run(options.run, options.data, options.device)
-        out = options.out or folder_within(options.run, FOLDER)
-        files = draw(run, options.only, out, options.formats, options.seed)
-    except OF_A_RUN as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what was drawn is kept", file=sys.stderr)
-        return INTERRUPTED
+    run = open_run(options.run, options.data, options.device, places(options))
+    out = options.out or folder_within(options.run, FOLDER)
+    files = draw(run, options.only, out, options.formats, options.seed)
     print(
         "\n".join(map(str, files))
         or "nothing to draw: no such latents in this model, or none that is in use"

@@ -34,8 +34,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experiments.arguments import Help, add_place, add_seed, number
-from experiments.errors import OF_A_RUN, RunError, tell
+from experiments.arguments import Help, add_place, add_seed, number, place
+from experiments.entry import entry
+from experiments.errors import RunError
 from experiments.options import resolve_device
 from experiments.runs import OF_PICTURES, folder_within, load_run, read_config
 from pvae_pyro import generate as library
@@ -48,6 +49,7 @@ from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sou
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
+from pvae_pyro.files import expanded
 from pvae_pyro.modality import Observation
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.sound import level_matched, to_waveform, write_wav
@@ -89,7 +91,7 @@ class Run:
         """What a file is of, by its ending or by ``NAME:`` before it; and the file."""
         told, _, rest = str(path).partition(":")
         if rest and told in self.names:
-            name, path = told, Path(rest)
+            name, path = told, expanded(rest)
             of = "sound" if name in self.sounds else "picture" if name == "image" else "neither"
             if kind_of(path) != of:
                 raise RunError(f"{path} is a {kind_of(path)}, which is not read as {name}")
@@ -257,13 +259,13 @@ def make_parser() -> argparse.ArgumentParser:
     rate, draws = number(int, least=4000, most=192_000), number(int, above=0, most=1000)
     for name in COMMANDS:
         add = commands.add_parser(name, allow_abbrev=False, formatter_class=Help).add_argument
-        add("run", type=Path, help="folder of a finished run")
-        add("--out", type=Path, metavar="DIR", help="else RUN/generated/<command>-<time>")
+        add("run", type=place, help="folder of a finished run")
+        add("--out", type=place, metavar="DIR", help="else RUN/generated/<command>-<time>")
         add_place(add, data=False)
         add_seed(add, "what is drawn")
         add("--sample-rate", type=rate, metavar="HZ", help="of a run that did not keep its own")
         if name != "sample":
-            add("--from", dest="source", type=Path, required=True, metavar="FILE")
+            add("--from", dest="source", type=place, required=True, metavar="FILE")
             cut = "cut off what is not speech at the ends; else where that is over 0.25 s"
             add("--trim", action=argparse.BooleanOptionalAction, help=cut)
             add("--keep-level", action="store_true", help="leave speech as loud as it is")
@@ -271,41 +273,38 @@ def make_parser() -> argparse.ArgumentParser:
             add("--channel", type=which, metavar="N", help="of speech, from 1; else their mean")
         if name in ("translate", "restyle"):
             needed = name == "restyle"
-            add("--style", type=Path, required=needed, metavar="FILE", help="whose style to take")
+            add("--style", type=place, required=needed, metavar="FILE", help="whose style to take")
         if name == "translate":
             add("--into", dest="target", metavar="MODALITY", help="where no style says it")
         if name in ("translate", "sample"):
             add("--draws", type=draws, default=4, metavar="N", help="from the prior (4)")
         if name == "interpolate":
-            add("--to", type=Path, required=True, metavar="FILE")
+            add("--to", type=place, required=True, metavar="FILE")
             add("--in", dest="latent", choices=("z_sem", "z_style", "both"), default="z_sem")
             add("--steps", type=number(int, least=2, most=1000), default=8, metavar="N", help="(8)")
     commands.choices["restyle"].set_defaults(target=None, draws=1)
     return parser
 
 
+@entry("", ValueError)
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    try:
-        run = Run(options.run, options.device)
-        if options.sample_rate:
-            for name in run.sounds:
-                known = run.log_mels.setdefault(name, LogMel(options.sample_rate))
-                if known.sample_rate != options.sample_rate:
-                    raise RunError(f"the run's features of {name} are at {known.sample_rate} Hz")
-        torch.manual_seed(options.seed)
-        shown, latents = COMMANDS[options.command](run, options)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{options.command}-{stamp}"
-        out = options.out or folder_within(options.run, "generated") / name
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise RunError(f"{out} is not empty: give another --out")
-        files = write(run, shown, latents, out)
-        write_json(out / "generated.json", {**_given(options), **environment()})
-    except (*OF_A_RUN, ValueError) as error:
-        tell(error)
-        return 1
+    run = Run(options.run, options.device)
+    if options.sample_rate:
+        for name in run.sounds:
+            known = run.log_mels.setdefault(name, LogMel(options.sample_rate))
+            if known.sample_rate != options.sample_rate:
+                raise RunError(f"the run's features of {name} are at {known.sample_rate} Hz")
+    torch.manual_seed(options.seed)
+    shown, latents = COMMANDS[options.command](run, options)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{options.command}-{stamp}"
+    out = options.out or folder_within(options.run, "generated") / name
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise RunError(f"{out} is not empty: give another --out")
+    files = write(run, shown, latents, out)
+    write_json(out / "generated.json", {**_given(options), **environment()})
     for line in run.told:
         print(line, file=sys.stderr)
     print("\n".join(map(str, files)))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.corpora import OF_MODALITY
+from experiments.corpora import OF_MODALITY, may_move
 from experiments.settings import (
     MAY_CHANGE,
     NOT_CONFIGURATION,
@@ -12,6 +12,7 @@ from experiments.settings import (
     OF_COMPONENTS,
     OF_NETWORKS,
     OF_PVAE,
+    PLACES,
     VAE,
 )
 
@@ -35,9 +36,15 @@ def without_effect(
     return [f"--{name.replace('_', '-')}" for name in given if name in unused]
 
 
-def changes(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
+def changes(
+    parser: argparse.ArgumentParser, argv: list[str] | None, config: Mapping[str, Any]
+) -> dict[str, Any]:
     """Options given in `argv` that may change when a run is taken up again."""
-    return {name: value for name, value in _given(parser, argv).items() if name in MAY_CHANGE}
+    return {
+        name: value
+        for name, value in _given(parser, argv).items()
+        if name in MAY_CHANGE or may_move(name, config.get(name), value)
+    }
 
 
 def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict[str, Any]:
@@ -61,6 +68,8 @@ def wrong_options(parser: argparse.ArgumentParser, config: Mapping[str, Any]) ->
         if name not in config or name in NOT_CONFIGURATION:
             continue
         value = config[name]
+        if name in PLACES and isinstance(value, str):
+            continue  # of another system perhaps, where paths are written in another way
         if value is None and action.default is None and name not in filled:
             continue
         if (why := _misfit(action, value)) is not None:
@@ -96,5 +105,7 @@ def contradictions(
     return [
         f"--{name.replace('_', '-')} {value} (the run: {config.get(name)})"
         for name, value in _given(parser, argv).items()
-        if name not in (*NOT_CONFIGURATION, *MAY_CHANGE) and value != config.get(name)
+        if name not in (*NOT_CONFIGURATION, *MAY_CHANGE)
+        and value != config.get(name)
+        and not may_move(name, config.get(name), value)
     ]

@@ -1,7 +1,6 @@
 """Command line and presets of a training run."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from experiments.arguments import (
     add_place,
     add_seed,
     number,
+    place,
 )
 from experiments.corpora import (
     add_corpus_options,
@@ -94,17 +94,18 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     run(
         "--out",
-        type=Path,
+        type=place,
         metavar="DIR",
         help="run folder; else runs/<dataset>-<preset>-seed<n>-<time>",
     )
     run(
         "--resume",
+        type=place,
         nargs="?",
         const=True,
         metavar="DIR",
         help="go on with the run in DIR (or --out), in its own configuration; only --epochs, "
-        "--device and the three that follow may be changed",
+        "--device and the three that follow may be changed, and where data lie that have moved",
     )
     run(
         "--checkpoint-seconds",

@@ -20,7 +20,7 @@ from typing import Any
 
 import matplotlib
 
-from experiments.arguments import number
+from experiments.arguments import number, place
 from experiments.corpora import (
     add_corpus_options,
     add_image_options,
@@ -29,17 +29,15 @@ from experiments.corpora import (
     image_arguments,
     speech_arguments,
 )
-from experiments.errors import tell
+from experiments.entry import entry
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import CorpusError, SpeechCorpus, shown
+from pvae_pyro.data.corpus import SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.speech import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
-
-INTERRUPTED = 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="processes; else one a core",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="of the report; else prepared/<dataset>"
+        "--out", type=place, metavar="DIR", help="of the report; else prepared/<dataset>"
     )
     return parser
 
@@ -176,6 +174,7 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
     plt.close(figure)
 
 
+@entry("what is computed is kept: the same command goes on", ValueError)
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
@@ -183,17 +182,10 @@ def main(argv: list[str] | None = None) -> int:
     config = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "workers")}
     folder = arguments.out or Path("prepared", file_name(config["dataset"]))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    try:
-        report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "report.json", report)
-        draw(corpus, computed, report, folder / "durations.png")
-    except (CorpusError, OSError, ValueError) as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what is computed is kept: the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "report.json", report)
+    draw(corpus, computed, report, folder / "durations.png")
     print(table(report))
     print(f"\n{report['seconds_preparing']} s; report in {folder}")
     return 1 if report["errors"] else 0

@@ -16,8 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Help, add_place, add_seed
-from experiments.errors import OF_A_RUN, RunError, tell
+from experiments.arguments import Help, add_place, add_seed, place
+from experiments.corpora import add_places, places
+from experiments.entry import entry
+from experiments.errors import RunError
 from experiments.evaluate import EVALUATION, measured_before
 from experiments.figures import FIGURES, FOLDER, draw
 from experiments.paper import TABLE_1, known_of, scored_part
@@ -37,7 +39,6 @@ from pvae_pyro.report_page import (
     write_page,
 )
 
-INTERRUPTED = 130
 CAPTIONS = {
     "model": "The graphical models, read off the Pyro programs themselves (paper, Fig. 1)",
     "curves": "Every term of the objective, by gradient step",
@@ -230,24 +231,19 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("run", type=Path, help="folder of a finished run")
-    add("--out", type=Path, metavar="FILE", help=f"else RUN/{REPORT}")
+    add("run", type=place, help="folder of a finished run")
+    add("--out", type=place, metavar="FILE", help=f"else RUN/{REPORT}")
     add_place(add)
     add_seed(add, "the examples shown")
+    add_places(parser)
     return parser
 
 
+@entry("no report was written")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    try:
-        run = open_run(options.run, options.data, options.device)
-        file = write_report(run, options.out or options.run / REPORT, options.seed)
-    except OF_A_RUN as error:
-        tell(error)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; no report was written", file=sys.stderr)
-        return INTERRUPTED
+    run = open_run(options.run, options.data, options.device, places(options))
+    file = write_report(run, options.out or options.run / REPORT, options.seed)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     return 0
 

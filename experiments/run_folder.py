@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import io
 import logging
 import sys
 import time
@@ -60,7 +59,7 @@ def open_folder(
         if others := {path.name for path in folder.iterdir()} - {LOG}:
             raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     else:
-        folder = arguments.out if arguments.resume is True else Path(arguments.resume)
+        folder = arguments.out if arguments.resume is True else arguments.resume
         if folder.is_dir():  # else there is no configuration, which is told
             held.enter_context(folder_held(folder))
             remove_unfinished(folder)
@@ -69,7 +68,7 @@ def open_folder(
         if different := contradictions(parser, argv, config):
             raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
         done = len(whole_lines(folder / METRICS))
-        config |= changes(parser, argv)
+        config |= changes(parser, argv, config)
         if config["epochs"] < done:
             raise RunError(
                 f"{folder} has {done} epochs already: --epochs {config['epochs']} is less"
@@ -109,8 +108,6 @@ def check_threads(before: int | None) -> int:
 
 def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever characters a terminal has
-        sys.stdout.reconfigure(errors="backslashreplace")
     printed, kept = logging.StreamHandler(sys.stdout), _File(folder / LOG, encoding="utf-8")
     printed.addFilter(lambda record: record.levelno < logging.ERROR)  # these are on stderr
     for handler in (printed, kept):

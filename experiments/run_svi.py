@@ -29,7 +29,8 @@ import torch
 
 from experiments.assemble import build, gaps, presence
 from experiments.corpora import check_corpus_options
-from experiments.errors import DeviceError, RunError, tell
+from experiments.entry import INTERRUPTED, entry
+from experiments.errors import OF_A_RUN, RunError, tell
 from experiments.given import without_effect
 from experiments.options import check_model, check_options, fill_epochs, make_parser
 from experiments.paper import table
@@ -55,9 +56,8 @@ from experiments.runs import (
 )
 from experiments.settings import VAE
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import CheckpointError, recover
+from pvae_pyro.checkpoint import recover
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
@@ -68,7 +68,6 @@ from pvae_pyro.train import CHECKPOINT, fit
 log = logging.getLogger("pvae_pyro")
 
 RESULTS = "results.json"
-INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C; here of SIGTERM too
 
 
 def run(
@@ -190,6 +189,7 @@ def longest(data: PairedData) -> dict[str, int]:
     return {"max_frames": max(int(of.max()) for of in lengths if of is not None)} if lengths else {}
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     try:
         with distributed.started(), contextlib.ExitStack() as held:
@@ -268,14 +268,7 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
         # For what is to be prepared alike, without the corpus.
         config["sample_rates"] = {name: of.sample_rate for name, of in data.log_mels.items()}
         results = run(config, data, folder, resume)
-    except (
-        RunError,
-        CorpusError,
-        CheckpointError,
-        FloatingPointError,
-        DeviceError,
-        OSError,
-    ) as error:
+    except (*OF_A_RUN, FloatingPointError) as error:
         tell(error)
         if log.handlers:
             log.error(f"error: {error}")  # in run.log

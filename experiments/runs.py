@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from experiments.assemble import build
-from experiments.corpora import load_columns
+from experiments.corpora import load_columns, may_move, told_by
 from experiments.errors import RunError
 from experiments.given import wrong_options
 from experiments.options import config_of, make_parser
-from experiments.settings import MAY_CHANGE, OBJECTIVES, VAE
+from experiments.settings import MAY_CHANGE, OBJECTIVES, PLACES, VAE
 from pvae_pyro.checked_json import misfit, parse_object, read_json
 from pvae_pyro.checkpoint import CheckpointError, load_extra, load_weights
 from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, join
 from pvae_pyro.train import CHECKPOINT
@@ -45,6 +46,13 @@ def load_data(config: Mapping[str, Any], root: Path) -> PairedData:
         columns = load_columns(config, root)
     except ValueError as error:
         raise RunError(str(error)) from error
+    except CorpusError as error:
+        if "data_digest" not in config:
+            raise
+        told = ", ".join(told_by(config))
+        raise CorpusError(
+            f"{error}\nIf the data of this run have moved, say where they are: {told}"
+        ) from error
     data = join(columns, require_corpus=config["require_corpus"])
     return hold_out(data, config["hold_out"]) if config["hold_out"] else data
 
@@ -55,21 +63,35 @@ def check_data(config: Mapping[str, Any], data: PairedData, folder: str | Path) 
     Raises RunError when a run was begun on anything else.
     """
     found = {"corpus": data.corpus, "stand_in": data.stand_in, "data_digest": data.digest()}
-    for name, value in found.items():
-        if config.get(name, value) != value:
-            raise RunError(
-                f"{folder} was begun on other data: {name} {config[name]}, now {value}; have "
-                "files, a manifest, or $PVAE_DATA (--data) changed?"
-            )
+    # Names alone say less, and a manifest may have another one by now.
+    compared = ("data_digest",) if "data_digest" in config else ("corpus", "stand_in")
+    if any(config.get(name, found[name]) != found[name] for name in compared):
+        before, now = (
+            ", ".join(f"{name} {of[name]}" for name in found if name in of)
+            for of in (config, found)
+        )
+        raise RunError(
+            f"{folder} was begun on other data: {before}; now {now}. Have files, a manifest, or "
+            "$PVAE_DATA (--data) changed? On another processor features differ in their last "
+            "digits: copy the folder $PVAE_CACHE from the first machine, which holds them"
+        )
     return found
 
 
-def load_run_data(folder: str | Path, root: Path | None = None) -> PairedData:
+def load_run_data(
+    folder: str | Path, root: Path | None = None, moved: Mapping[str, str] | None = None
+) -> PairedData:
     """The data that a run was trained and scored on; root is as of --data.
+
+    moved: options that say where they lie now.
 
     Raises RunError when it is no longer the same, CorpusError when it is not there.
     """
     config = read_config(folder)
+    for name, now in (moved or {}).items():
+        if now != config[name] and not may_move(name, config[name], now):
+            raise RunError(f"{folder} is of {name} {config[name]}, and not of {now}")
+    config |= moved or {}
     data = load_data(config, root or data_root())
     check_data(config, data, folder)
     return data
@@ -119,10 +141,15 @@ def check_size(config: Mapping[str, Any], folder: Path, weights: str = CHECKPOIN
 
 def as_tensor(config: Mapping[str, Any]) -> Tensor:
     """What of a configuration stays as it is while a run is trained, for its checkpoint."""
-    stays = {k: v for k, v in config.items() if k not in (*MAY_CHANGE, "threads")}
     return torch.frombuffer(
-        bytearray(json.dumps(stays, sort_keys=True).encode()), dtype=torch.uint8
+        bytearray(json.dumps(_staying(config), sort_keys=True).encode()), dtype=torch.uint8
     )
+
+
+def _staying(config: Mapping[str, Any]) -> dict[str, Any]:
+    # Whether data are the same their digest says, wherever they lie.
+    changing = {*MAY_CHANGE, "threads", *PLACES, "corpus"}
+    return {name: value for name, value in config.items() if name not in changing}
 
 
 def check_same(config: Mapping[str, Any], folder: Path) -> None:
@@ -139,7 +166,7 @@ def check_same(config: Mapping[str, Any], folder: Path) -> None:
     except (ValueError, TypeError) as error:  # TypeError: of a type that numpy has not
         raise CheckpointError(f"{folder / CHECKPOINT} holds another configuration") from error
     now = json.loads(json.dumps(config))
-    if different := [k for k, v in trained.items() if k in now and now[k] != v]:
+    if different := [k for k, v in _staying(trained).items() if k in now and now[k] != v]:
         told = ", ".join(f"{k} is {now[k]!r}, of it {trained[k]!r}" for k in different)
         raise RunError(f"{folder}: {CONFIG} is not what {CHECKPOINT} was trained with: {told}")
 

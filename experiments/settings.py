@@ -47,6 +47,11 @@ OF_COMPONENTS = ("mixture", "vamp")
 NOT_CONFIGURATION = ("data", "out", "resume", "report")
 # What may change when a run is taken up again: how long, where, and what is kept of it.
 MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches", "best_of")
+# Where data lie: may change where they have moved, which their digest decides.
+PLACES = (
+    *("dataset", "image_dataset", "spanish_dataset"),
+    *("folder", "alignments", "manifest_root", "image_root"),
+)
 HOW_LONG = ("epochs", "steps")
 
 

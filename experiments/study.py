@@ -26,13 +26,12 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments import evaluate
-from experiments.arguments import MOST_EXAMPLES, number
+from experiments.arguments import MOST_EXAMPLES, number, place
 from experiments.corpora import file_name
-from experiments.errors import DeviceError, RunError, tell
+from experiments.entry import INTERRUPTED, entry
 from experiments.options import make_parser, resolve
-from experiments.run_svi import INTERRUPTED
 from experiments.study_rows import collect, markdown
-from experiments.table1 import run_one
+from experiments.table1 import run_one, where
 from experiments.trained import RESULTS
 from pvae_pyro.figures.against import against
 from pvae_pyro.figures.style import save_figure
@@ -82,6 +81,7 @@ KEYS = {
 }
 
 
+@entry("the same command goes on")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="0 to N - 1 (1)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="else runs/study-STUDY-DATASET")
+    parser.add_argument("--out", type=place, metavar="DIR", help="else runs/study-STUDY-DATASET")
     parser.add_argument(
         "--limit",
         type=number(int, above=0, most=MOST_EXAMPLES),
@@ -114,13 +114,9 @@ def main(argv: list[str] | None = None) -> int:
     if fixed := [word for word in others if word.split("=")[0] in of_rows | {"--seed", "--out"}]:
         parser.error(f"{', '.join(fixed)}: what rows and seeds differ in is not to be given")
     common = ["--dataset", arguments.dataset, "--preset", arguments.preset, "--no-report", *others]
-    try:
-        # Wrong usage shows before anything is trained; and what auto is now, it is for every run.
-        preset = resolve(make_parser(None).parse_args(common))["preset"]
-        return conduct(arguments, [*common, "--preset", preset])
-    except (RunError, DeviceError, OSError) as error:
-        tell(error)
-        return 1
+    # Wrong usage shows before anything is trained; and what auto is now, it is for every run.
+    preset = resolve(make_parser(None).parse_args(common))["preset"]
+    return conduct(arguments, [*common, "--preset", preset])
 
 
 def conduct(arguments: argparse.Namespace, common: list[str]) -> int:
@@ -129,9 +125,6 @@ def conduct(arguments: argparse.Namespace, common: list[str]) -> int:
     out = arguments.out or Path("runs", f"study-{study}-{file_name(arguments.dataset)}")
     chosen = [row for row in STUDIES[study] if arguments.rows is None or row in arguments.rows]
     runs = [(row, seed) for seed in range(arguments.seeds) for row in chosen]
-    of_all = make_parser(None).parse_args(common)
-    data = [] if of_all.data is None else ["--data", str(of_all.data)]
-    place = [*data, "--device", of_all.device, "--limit", str(arguments.limit)]
     with tqdm(runs, unit="run", desc=study) as bar:
         for row, seed in bar:
             bar.set_description(f"{study}: {row}, seed {seed}")
@@ -140,7 +133,9 @@ def conduct(arguments: argparse.Namespace, common: list[str]) -> int:
             code = run_one(folder, options)
             if not code:
                 only = ("coherence", *KEYS.get(study, ()))
-                code = evaluate.main([str(folder), "--only", *only, *place])
+                limit = ("--limit", str(arguments.limit))
+                there = where(folder, options)
+                code = evaluate.main([str(folder), "--only", *only, *limit, *there])
             if code == INTERRUPTED:
                 print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
             if code:

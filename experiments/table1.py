@@ -17,13 +17,14 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments import run_svi
-from experiments.arguments import number
-from experiments.corpora import file_name
-from experiments.errors import DeviceError, RunError, tell
+from experiments.arguments import number, place
+from experiments.corpora import file_name, places
+from experiments.entry import INTERRUPTED, entry
+from experiments.errors import RunError
 from experiments.given import contradictions
 from experiments.options import make_parser, resolve
 from experiments.results_file import read_results
-from experiments.runs import CONFIG, read_config
+from experiments.runs import CONFIG, load_run_data, read_config
 from experiments.settings import VAE
 from experiments.table_rows import aggregate, markdown
 from experiments.trained import RESULTS
@@ -41,6 +42,7 @@ ROWS = {
 OF_ROWS = ("--model", "--objective", "--beta", "--seed", "--resume", "--out")
 
 
+@entry("the same command goes on")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -59,25 +61,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--rows", nargs="+", metavar="ROW", help=f"of vae-NAME, {', '.join(ROWS)} (all)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="else runs/table1-DATASET-PRESET")
+    parser.add_argument("--out", type=place, metavar="DIR", help="else runs/table1-DATASET-PRESET")
     arguments, others = parser.parse_known_args(argv)
     common = ["--dataset", arguments.dataset, "--preset", arguments.preset, *others]
     for option in OF_ROWS:
         if any(word == option or word.startswith(f"{option}=") for word in others):
             parser.error(f"{option} is what the rows and seeds differ in")
     # Wrong usage shows before anything is trained; and what auto is now, it is for every run.
-    try:
-        config = resolve(make_parser(None).parse_args(common))
-        preset = config["preset"]
-        vaes = [f"{VAE}{name}" for name in config["modalities"]]
-        arguments.rows = arguments.rows or [*vaes, *ROWS]
-        for row in arguments.rows:
-            if row not in (*vaes, *ROWS):
-                parser.error(f"--rows {row}: choose from {', '.join([*vaes, *ROWS])}")
-        return train_all(arguments, [*common, "--preset", preset], preset)
-    except (RunError, DeviceError, OSError) as error:
-        tell(error)
-        return 1
+    config = resolve(make_parser(None).parse_args(common))
+    preset = config["preset"]
+    vaes = [f"{VAE}{name}" for name in config["modalities"]]
+    arguments.rows = arguments.rows or [*vaes, *ROWS]
+    for row in arguments.rows:
+        if row not in (*vaes, *ROWS):
+            parser.error(f"--rows {row}: choose from {', '.join([*vaes, *ROWS])}")
+    return train_all(arguments, [*common, "--preset", preset], preset)
 
 
 def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> int:
@@ -92,7 +90,7 @@ def train_all(arguments: argparse.Namespace, common: list[str], preset: str) -> 
             folder = out / f"{row}-seed{seed}"
             options = [*common, *_options_of(row), "--seed", str(seed)]
             code = run_one(folder, options)
-            if code == run_svi.INTERRUPTED:
+            if code == INTERRUPTED:
                 print(f"{folder} is not finished; the same command goes on", file=sys.stderr)
             if code:
                 with contextlib.suppress(OSError):  # nothing was begun: leave no trace
@@ -127,16 +125,21 @@ def run_one(folder: Path, options: list[str]) -> int:
         different.append(f"--epochs {epochs} (the run: {config['epochs']})")
     if different:
         raise RunError(f"{folder} is of other options: {', '.join(different)}")
-    if (folder / RESULTS).exists():
-        return 0
-    return run_svi.main(["--resume", str(folder), *_place(options)])
+    if not (folder / RESULTS).exists():
+        return run_svi.main(["--resume", str(folder), *where(folder, options)])
+    given = make_parser(None).parse_args(options)
+    if any(config[name] != value for name, value in places(given).items()):
+        load_run_data(folder, given.data, places(given))  # the same that lie elsewhere, or an error
+    return 0
 
 
-def _place(options: list[str]) -> list[str]:
+def where(folder: Path, options: list[str]) -> list[str]:
     """Of the options, those that say where: they may change when a run is taken up again."""
-    given = vars(make_parser(None).parse_args(options))
-    data = [] if given["data"] is None else ["--data", str(given["data"])]
-    return data + ([] if given["device"] == "auto" else ["--device", given["device"]])
+    given, config = make_parser(None).parse_args(options), read_config(folder)
+    found = {k: v for k, v in places(given).items() if v != config[k]}
+    found |= {} if given.data is None else {"data": str(given.data)}
+    found |= {} if given.device == "auto" else {"device": given.device}
+    return [word for k, v in found.items() for word in (f"--{k.replace('_', '-')}", v)]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from experiments.paper import TABLE_1, scored_part
-from experiments.settings import OBJECTIVES
+from experiments.settings import OBJECTIVES, PLACES
 from pvae_pyro.data.corpus import shown
 
 TITLES = {
@@ -20,7 +20,7 @@ TITLES = {
 
 
 # Of a configuration: what rows may differ in, and what the runs of one row may.
-OF_A_RUN = {"seed", "device", "threads"}
+OF_A_RUN = {"seed", "device", "threads", *PLACES}
 OF_A_ROW = {"model", *OF_A_RUN, "objective", *OBJECTIVES["ours"]}
 NOT_MODALITY = ("model", "latent", "num_runs")
 
@@ -35,8 +35,8 @@ def aggregate(finished: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
     are not of one corpus and budget, or those of a row not of the same options.
     """
     results = [result for _, result in finished]
-    of_all: dict[str, Any] = {}
-    for name in ("corpus", "stand_in", "dataset", "preset"):
+    of_all: dict[str, Any] = {"dataset": results[-1]["dataset"]}  # a manifest may have moved
+    for name in ("corpus", "stand_in", "preset"):
         values = {result[name] for result in results}
         if len(values) > 1:
             raise ValueError(f"a table of runs with different {name}: {sorted(map(str, values))}")

@@ -1,6 +1,6 @@
 """A finished run, opened to be looked at: its model and guide, its data, its latents."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -91,11 +91,18 @@ class Trained:
         return chosen
 
 
-def open_run(folder: Path, root: Path | None, device: str = "auto") -> Trained:
-    """Raises RunError, CheckpointError or CorpusError, saying what is missing or has changed."""
+def open_run(
+    folder: Path,
+    root: Path | None,
+    device: str = "auto",
+    moved: Mapping[str, str] | None = None,
+) -> Trained:
+    """root, moved: as of `load_run_data`.
+
+    Raises RunError, CheckpointError or CorpusError, saying what is missing or has changed."""
     config = read_config(folder)
     if not (folder / RESULTS).exists():
         raise RunError(f"{folder} is not finished: python experiments/run_svi.py --resume {folder}")
     device = resolve_device(device)
     model, guide = load_run(folder, device)
-    return Trained(folder, config, model, guide, load_run_data(folder, root), device)
+    return Trained(folder, config, model, guide, load_run_data(folder, root, moved), device)

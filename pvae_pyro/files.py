@@ -22,6 +22,15 @@ class RefusedError(OSError):
     """What is there is nothing that is read, whatever is in it."""
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` and ``~user`` expanded; OSError where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        reason = "no such home folder: write the path in full, or set HOME"
+        raise FileNotFoundError(errno.ENOENT, reason, str(path)) from error
+
+
 def write_whole(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write beside its place, flush to the disk, rename, flush the folder.
 

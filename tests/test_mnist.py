@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,8 @@ def _assert_small_mnist(corpus) -> None:
 
 
 @pytest.mark.parametrize("zipped", ["none", "all", "some"])
-def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network):
+def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # as where that is full
     raw = _raw(tmp_path)
     for name, content in files.items():
         if zipped == "all" or (zipped == "some" and "images" in name):

@@ -146,6 +146,29 @@ def test_without_room_to_build_in(monkeypatch: pytest.MonkeyPatch, tmp_path) -> 
     assert native.build("lstm.c", *DEFINES) is None
 
 
+@pytest.mark.parametrize(
+    ("script", "calls", "told"),
+    [
+        ("sleep 5", 1, "0.5 s"),
+        ("echo no licence >&2; exit 1", 4, "no licence"),
+        ("exit 0", 4, "library.so"),  # and writes nothing
+    ],
+)
+def test_a_compiler_that_is_of_no_use_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path, caplog, script: str, calls: int, told: str
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/calls\n{script}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", f"{compiler} with-an-argument")
+    monkeypatch.setattr(native, "SECONDS", 0.5 if calls == 1 else 60.0)
+    with caplog.at_level("INFO"):
+        assert native.build("lstm.c", *DEFINES) is None
+    assert (tmp_path / "calls").read_text() == "with-an-argument\n" * calls
+    assert told in caplog.text
+    assert str(compiler) in caplog.text
+
+
 @compiled
 @pytest.mark.parametrize("unknown", ["-march", "-fopenmp", "-march*|*-fopenmp"])
 def test_compiler_that_does_not_know_an_option(

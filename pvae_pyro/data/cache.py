@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import safetensors.numpy
 
-from pvae_pyro.files import file_held, remove_unfinished, write_whole
+from pvae_pyro.files import expanded, file_held, remove_unfinished, write_whole
 from pvae_pyro.sealed import read_sealed, seal
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ Arrays: TypeAlias = tuple[dict[str, np.ndarray], dict[str, str]]
 
 def data_root() -> Path:
     """Folder that holds the corpora: ``$PVAE_DATA``, else ``./data``."""
-    return Path(os.environ.get("PVAE_DATA") or "data").expanduser()
+    return expanded(os.environ.get("PVAE_DATA") or "data")
 
 
 def cache_dir() -> Path:
@@ -35,8 +35,8 @@ def cache_dir() -> Path:
     (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
     if own := os.environ.get("PVAE_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pvae_pyro"
+        return expanded(own)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pvae_pyro"
 
 
 def digest(*parts: str) -> str:
@@ -75,7 +75,12 @@ def cached_arrays(
         try:
             _save(path, arrays, metadata)
         except OSError as error:
-            logger.warning("could not keep %s (%s): it will be computed each time", path, error)
+            logger.warning(
+                "could not keep %s (%s): it will be computed each time; PVAE_CACHE may name "
+                "another folder",
+                path,
+                error,
+            )
         return arrays, metadata
 
 

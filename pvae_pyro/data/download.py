@@ -46,13 +46,13 @@ def fetch(
     processes one downloads and the others wait for it. Raises `CorpusError`: not to be reached,
     larger than `max_bytes`, slower than a kilobyte a second for half a minute, another checksum,
     a link or no file at ``<path>.part``, or another file at `path`, which is never overwritten;
-    and always where ``$PVAE_OFFLINE`` is set and the file is not there.
+    and always where it is `offline` and the file is not there.
     """
     path = Path(path)
     check_scheme(url)
     if path.exists():
         return _checked(path, sha256)
-    if os.environ.get("PVAE_OFFLINE"):
+    if offline():
         raise CorpusError(
             f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset "
             "PVAE_OFFLINE"
@@ -71,6 +71,11 @@ def fetch(
     except OSError as error:
         raise _could_not(url, path, error) from error
     return path
+
+
+def offline() -> bool:
+    """Whether ``$PVAE_OFFLINE`` forbids downloads: it is set, and not to 0, false or no."""
+    return os.environ.get("PVAE_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def tell_waiting(path: Path) -> None:

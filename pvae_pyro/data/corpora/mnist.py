@@ -17,7 +17,7 @@ import numpy as np
 from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
-from pvae_pyro.data.download import check_scheme, fetch, is_safe, tell_waiting
+from pvae_pyro.data.download import check_scheme, fetch, is_safe, offline, tell_waiting
 from pvae_pyro.data.pace import Pace, opener
 from pvae_pyro.files import file_held
 
@@ -52,24 +52,22 @@ def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCo
     """
     raw = Path(root) / "MNIST" / "raw"
     if _lacking(raw):
-        allowed = download and not os.environ.get("PVAE_OFFLINE")
+        allowed = download and not offline()
         reason = _download(raw) if allowed else "the download was not allowed"
         if reason is not None and len(lacking := _lacking(raw)) == len(FILES):
             logger.warning("%s has no MNIST (%s): taking %s instead", raw, reason, SUBSET)
             return _subset()
         if reason is not None and lacking:
             raise CorpusError(f"{raw / lacking[0]}(.gz) is missing ({reason})")
-    with tempfile.TemporaryDirectory() as temporary:
-        _unpack(raw, Path(temporary) / "MNIST" / "raw", [*FILES])
-        parts: dict[Split, MNIST] = {
-            "train": MNIST(temporary, train=True),
-            "test": MNIST(temporary, train=False),
-        }
+    files: dict[Split, str] = {"train": "train", "test": "t10k"}
+    pixels = {split: _read(raw, f"{name}-images-idx3-ubyte") for split, name in files.items()}
+    digits = {split: _read(raw, f"{name}-labels-idx1-ubyte") for split, name in files.items()}
+    # After a header, whose content the checksum has shown.
     return ImageCorpus(
         name="MNIST",
         stand_in=False,
-        images={split: part.data.numpy() for split, part in parts.items()},
-        labels={split: part.targets.numpy().astype(str) for split, part in parts.items()},
+        images={split: of[16:].reshape(-1, 28, 28) for split, of in pixels.items()},
+        labels={split: of[8:].astype(str) for split, of in digits.items()},
     )
 
 
@@ -81,21 +79,19 @@ def _lacking(raw: Path) -> list[str]:
     return [name for name in FILES if _find(raw, name) is None]
 
 
-def _unpack(raw: Path, folder: Path, names: list[str]) -> None:
-    """Verified, unpacked copies of these files: torchvision does not read gzipped ones."""
-    folder.mkdir(parents=True)
-    for name in names:
-        path = _find(raw, name)
-        if path is None:
-            raise CorpusError(f"{raw / name}(.gz) is missing")
-        try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                content = file.read(_LARGEST + 1)  # whatever more it unpacks to
-        except (OSError, EOFError, zlib.error) as error:
-            raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
-        if hashlib.sha256(content).hexdigest() != FILES[name]:
-            raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
-        (folder / name).write_bytes(content)
+def _read(raw: Path, name: str) -> np.ndarray:
+    """The bytes of a file, unpacked and verified."""
+    path = _find(raw, name)
+    if path is None:
+        raise CorpusError(f"{raw / name}(.gz) is missing")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = bytearray(file.read(_LARGEST + 1))  # whatever more it unpacks to
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
+    if hashlib.sha256(content).hexdigest() != FILES[name]:
+        raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
+    return np.frombuffer(content, np.uint8)
 
 
 def _download(raw: Path) -> str | None:
@@ -128,7 +124,9 @@ def _download_from(mirrors: list[str], raw: Path) -> str | None:
                         f"{mirror}{name}.gz", packed / f"{name}.gz", None,
                         max_bytes=_LARGEST, progress=False,
                     )  # fmt: skip
-                _unpack(packed, unpacked, lacking)
+                unpacked.mkdir()
+                for name in lacking:
+                    (unpacked / name).write_bytes(_read(packed, name).tobytes())
                 for name in lacking:
                     if _find(raw, name) is None:  # else somebody put it there meanwhile
                         (unpacked / name).replace(raw / name)
