@@ -83,10 +83,10 @@ class RaggedLSTM(nn.LSTM):
         c_t &= f_t c_{t-1} + i_t g_t \qquad h_t = o_t \tanh c_t
 
     Parameters are those of ``nn.LSTM(input_size, hidden_size)``, so state dicts interchange.
-    The `Packing` says which frames exist; others influence nothing, whatever they hold. On CPU
-    this is code of ours, in float32 under autocast too, and gradients of gradients are not
-    available; elsewhere it is torch's (cuDNN). Raises ValueError for x of other features than
-    `input_size`, of another batch or, in `last_state`, of another number of frames than the
+    The `Packing` says which frames exist; others influence nothing, whatever they hold. It is
+    computed in float32 under autocast too. On CPU this is code of ours, and gradients of gradients
+    are not available; elsewhere it is torch's (cuDNN). Raises ValueError for x of other features
+    than `input_size`, of another batch or, in `last_state`, of another number of frames than the
     packing's.
 
     Source: Hochreiter and Schmidhuber (1997), in the variant with a forget gate and without
@@ -119,7 +119,11 @@ class RaggedLSTM(nn.LSTM):
             return _RaggedLSTM.apply(x, *weights, packing, want_states, keep)
         data = packing.repeat(x) if x.dim() == 2 else packing.pack(x)
         order, unsorted = packing.order.to(x.device), packing.unsorted.to(x.device)
-        packed, (states, _) = super().forward(PackedSequence(data, packing.alive, order, unsorted))
+        sequence = PackedSequence(data.to(weights[0].dtype), packing.alive, order, unsorted)
+        # Whatever type is asked for, torch's autocast has cuDNN's LSTM compute in float16, whose
+        # gradients vanish or overflow unless the loss is scaled to it.
+        with torch.autocast(x.device.type, enabled=False):
+            packed, (states, _) = super().forward(sequence)
         return packed.data, states[0]
 
 
