@@ -8,8 +8,13 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pvae_pyro.data import listing
+from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.features import compute_features
+from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.speech import open_speech
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +198,21 @@ def test_a_changed_image_is_read_again(tmp_path):
         _image(tmp_path / "a.bmp", rows)
         os.utime(tmp_path / "a.bmp", (0, 0))
         np.testing.assert_array_equal(manifest_images(path).images["train"][0], rows)
+
+
+@pytest.mark.parametrize("limit", [None, 4])
+def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypatch, limit):
+    for n in range(2):
+        _sound(tmp_path / f"{n}.wav", 8000, 2.0, seed=n)
+    lines = [
+        f"{n}.wav,{k % 3},ann,{'train' if k < 12 else 'test'},{k / 10},{k / 10 + 0.1}\n"
+        for k in range(20)
+        for n in range(2)
+    ]
+    path = _manifest(tmp_path, "path,label,speaker,split,start,end\n" + "".join(lines))
+    read = []
+    monkeypatch.setattr(listing, "read_audio", lambda p: (read.append(p), read_audio(p))[1])
+    corpus = open_speech(f"manifest:{path}", tmp_path, limit=limit)
+    compute_features(corpus, LogMel(8000), workers=1)
+    assert len(corpus.recordings) == (40 if limit is None else 2 * 3 * limit)
+    assert [Path(p).name for p in read] == ["0.wav", "1.wav"] * 2  # in training, in test

@@ -19,6 +19,7 @@ class Recording:
     fingerprint: changes whenever the sound would; the feature cache is keyed by it.
     read: returns mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
         Raises `AudioError`, naming the file and the reason, when the sound is unusable.
+    file: that it is in, perhaps with others; "" is one of its own.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Recording:
     split: Split
     fingerprint: str
     read: Callable[[], tuple[np.ndarray, int]]
+    file: str = ""
 
 
 @dataclass(frozen=True)

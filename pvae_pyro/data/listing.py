@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
+from pvae_pyro.data.shards import MAY_PASS
+from pvae_pyro.data.spans import Spans
 
 # Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
 _TOLERANCE = 0.020  # seconds
@@ -64,14 +67,15 @@ def list_corpus(
         if isinstance(sha, str):
             first.setdefault(sha, path)
     recordings: dict[str, Recording] = {}
-    parts: dict[tuple[Path, Split], dict[tuple[float, float], Entry]] = {}
+    parts: dict[tuple[Path, Split], dict[tuple[float, float], str]] = {}
+    spans: dict[tuple[Path, Split], Spans[str]] = defaultdict(partial(Spans, _TOLERANCE))
     for entry in entries:
         sha = hashed[entry.path]
         if isinstance(sha, Problem):
             found.append(Problem(entry.name, sha.kind, sha.reason))
             continue
         here = parts.setdefault((entry.path, entry.split), {})
-        there = parts.get((entry.path, "test" if entry.split == "train" else "train"), {})
+        there = spans[entry.path, "test" if entry.split == "train" else "train"]
         reason = None
         if first[sha] != entry.path:
             reason = f"is the same file as {shown(first[sha])}"
@@ -79,13 +83,14 @@ def list_corpus(
             of_class = shown(recordings[entry.name].label)
             reason = f"there is another {shown(entry.name)}, class {of_class}"
         elif other := here.get(_times(entry)):
-            reason = f"{shown(entry.name)} is the same part as {shown(other.name)}"
-        elif other := next((o for o in there.values() if _overlap(entry, o)), None):
-            reason = f"{shown(entry.name)} overlaps {shown(other.name)} of the other split"
+            reason = f"{shown(entry.name)} is the same part as {shown(other)}"
+        elif other := there.overlapping(*_times(entry)):
+            reason = f"{shown(entry.name)} overlaps {shown(other)} of the other split"
         if reason is not None:
             found.append(Problem(entry.name, "duplicate", f"{shown(entry.path)}: {reason}"))
             continue
-        here[_times(entry)] = entry
+        here[_times(entry)] = entry.name
+        spans[entry.path, entry.split].add(*_times(entry), entry.name)
         span = "" if entry.start is None and entry.end is None else f" {entry.start, entry.end}"
         recordings[entry.name] = Recording(
             entry.name,
@@ -94,6 +99,7 @@ def list_corpus(
             entry.split,
             f"{sha}{span}",
             partial(_read, str(entry.path), sha, entry.start, entry.end, recorded_at),
+            str(entry.path),
         )
     return SpeechCorpus(
         name, False, sample_rate, tuple(recordings.values()), tuple(found), tuple(notes)
@@ -122,11 +128,6 @@ def _times(entry: Entry) -> tuple[float, float]:
     return entry.start or 0.0, math.inf if entry.end is None else entry.end
 
 
-def _overlap(entry: Entry, other: Entry) -> bool:
-    (start, end), (other_start, other_end) = _times(entry), _times(other)
-    return min(end, other_end) - max(start, other_start) > _TOLERANCE
-
-
 def _sha256(path: Path) -> str | Problem:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would be to wait for ever
@@ -145,7 +146,10 @@ def _sha256(path: Path) -> str | Problem:
 def _read(
     path: str, sha: str, start: float | None, end: float | None, recorded_at: int | None
 ) -> tuple[np.ndarray, int]:
-    samples, rate = _read_file(path, sha)
+    found = _read_file(path, sha)
+    if isinstance(found, Problem):
+        raise AudioError(found.reason, found.kind)
+    samples, rate = found
     if recorded_at is not None and rate != recorded_at:
         raise AudioError(
             f"{shown(path)}: says it is at {rate} Hz, the corpus is at {recorded_at} Hz",
@@ -170,6 +174,22 @@ def _read(
 
 
 @lru_cache(maxsize=1)
-def _read_file(path: str, _sha: str) -> tuple[np.ndarray, int]:
-    """Kept until the next file: the parts of a file follow each other."""
-    return read_audio(path)
+def _read_file(path: str, _sha: str) -> tuple[np.ndarray, int] | Problem:
+    """Kept until the next file: the parts of a file follow each other (`by_file`).
+
+    So is what is wrong with its content, which takes as long to find.
+    """
+    try:
+        return read_audio(path)
+    except AudioError as error:
+        if error.kind in MAY_PASS:
+            raise
+        return Problem(path, error.kind, str(error))
+
+
+def by_file(recordings: Iterable[Recording]) -> list[Recording]:
+    """A partition's recordings with those of one file side by side, where its first one is."""
+    files: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        files.setdefault(recording.file or recording.name, []).append(recording)
+    return [recording for of_file in files.values() for recording in of_file]

@@ -14,6 +14,7 @@ from pvae_pyro.data.corpora.registry import has_silence, speech_corpus
 from pvae_pyro.data.corpus import CorpusError, Problem, Recording, SpeechCorpus, Split
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
+from pvae_pyro.data.listing import by_file
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.summary import problem_lines, summarise_speech
 from pvae_pyro.data.table import SPLITS
@@ -73,6 +74,8 @@ def open_speech(
 ) -> SpeechCorpus:
     """The corpus of that name, as it is to be used; the training partition comes first.
 
+    The parts of a file stand side by side, in the order of the files' first ones.
+
     options: of the corpus (`speech_corpus`).
     trim: cut silence off the ends; None is where the corpus is known to need it.
     vad: how that is done; None is `VoiceActivity`'s own parameters.
@@ -94,8 +97,12 @@ def open_speech(
         problems = corpus.problems
         first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
         raise CorpusError(f"{corpus.name}: nothing can be used{first}")
-    # So that each partition is one piece of memory.
-    ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
+    # Each partition is one piece of memory; in it a file with many parts is decoded once.
+    ordered = [
+        recording
+        for split in SPLITS
+        for recording in by_file(r for r in corpus.recordings if r.split == split)
+    ]
     return replace(corpus, recordings=tuple(ordered))
 
 
