@@ -216,3 +216,55 @@ def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypa
     compute_features(corpus, LogMel(8000), workers=1)
     assert len(corpus.recordings) == (40 if limit is None else 2 * 3 * limit)
     assert [Path(p).name for p in read] == ["0.wav", "1.wav"] * 2  # in training, in test
+
+
+@pytest.mark.parametrize(
+    ("columns", "times"),
+    [
+        ("start,duration", "0.1,0.2"),
+        ("offset,duration", "0.1,0.2"),
+        ("start,stop", "0.1,0.3"),
+        ("start_time,end_time", "0.1,0.3"),
+        ("onset,offset", "0.1,0.3"),
+        ("Start (s),End (s)", "0.1,0.3"),
+        ("xmin,xmax", "0.1,0.3"),
+        ("begin_time_sec,dur", "0.1,0.2"),
+        ("start,end,duration", "0.10,0.30,0.21"),
+        ("end,start,duration", ",0.1,0.2"),
+    ],
+)
+def test_times_by_the_names_that_others_give_them(tmp_path, columns, times):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    path = _manifest(tmp_path, f"path,label,speaker,split,{columns}\na.wav,x,ann,train,{times}\n")
+    (recording,) = manifest_corpus(path).recordings
+    assert recording.name == "a.wav#0.1-0.3"
+    assert len(recording.read()[0]) == 1600
+
+
+def test_a_duration_alone_is_from_the_start(tmp_path):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    path = _manifest(
+        tmp_path, "audio_filepath,duration,text,speaker,split\na.wav,1.004,x,ann,train\n"
+    )
+    (recording,) = manifest_corpus(path).recordings
+    assert len(recording.read()[0]) == 8000
+
+
+@pytest.mark.parametrize("times", ["0.1,0.3,0.5", "0.1,,-0.2", "0.1,,x", ",,0"])
+def test_a_duration_that_cannot_be(tmp_path, times):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    header = "path,label,speaker,split,start,end,duration"
+    corpus = manifest_corpus(_manifest(tmp_path, f"{header}\na.wav,x,ann,train,{times}\n"))
+    (problem,) = corpus.problems
+    assert (corpus.recordings, problem.kind) == ((), "times")
+    assert problem.reason.startswith("words.csv:2: ")
+    assert "duration" in problem.reason
+
+
+def test_columns_that_are_not_read_are_told(tmp_path):
+    _sound(tmp_path / "a.wav", 16000)
+    path = _manifest(tmp_path, "path,label,speaker,split,accent\na.wav,x,ann,train,fr\n")
+    assert any("accent" in note for note in manifest_corpus(path).notes)
+    _image(tmp_path / "a.png", np.arange(784, dtype=np.uint8).reshape(28, 28))
+    path = _manifest(tmp_path, "image,class,set,accent\na.png,x,train,fr\n", "images.csv")
+    assert any("accent" in note for note in manifest_images(path).notes)

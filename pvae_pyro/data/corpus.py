@@ -71,6 +71,7 @@ class ImageCorpus:
     """Images ``[N, rows, columns]`` (uint8) and their labels (strings ``[N]``), by split.
 
     problems: what was found on reading the files and is not among the images.
+    notes: what a user should know of the corpus as it was found, a sentence each.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ImageCorpus:
     images: dict[Split, np.ndarray]
     labels: dict[Split, np.ndarray]
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class CorpusError(Exception):

@@ -41,10 +41,7 @@ def speech_column(
     corpus = open_speech(dataset, root, require_corpus=require_corpus, strict=strict, **options)
     corpus, features = load_features(corpus, strict)
     tell_problems(corpus.name, corpus.problems)
-    summary = summarise_speech(corpus, features.of)
-    remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
-    for remark in remarks:
-        log.info(f"{corpus.name}: {remark}")
+    remarks = tell_remarks(summarise_speech(corpus, features.of))
     kept = [corpus.recordings[n] for n in features.of.index]
     classes = tuple(sorted({recording.label for recording in kept}))
     return Column(
@@ -94,9 +91,7 @@ def open_speech(
         corpus = trimmed(corpus, vad or VoiceActivity())
     corpus = _limited(bounded(corpus, shortest, longest), limit)
     if not corpus.recordings:
-        problems = corpus.problems
-        first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{corpus.name}: nothing can be used{first}")
+        raise CorpusError(f"{corpus.name}: nothing can be used{_the_first(corpus.problems)}")
     # Each partition is one piece of memory; in it a file with many parts is decoded once.
     ordered = [
         recording
@@ -125,6 +120,14 @@ def tell_problems(name: str, problems: Sequence[Problem]) -> None:
         told = [(problem.kind, problem.reason) for problem in problems]
         more_in = "the report of experiments/prepare.py"
         log.warning("\n".join([f"{name}:", *problem_lines(told, more_in)]))
+
+
+def tell_remarks(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The notes and warnings of a corpus's summary, logged."""
+    remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
+    for remark in remarks:
+        log.info(f"{summary['corpus']}: {remark}")
+    return remarks
 
 
 def _examples(
@@ -157,12 +160,18 @@ def _examples(
     return examples
 
 
+def _the_first(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return ""
+    return f"; the first of {len(problems)} problems: {problems[0].reason}"
+
+
 def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
     there = {recording.label for recording in corpus.recordings}
     if unknown := sorted(set(classes) - there):
         raise CorpusError(
             f"{corpus.name}: no recording of class {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(there))}"
+            f"{', '.join(sorted(there)) or 'none'}{_the_first(corpus.problems)}"
         )
     kept = tuple(recording for recording in corpus.recordings if recording.label in classes)
     return replace(

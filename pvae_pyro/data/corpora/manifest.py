@@ -26,7 +26,9 @@ from pvae_pyro.data.table import SPLITS, Row, read_table
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
+_TIMES = ("start", "end", "duration")
 _LATEST = 86_400.0  # seconds
+_ROUNDING = 0.0151  # seconds: three times, each written with two decimals
 _IMAGES_VERSION = "images 1"
 
 
@@ -37,7 +39,8 @@ def manifest_corpus(
 ) -> SpeechCorpus:
     """Recordings listed in a CSV file with the columns ``path,label,speaker,split``.
 
-    ``start`` and ``end`` (seconds) may follow, for a part of a file; either may be empty.
+    ``start`` and ``end``, or ``start`` and ``duration`` (seconds), may follow, for a part of a
+    file; each may be empty. Columns may have the names that others give them (`name_columns`).
     Labels are any strings, splits ``train`` and ``test``, files any that `read_audio` takes.
 
     manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
@@ -47,17 +50,14 @@ def manifest_corpus(
     Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file
     that is no such manifest (`read_table`).
     """
-    rows, problems = read_table(manifest, ("path", "label", "speaker", "split"), manifest_root)
+    columns = ("path", "label", "speaker", "split")
+    rows, problems, notes = read_table(manifest, columns, manifest_root, _TIMES)
     entries = []
     for row in rows:
-        times = [_seconds(row.fields.get(column, "")) for column in ("start", "end")]
-        start, end = times
-        if any(t is not None and not 0 <= t < _LATEST for t in times) or (
-            end is not None and end <= (start or 0.0)
-        ):
-            told = ", ".join(repr(row.fields.get(column, "")) for column in ("start", "end"))
-            reason = f"{row.name}: start and end must be seconds, 0 <= start < end, not {told}"
-            problems.append(Problem(row.name, "times", reason))
+        try:
+            start, end = _part(row)
+        except ValueError as error:
+            problems.append(Problem(row.name, "times", f"{row.name}: {error}"))
             continue
         fields = row.fields
         # Not by its line: a line more would change every name, and all would be computed again.
@@ -66,7 +66,6 @@ def manifest_corpus(
         entries.append(
             Entry(row.path, name, fields["label"], fields["speaker"], row.split, start, end)
         )
-    notes = []
     rates = _rates(dict.fromkeys(entry.path for entry in entries))
     of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(rates.items()))
     if sample_rate is None:
@@ -92,7 +91,7 @@ def manifest_images(
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
-    rows, problems = read_table(manifest, ("path", "label", "split"), manifest_root)
+    rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
     hashed = hash_files((row.path for row in rows), _name(manifest))
     rows, not_used = _listed_once(rows, hashed)
     key = cache.digest(_IMAGES_VERSION, *(str(hashed[row.path]) for row in rows))
@@ -112,11 +111,31 @@ def manifest_images(
         images={split: images[part] for split, part in parts.items()},
         labels={split: labels[kept][part] for split, part in parts.items()},
         problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
 def _name(manifest: str | os.PathLike[str]) -> str:
     return f"manifest {shown(Path(manifest).name)}"
+
+
+def _part(row: Row) -> tuple[float | None, float | None]:
+    """Start and end in seconds; None is the start or the end of the file.
+
+    Raises ValueError for what cannot be.
+    """
+    told = {name: row.fields[name] for name in _TIMES if row.fields.get(name)}
+    start, end, duration = (_seconds(told.get(name, "")) for name in _TIMES)
+    by_duration = end if duration is None else round((start or 0.0) + duration, 6)
+    end = by_duration if end is None else end
+    written = ", ".join(f"{name} {text!r}" for name, text in told.items())
+    if any(t is not None and not 0 <= t < _LATEST for t in (start, end, duration)) or (
+        end is not None and end <= (start or 0.0)
+    ):
+        raise ValueError(f"start and end must be seconds, 0 <= start < end, not {written}")
+    if end is not None and by_duration is not None and abs(end - by_duration) > _ROUNDING:
+        raise ValueError(f"start and duration give another end than end does: {written}")
+    return start, end
 
 
 def _seconds(text: str) -> float | None:
