@@ -16,6 +16,7 @@ from pvae_pyro.data.corpus import shown
 from pvae_pyro.data.digit_words import OH
 from pvae_pyro.data.image import image_column
 from pvae_pyro.data.speech import LONGEST, SHORTEST, speech_column
+from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.voice_activity import VoiceActivity
 
 # Of single corpora; each reader says which it takes, and the others refuse it.
@@ -275,7 +276,7 @@ def _absolute(text: str) -> str:
 
 
 def label_list(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return [tidied(word) for word in text.split(",") if tidied(word)]
 
 
 label_list.of = list  # as of `number`'s converters

@@ -106,6 +106,11 @@ def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         return {"reason": "the run was trained on all classes"}
     classes = list(run.data.classes)
     left_out = [classes.index(label) for label in run.config["unseen_classes"]]
+    for name, examples in run.test.items():
+        is_unseen = np.isin(examples.labels, left_out)
+        if is_unseen.all() or not is_unseen.any():
+            which = "seen" if is_unseen.all() else "left out of training"
+            return {"reason": f"no test example of {name} is of a class that was {which}"}
     found: dict[str, Any] = {}
     for latent, of_modality in run.latents().items():
         for name, locs in of_modality.items():

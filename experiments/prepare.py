@@ -35,6 +35,7 @@ from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.log_mel import LogMel
+from pvae_pyro.data.paired import alike
 from pvae_pyro.data.speech import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.results import environment, write_json
@@ -87,7 +88,8 @@ def prepare(
             there = report["images"]["splits"][split]["classes"]
             if missing := sorted(set(found["classes"]) - set(there)):
                 named = ", ".join(map(shown, missing))
-                report["errors"].append(f"no {split} image of class {named}")
+                hint = alike(missing, list(there))
+                report["errors"].append(f"no {split} image of class {named}{hint}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
     return {**report, "config": config, **environment()}, corpus, computed
 

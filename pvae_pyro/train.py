@@ -249,8 +249,9 @@ def _log(
         **means,
     }
     append_line(path, json.dumps(record))
-    for name, mean in means.items() if writer is not None else ():
-        writer.add_scalar(name, mean, progress.step)
+    if writer is not None:
+        for name, mean in means.items():
+            writer.add_scalar(name, mean, progress.step)
 
 
 def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:

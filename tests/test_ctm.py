@@ -60,10 +60,18 @@ def test_in_two_files(tmp_path):
 
 def test_unreadable(tmp_path):
     path = tmp_path / "a.ctm"
-    path.write_bytes(b"\xff\xfe")
-    for bad in (path, tmp_path / "none.ctm"):
-        with pytest.raises(CorpusError, match="cannot be read"):
+    path.write_bytes(b"x_1a 1 0.2 0.1 1\n\xff")
+    for bad, told in ((path, r"a\.ctm:2: is not UTF-8"), (tmp_path / "none.ctm", "cannot be read")):
+        with pytest.raises(CorpusError, match=told):
             read_ctm([bad])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_as_windows_writes_text(tmp_path, encoding):
+    path = tmp_path / "a.ctm"
+    path.write_bytes("x_1a 1 0.2 0.1 1\r\nx_2a 1 0.2 0.1 2\r\n".encode(encoding))
+    spans, problems = read_ctm([path])
+    assert (set(spans), problems) == ({"x_1a", "x_2a"}, [])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from experiments import evaluate, measures, run_svi
 from experiments.trained import open_run
 from models.priors import GaussianMixture
+from tests.tiny_run import small_corpus
 
 # The keys that issue 4 names.
 KEYS = {
@@ -249,6 +250,38 @@ def test_k_means_beside_it_has_as_many_clusters_as_components_are_in_use():
     assert measures.prior_clusters(made_up, None) == {
         "reason": "the prior is no mixture but a function"
     }
+
+
+@pytest.mark.parametrize(("labels", "told"), [([0, 1, 1], "left out"), ([2, 2], "seen")])
+def test_unseen_classes_that_the_test_partition_lacks(labels, told):
+    run = SimpleNamespace(
+        config={"unseen_classes": ["c"]},
+        data=SimpleNamespace(classes=("a", "b", "c")),
+        test={
+            "image": SimpleNamespace(labels=np.array([0, 1, 2])),
+            "speech": SimpleNamespace(labels=np.array(labels)),
+        },
+    )
+    found = measures.unseen(run, None)
+    assert found.keys() == {"reason"}
+    assert "speech" in found["reason"]
+    assert told in found["reason"]
+
+
+def test_one_class_alone(tmp_path, environment, capsys):
+    """Every measure is taken, or there is a reason why not."""
+    folder = tmp_path / "run"
+    options = [*small_corpus(tmp_path, "a", 2), "--epochs", "1", "--out", str(folder)]
+    assert run_svi.main(options) == 0
+    assert evaluate.main([str(folder), *QUICK]) == 0
+    content = read(folder)
+    assert content.keys() >= KEYS
+    probe = content["probes"]["z_sem"]["speech"]["class"]
+    assert (probe["accuracy"], probe["chance"]) == (None, None)
+    assert "one label" in probe["reason"]
+    remarks = json.loads((folder / "results.json").read_text())["remarks"]
+    assert any("only one class" in remark for remark in remarks)
+    assert "linear probe of class" not in capsys.readouterr().out
 
 
 def test_what_was_measured_is_kept(run, counted):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from pvae_pyro.data import listing
 from pvae_pyro.data.bounds import bounded
 from pvae_pyro.data.corpus import AudioError, shown
 from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.spans import Spans
 
 RATE = 8000
 
@@ -200,3 +202,44 @@ def test_bounds(ramp):
     assert whole.fingerprint != _list([_entry(ramp)]).recordings[0].fingerprint
     with pytest.raises(ValueError, match="shortest"):
         bounded(corpus, 2, 1)
+
+
+def test_a_file_of_many_parts_is_looked_through_once(ramp, monkeypatch):
+    """What is compared, counted: of each pair it would be a hundred times as much."""
+    looks = []
+    monkeypatch.setattr(listing, "Spans", _counting(looks))
+    number = 3000
+    entries = [
+        _entry(ramp, n / 5000, (n + 1) / 5000, split="train" if n % 2 else "test")
+        for n in range(number)
+    ]
+    assert len(_list(entries).recordings) == number
+    assert len(looks) < 30 * number
+
+
+def _counting(looks):
+    class Time(float):
+        def __sub__(self, other):
+            looks.append(None)
+            return float.__sub__(self, other)
+
+    class Counted(Spans):
+        def overlapping(self, start, end):
+            return super().overlapping(start, Time(end))
+
+    return Counted
+
+
+def test_what_is_wrong_with_a_file_is_found_once(ramp, monkeypatch):
+    read = []
+
+    def damaged(path, channel):
+        read.append(path)
+        raise AudioError("is cut", "truncated")
+
+    monkeypatch.setattr(listing, "read_audio", damaged)
+    for recording in _list([_entry(ramp, 0.1, 0.2), _entry(ramp, 0.3, 0.4)]).recordings:
+        with pytest.raises(AudioError, match="is cut") as error:
+            recording.read()
+        assert error.value.kind == "truncated"
+    assert len(read) == 1

@@ -8,8 +8,12 @@ import pytest
 import soundfile
 from PIL import Image
 
+from pvae_pyro.data import listing
+from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
 from pvae_pyro.data.corpus import AudioError, CorpusError
+from pvae_pyro.data.features import compute_features
+from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.rates import at_lowest_rate
 from pvae_pyro.data.speech import open_speech
 
@@ -307,3 +311,73 @@ def test_files_that_are_all_missing_are_told_before_classes(tmp_path):
     path = _manifest(tmp_path, _HEADER + "none.wav,a,ann,train\n")
     with pytest.raises(CorpusError, match=r"none\.wav"):
         open_speech(f"manifest:{path}", tmp_path, classes=["a"])
+
+
+@pytest.mark.parametrize("limit", [None, 4])
+def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypatch, limit):
+    for n in range(3):
+        _sound(tmp_path / f"{n}.wav", 8000, 2.0, seed=n)
+    lines = [
+        f"{n}.wav,{k % 3},ann,{'train' if k < 12 else 'test'},{k / 10},{k / 10 + 0.1}\n"
+        for k in range(20)
+        for n in range(3)
+    ]
+    path = _manifest(tmp_path, "path,label,speaker,split,start,end\n" + "".join(lines))
+    read = []
+    monkeypatch.setattr(listing, "read_audio", lambda p, c: (read.append(p), read_audio(p, c))[1])
+    corpus = open_speech(f"manifest:{path}", tmp_path, limit=limit)
+    compute_features(corpus, LogMel(8000), workers=1)
+    assert len(corpus.recordings) == (60 if limit is None else 2 * 3 * limit)
+    assert [Path(p).name for p in read] == ["0.wav", "1.wav", "2.wav"] * 2  # in training, in test
+
+
+@pytest.mark.parametrize(
+    ("columns", "times"),
+    [
+        ("start,duration", "0.1,0.2"),
+        ("offset,duration", "0.1,0.2"),
+        ("start,stop", "0.1,0.3"),
+        ("start_time,end_time", "0.1,0.3"),
+        ("onset,offset", "0.1,0.3"),
+        ("Start (s),End (s)", "0.1,0.3"),
+        ("xmin,xmax", "0.1,0.3"),
+        ("begin_time_sec,dur", "0.1,0.2"),
+        ("start,end,duration", "0.10,0.30,0.21"),
+        ("end,start,duration", ",0.1,0.2"),
+    ],
+)
+def test_times_by_the_names_that_others_give_them(tmp_path, columns, times):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    path = _manifest(tmp_path, f"path,label,speaker,split,{columns}\na.wav,x,ann,train,{times}\n")
+    (recording,) = manifest_corpus(path).recordings
+    assert recording.name == "a.wav#0.1-0.3"
+    assert len(recording.read()[0]) == 1600
+
+
+def test_a_duration_alone_is_from_the_start(tmp_path):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    path = _manifest(
+        tmp_path, "audio_filepath,duration,text,speaker,split\na.wav,1.004,x,ann,train\n"
+    )
+    (recording,) = manifest_corpus(path).recordings
+    assert len(recording.read()[0]) == 8000
+
+
+@pytest.mark.parametrize("times", ["0.1,0.3,0.5", "0.1,,-0.2", "0.1,,x", ",,0"])
+def test_a_duration_that_cannot_be(tmp_path, times):
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    header = "path,label,speaker,split,start,end,duration"
+    corpus = manifest_corpus(_manifest(tmp_path, f"{header}\na.wav,x,ann,train,{times}\n"))
+    (problem,) = corpus.problems
+    assert (corpus.recordings, problem.kind) == ((), "times")
+    assert problem.reason.startswith("words.csv:2: ")
+    assert "duration" in problem.reason
+
+
+def test_columns_that_are_not_read_are_told(tmp_path):
+    _sound(tmp_path / "a.wav", 16000)
+    path = _manifest(tmp_path, "path,label,speaker,split,accent\na.wav,x,ann,train,fr\n")
+    assert any("accent" in note for note in manifest_corpus(path).notes)
+    _image(tmp_path / "a.png", np.arange(784, dtype=np.uint8).reshape(28, 28))
+    path = _manifest(tmp_path, "image,class,set,accent\na.png,x,train,fr\n", "images.csv")
+    assert any("accent" in note for note in manifest_images(path).notes)

@@ -99,6 +99,42 @@ def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str, no_netwo
         mnist_corpus(tmp_path, download=False)
 
 
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST"])
+@pytest.mark.parametrize(
+    "called",
+    [
+        "{name}",
+        "{dotted}",
+        "{dotted}.gz",
+        "{name}/{name}",
+        "{dotted}/{dotted}",
+        "{name}/{dotted}",
+    ],
+)
+def test_names_that_other_programs_give(files, tmp_path: Path, place, called, no_network):
+    for name, content in files.items():
+        path = tmp_path / place / called.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    _assert_small_mnist(mnist_corpus(tmp_path))
+
+
+def test_packed_or_not_whatever_the_name(files, tmp_path: Path, no_network):
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        is_image = "images" in name
+        (raw / (f"{name}.gz" if is_image else name)).write_bytes(
+            content if is_image else gzip.compress(content)
+        )
+    _assert_small_mnist(mnist_corpus(tmp_path))
+
+
+def test_what_is_there_instead_is_told(tmp_path: Path, caplog, no_network):
+    (_raw(tmp_path).parent / "mnist_train.csv").write_text("5,0,0")
+    assert mnist_corpus(tmp_path, download=False).stand_in
+    assert "mnist_train.csv" in caplog.text
+
+
 def test_damaged(files: dict[str, bytes], tmp_path: Path):
     raw = _raw(tmp_path)
     for name, content in files.items():

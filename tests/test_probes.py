@@ -56,6 +56,19 @@ def test_nothing_to_score():
         linear_probe(np.eye(2), np.arange(2), np.zeros((0, 2)), np.arange(0))
 
 
+def test_one_class_has_no_probe():
+    """Also where the one that others are of is not drawn."""
+    scores = linear_probe(np.eye(3), np.zeros(3), np.eye(3), np.arange(3))
+    assert (scores["accuracy"], scores["chance"]) == (None, None)
+    assert "one label" in scores["reason"]
+    labels = np.arange(1000) // 999
+    scores = linear_probe(np.zeros((1000, 1)), labels, np.zeros((2, 1)), np.arange(2), most=3)
+    assert scores["accuracy"] is None
+    found = group_probe(np.eye(9), ["a"] * 5 + ["b"] * 4, np.eye(9), ["a"] * 5 + ["b"] * 4, most=1)
+    assert (found["accuracy"], found["chance"]) == (None, None)
+    assert "one label" in found["reason"]
+
+
 def names(groups):
     return [f"speaker{g}" for g in groups]
 

@@ -131,5 +131,10 @@ def test_of_a_model_and_of_speakers():
     assert found["speech"]["speaker"]["real"] == pytest.approx(0.5)
     assert found["speech"]["speaker"]["of_style"] == pytest.approx(0.5, abs=0.2)
     assert set(found["image"]) == {"slant", "width", "boldness"}
+    alone = Examples(**{**vars(speech), "groups": ["a"] * 60})
+    found = style_kept(model, guide.unimodal, {**tiny, "speech": alone}, speaker_judges=judges)[
+        "speech"
+    ]["speaker"]
+    assert found == {"of_style": None, "of_content": None, "real": 1.0}
     few = {name: of.take(np.arange(10)) for name, of in test.items()}
     assert style_kept(model, guide.unimodal, few) == {}

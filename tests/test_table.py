@@ -1,6 +1,7 @@
 """CSV tables: rows that can be used, rows that are told of, and tables that cannot be read."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def _table(folder: Path, text: str, name: str = "words.csv") -> Path:
 def test_rows(tmp_path):
     text = "\ufeffLabel, path ,split,note\r\n"
     text += 'a,"with, comma/ß ñ.wav",train,\r\nb, two words.wav ,TEST,x\r\n'
-    rows, problems = read_table(_table(tmp_path, text), COLUMNS)
+    rows, problems, _ = read_table(_table(tmp_path, text), COLUMNS)
     assert problems == []
     assert [row.path for row in rows] == [
         tmp_path / "with, comma" / "ß ñ.wav",
@@ -35,7 +36,7 @@ def test_rows(tmp_path):
 
 def test_tabs_and_a_root(tmp_path):
     path = _table(tmp_path, "path\tlabel\tsplit\na,b.wav\tx\ttrain\n", "words.TSV")
-    (row,), _ = read_table(path, COLUMNS, tmp_path / "sounds")
+    (row,), _, _ = read_table(path, COLUMNS, tmp_path / "sounds")
     assert row.path == tmp_path / "sounds" / "a,b.wav"
 
 
@@ -61,7 +62,7 @@ def test_rows_left_out(tmp_path, line, kind, told):
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path)
     path = _table(folder, f"path,label,split\ngood.wav,x,train\n{line}\n")
-    (row,), (problem,) = read_table(path, COLUMNS)
+    (row,), (problem,), _ = read_table(path, COLUMNS)
     assert row.path == folder / "good.wav"
     assert (problem.name, problem.kind) == ("words.csv:3", kind)
     assert problem.reason.startswith("words.csv:3: ")
@@ -72,7 +73,7 @@ def test_inside_the_root_by_another_way(tmp_path):
     (tmp_path / "sounds").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "sounds")
     lines = f"link/a.wav,x,train\n{tmp_path}/sounds/b.wav,x,train\nc/../d.wav,x,train\n"
-    rows, problems = read_table(_table(tmp_path, "path,label,split\n" + lines), COLUMNS)
+    rows, problems, _ = read_table(_table(tmp_path, "path,label,split\n" + lines), COLUMNS)
     assert problems == []
     assert [os.path.relpath(row.path, tmp_path) for row in rows] == [
         "sounds/a.wav",
@@ -86,12 +87,13 @@ def test_inside_the_root_by_another_way(tmp_path):
     [
         ("path,split\na,train\n", "has no column label; it needs path,label,split, and has path,s"),
         ("", "has no column path, label, split"),
-        ("path;label;split\na;b;train\n", "has path;label;split; save it with commas"),
-        ("path\tlabel\tsplit\na\tb\ttrain\n", "tabs are for names in .tsv"),
-        ("path,label,split,label\na,b,train,c\n", "two columns of one name"),
+        ("path,label,split,label\na,b,train,c\n", "two columns for label"),
+        ("path,word,split,Text\na,b,train,c\n", "two columns for label, word and Text"),
         ("path,label,split\n", "lists nothing"),
-        ('path,label,split\n"a,b,train\n', "is not a CSV file"),
-        ("path,label,split\n" + "a" * 200_000 + ",b,train\n", "is not a CSV file"),
+        ("path,label,split\n,,\n", "lists nothing"),
+        ("path,label,split\n" + "a" * 200_000 + ",b,train\n", r"csv:2: is not CSV from here"),
+        ('{"path": "a", "label": "b"}\n', "JSON"),
+        ('"path,label,split"\n"a,b,train"\n', "each line is one quoted field"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, text, told):
@@ -103,9 +105,134 @@ def test_tables_that_cannot_be_used(tmp_path, text, told):
 def test_not_utf8_and_not_there(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes("path,label,split\nñ.wav,x,train\n".encode("latin-1"))
-    with pytest.raises(CorpusError, match=r"latin\.csv: is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"latin\.csv:2: is not UTF-8"):
         read_table(path, COLUMNS)
     with pytest.raises(CorpusError, match=r"none\.csv: cannot be read"):
         read_table(tmp_path / "none.csv", COLUMNS)
     with pytest.raises(CorpusError, match="cannot be read"):
         read_table(tmp_path, COLUMNS)
+
+
+@pytest.mark.parametrize("line", [7, 500])
+def test_the_line_of_a_stray_quote_is_named(tmp_path, line):
+    lines = ["a.wav,x,train"] * 1000
+    lines[line - 2] = '"a.wav,x,train'
+    path = _table(tmp_path, "path,label,split\n" + "\n".join(lines))
+    with pytest.raises(CorpusError, match=rf"words\.csv:{line}: .*quote"):
+        read_table(path, COLUMNS)
+    lines[line + 40] = '"a.wav",x,train'  # a later quote closes it
+    _table(tmp_path, "path,label,split\n" + "\n".join(lines))
+    with pytest.raises(CorpusError, match=rf"words\.csv:{line}: .*quote"):
+        read_table(path, COLUMNS)
+
+
+def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
+    """The fields are as many as they should be; the label is of three lines."""
+    text = 'path,label,split\na.wav,"x,train\nb.wav,x,train\nc.wav,x",train\n'
+    with pytest.raises(CorpusError, match=r"words\.csv:2: .*line 4.*quote"):
+        read_table(_table(tmp_path, text), COLUMNS)
+    text = 'path,label,split\na.wav,x,"train\nb.wav",x,train\nd.wav,x,train\n'
+    (row,), (problem,), _ = read_table(_table(tmp_path, text), COLUMNS)
+    assert row.name == "words.csv:4"
+    assert problem.name == "words.csv:2"
+    assert "line 3" in problem.reason
+    text = 'path,label,split,note\na.wav,"new\nyork",train,"one\ntwo"\n'  # Alt+Enter in Excel
+    (row,), problems, _ = read_table(_table(tmp_path, text), COLUMNS)
+    assert (row.fields["label"], problems) == ("new york", [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,split,,\na.wav,x,train,,\n,,,,\nb.wav,x,test,,\n",
+        "path,label,split\na.wav,x,train,,\nb.wav,x,test,,\n",
+        "sep=,\r\npath,label,split\r\na.wav,x,train\r\nb.wav,x,test\r\n",
+        '"sep=;"\r\npath;label;split\r\na.wav;x;train\r\nb.wav;x;test\r\n',
+        "path;label;split\na.wav;x;train\nb.wav;x;test\n",
+        "path\tlabel\tsplit\na.wav\tx\ttrain\nb.wav\tx\ttest\n",
+        "path|label|split\na.wav|x|train\nb.wav|x|test\n",
+        "\n\npath,label,split\n\na.wav,x,train\nb.wav,x,test",
+        "path,label,split\ra.wav,x,train\rb.wav,x,test\r",
+        ",path,label,split\n0,a.wav,x,train\n1,b.wav,x,test\n",  # pandas' index
+        '"path","label","split"\n"a.wav","x","train"\n"b.wav","x","test"\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_as_spreadsheets_write_them(tmp_path, text, encoding):
+    path = tmp_path / "words.csv"
+    path.write_bytes(text.encode(encoding))
+    rows, problems, _ = read_table(path, COLUMNS)
+    assert problems == []
+    assert [(r.path.name, r.fields["label"], r.split) for r in rows] == [
+        ("a.wav", "x", "train"),
+        ("b.wav", "x", "test"),
+    ]
+
+
+def test_utf16_that_is_cut(tmp_path):
+    (tmp_path / "words.csv").write_bytes("path,label,split\n".encode("utf-16")[:-1])
+    with pytest.raises(CorpusError, match=r"words\.csv:1: .*UTF-8"):
+        read_table(tmp_path / "words.csv", COLUMNS)
+
+
+def test_columns_that_are_not_read_are_told(tmp_path):
+    text = ",path,label,split,age,Empty,word\n0,a.wav,x,train,7,,y\n"
+    (row,), _, (note,) = read_table(_table(tmp_path, text), COLUMNS)
+    assert row.fields["label"] == "x"
+    assert "age" in note
+    assert "word" in note
+    assert "without a name" in note
+    assert "empty" not in note
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "audio_filepath,text,client_id,set",
+        "File,Word,Speaker ID,Partition",
+        "wav_filename,transcript,spk,subset",
+        "file-name,sentence,talker,split",
+    ],
+)
+def test_names_that_others_give_columns(tmp_path, header):
+    path = _table(tmp_path, f"{header}\na.wav,x,ann,train\n")
+    (row,), problems, notes = read_table(path, ("path", "label", "speaker", "split"))
+    assert (row.path.name, row.fields["label"], row.fields["speaker"], row.split) == (
+        *("a.wav", "x", "ann", "train"),
+    )
+    assert (problems, notes) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["start_ms", "start,offset", "clip start", "frame_end", "length", "xmin,ymin", "bbox"],
+)
+def test_a_column_that_looks_like_a_part_is_not_passed_over(tmp_path, columns):
+    values = ",1" * (columns.count(",") + 1)
+    path = _table(tmp_path, f"path,label,split,{columns}\na.wav,x,train{values}\n")
+    with pytest.raises(CorpusError, match=r"words\.csv: .*" + columns.split(",")[-1][:4]):
+        read_table(path, COLUMNS, optional=("start", "end", "duration"))
+    with pytest.raises(CorpusError, match=r"words\.csv: .*part of a file"):
+        read_table(path, COLUMNS)
+
+
+def test_what_is_not_seen_makes_no_other_name(tmp_path):
+    spelled = ["new york", "new\u00a0york", " new  york\u200b", "\ufeffnew\tyork", "né", "ne\u0301"]
+    lines = [f'{n}.wav,"{label}",train' for n, label in enumerate(spelled)]
+    rows, problems, _ = read_table(
+        _table(tmp_path, "path,label,split\n" + "\n".join(lines)), COLUMNS
+    )
+    assert problems == []
+    assert [row.fields["label"] for row in rows] == ["new york"] * 4 + ["n\u00e9"] * 2
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_file_whose_name_is_in_another_normal_form(tmp_path, on_disk, written):
+    name = "Zoë/año/é.wav"
+    there = tmp_path / unicodedata.normalize("NFC", "Zoë") / unicodedata.normalize(on_disk, "año")
+    there.mkdir(parents=True)
+    file = there / unicodedata.normalize(on_disk, "é.wav")
+    file.touch()
+    path = _table(tmp_path, f"path,label,split\n{unicodedata.normalize(written, name)},x,train\n")
+    (row,), _, _ = read_table(path, COLUMNS)
+    assert row.path == file

@@ -122,7 +122,7 @@ def test_tables_that_cannot_be_used(folder):
     with pytest.raises(CorpusError, match=r"transcripts\.csv: has no column split"):
         read_transcripts(path)
     path.write_bytes(b"path,speaker,split,transcript\na.wav,ann,train,\xff\n")
-    with pytest.raises(CorpusError, match=r"transcripts\.csv: is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"transcripts\.csv:2: is not UTF-8"):
         read_transcripts(path)
     with pytest.raises(CorpusError, match=r"nothing\.csv: cannot be read"):
         read_transcripts(folder / "nothing.csv")

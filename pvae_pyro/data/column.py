@@ -38,7 +38,7 @@ class Column:
 
     def __post_init__(self) -> None:
         for split in SPLITS:
-            refuse_empty(self.corpus, split, len(self.examples[split]))
+            refuse_empty(self.corpus, split, len(self.examples[split]), self.problems)
 
     def only(self, classes: Sequence[str]) -> "Column":
         """The examples of `classes`, in the order there is; labels are indices into `classes`."""
@@ -149,7 +149,8 @@ def fitted(values: np.ndarray) -> Normalisation:
     )
 
 
-def refuse_empty(corpus: str, split: Split, size: int) -> None:
+def refuse_empty(corpus: str, split: Split, size: int, problems: Sequence[Problem] = ()) -> None:
     if not size:
         which = "training" if split == "train" else split
-        raise CorpusError(f"{corpus}: the {which} partition has nothing that can be used")
+        first = f"; {len(problems)} left out, the first: {problems[0].reason}" if problems else ""
+        raise CorpusError(f"{corpus}: the {which} partition has nothing that can be used{first}")

@@ -20,6 +20,7 @@ class Recording:
     read: returns mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
         Raises `AudioError`, naming the file and the reason, when the sound is unusable.
     rate: in Hz, as the file's header says; None where that is not known.
+    file: that it is in, perhaps with others; "" is one of its own.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Recording:
     fingerprint: str
     read: Callable[[], tuple[np.ndarray, int]]
     rate: int | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, Problem, shown
+from pvae_pyro.data.corpus import Problem, shown
+from pvae_pyro.data.text_file import read_text
 
 _LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0051  # seconds: times are written with two decimals, each rounded
@@ -31,18 +32,14 @@ def read_ctm(
     An utterance is left out, as a problem, when a line of it is no such line (``"alignment"``),
     when a word starts before the one before it has ended, or a time is negative, or a duration
     not positive (``"alignment"``), and when two files have it (``"duplicate"``). Raises
-    `CorpusError` for a file that cannot be read.
+    `CorpusError` as `read_text` does.
     """
     utterances: dict[str, tuple[Span, ...]] = {}
     problems: list[Problem] = []
     spoilt: set[str] = set()
     for path in map(Path, paths):
         in_file: dict[str, list[Span]] = {}
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CorpusError(f"{shown(path)}: cannot be read ({error})") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             if not line.strip() or line.startswith(";;"):
                 continue
             where = f"{shown(path.name)}:{number}"

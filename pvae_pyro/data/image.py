@@ -10,7 +10,8 @@ from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import Split
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.speech import refuse_problems, tell_problems
+from pvae_pyro.data.speech import refuse_problems, tell_problems, tell_remarks
+from pvae_pyro.data.summary import summarise_images
 from pvae_pyro.data.table import SPLITS
 
 
@@ -32,6 +33,7 @@ def image_column(
     corpus = image_corpus(dataset, root, options or {})
     refuse_problems(corpus.problems, strict)
     tell_problems(corpus.name, corpus.problems)
+    remarks = tell_remarks(summarise_images(corpus))
     names = tuple(sorted({label for of in corpus.labels.values() for label in of.tolist()}))
     pixels = Normalisation(np.array(0, np.float32), np.array(255, np.float32))
     examples: dict[Split, Examples] = {
@@ -42,5 +44,5 @@ def image_column(
         )
         for split in SPLITS
     }
-    column = Column(corpus.name, corpus.stand_in, names, examples, corpus.problems, corpus.notes)
+    column = Column(corpus.name, corpus.stand_in, names, examples, corpus.problems, remarks)
     return column if classes is None else column.chosen(classes)

@@ -4,6 +4,7 @@ import hashlib
 import math
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from pvae_pyro.data.audio import Format, read_audio, read_format
 from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
+from pvae_pyro.data.shards import MAY_PASS
+from pvae_pyro.data.spans import Spans
 
 # Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
 _TOLERANCE = 0.020  # seconds
@@ -69,6 +72,10 @@ def list_corpus(
             first.setdefault(sha, path)
     recordings: dict[str, Recording] = {}
     parts: dict[tuple[Path, Split], dict[_Part, Entry]] = {}
+    # By channel: what is said on another one does not overlap.
+    spans: dict[tuple[Path, Split], dict[int | None, Spans[str]]] = defaultdict(
+        partial(defaultdict, partial(Spans, _TOLERANCE))
+    )
     formats = _formats({path for path, sha in hashed.items() if isinstance(sha, str)})
     for entry in entries:
         sha = hashed[entry.path]
@@ -76,7 +83,7 @@ def list_corpus(
             found.append(Problem(entry.name, sha.kind, sha.reason))
             continue
         here = parts.setdefault((entry.path, entry.split), {})
-        there = parts.get((entry.path, "test" if entry.split == "train" else "train"), {})
+        there = spans[entry.path, "test" if entry.split == "train" else "train"]
         reason = None
         if first[sha] != entry.path:
             reason = f"is the same file as {shown(first[sha])}"
@@ -85,12 +92,14 @@ def list_corpus(
             reason = f"there is another {shown(entry.name)}, class {of_class}"
         elif other := here.get(_part(entry)):
             reason = f"{shown(entry.name)} is the same part as {shown(other.name)}"
-        elif other := next((o for o in there.values() if _overlap(entry, o)), None):
-            reason = f"{shown(entry.name)} overlaps {shown(other.name)} of the other split"
+        elif overlapping := _overlapping(entry, there):
+            reason = f"{shown(entry.name)} overlaps {shown(overlapping)} of the other split"
         if reason is not None:
             found.append(Problem(entry.name, "duplicate", f"{shown(entry.path)}: {reason}"))
             continue
         here[_part(entry)] = entry
+        start, end, channel = _part(entry)
+        spans[entry.path, entry.split][channel].add(start, end, entry.name)
         span = "" if entry.start is None and entry.end is None else f" {entry.start, entry.end}"
         span += "" if entry.channel is None else f" channel {entry.channel}"
         recordings[entry.name] = Recording(
@@ -101,6 +110,7 @@ def list_corpus(
             f"{sha}{span}",
             partial(_read, entry, sha, recorded_at),
             formats[entry.path].rate if entry.path in formats else None,
+            str(entry.path),
         )
     used = {entry for of in parts.values() for entry in of.values()}
     notes = (*notes, *_remarks(used, formats))
@@ -129,10 +139,11 @@ def _part(entry: Entry) -> _Part:
     return entry.start or 0.0, math.inf if entry.end is None else entry.end, entry.channel
 
 
-def _overlap(entry: Entry, other: Entry) -> bool:
-    (start, end, channel), (other_start, other_end, other_channel) = _part(entry), _part(other)
-    shared = channel == other_channel or None in (channel, other_channel)
-    return shared and min(end, other_end) - max(start, other_start) > _TOLERANCE
+def _overlapping(entry: Entry, spans: Mapping[int | None, Spans[str]]) -> str | None:
+    """What of the other partition overlaps the entry: on its channel, or on all of them."""
+    start, end, channel = _part(entry)
+    shared = [s for c, s in spans.items() if channel is None or c in (channel, None)]
+    return next((name for s in shared if (name := s.overlapping(start, end))), None)
 
 
 def _formats(paths: Iterable[Path]) -> dict[Path, Format]:
@@ -188,7 +199,10 @@ def _sha256(path: Path) -> str | Problem:
 
 def _read(entry: Entry, sha: str, recorded_at: int | None) -> tuple[np.ndarray, int]:
     name, start, end = shown(entry.path), entry.start, entry.end
-    samples, rate = _read_file(str(entry.path), entry.channel, sha)
+    found = _read_file(str(entry.path), entry.channel, sha)
+    if isinstance(found, Problem):
+        raise AudioError(found.reason, found.kind)
+    samples, rate = found
     if recorded_at is not None and rate != recorded_at:
         raise AudioError(
             f"{name}: says it is at {rate} Hz, the corpus is at {recorded_at} Hz", "wrong rate"
@@ -211,6 +225,23 @@ def _read(entry: Entry, sha: str, recorded_at: int | None) -> tuple[np.ndarray, 
 
 
 @lru_cache(maxsize=2)
-def _read_file(path: str, channel: int | None, _sha: str) -> tuple[np.ndarray, int]:
-    """Kept until the next file but one: parts of a file, and its two channels, take turns."""
-    return read_audio(path, channel)
+def _read_file(path: str, channel: int | None, _sha: str) -> tuple[np.ndarray, int] | Problem:
+    """Kept until the next file but one: the parts of a file follow each other (`by_file`), and its
+    two channels take turns.
+
+    So is what is wrong with its content, which takes as long to find.
+    """
+    try:
+        return read_audio(path, channel)
+    except AudioError as error:
+        if error.kind in MAY_PASS:
+            raise
+        return Problem(path, error.kind, str(error))
+
+
+def by_file(recordings: Iterable[Recording]) -> list[Recording]:
+    """A partition's recordings with those of one file side by side, where its first one is."""
+    files: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        files.setdefault(recording.file or recording.name, []).append(recording)
+    return [recording for of_file in files.values() for recording in of_file]

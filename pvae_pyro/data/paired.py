@@ -1,7 +1,7 @@
 """Columns of data, one of each modality, become partitions of paired examples."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.image import image_column
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.speech import speech_column
+from pvae_pyro.data.spelling import look_alike
 from pvae_pyro.data.table import SPLITS
 
 
@@ -75,8 +76,8 @@ def join(columns: Mapping[str, Column], *, require_corpus: bool = False) -> Pair
                 common = ", ".join(sorted(set(first.classes) & set(there)))
                 raise CorpusError(
                     f"{column.corpus}: no {split} {name} of class {', '.join(missing)}, which the "
-                    f"{leader} has; it has {', '.join(there)}. Give data of these classes (images: "
-                    "--image-dataset manifest:FILE.csv)"
+                    f"{leader} has; it has {', '.join(there)}{alike(missing, there)}. Give data of "
+                    "these classes (images: --image-dataset manifest:FILE.csv)"
                     + f", or take those that both have: --classes {common}"
                     * bool(common)
                 )
@@ -96,6 +97,15 @@ def join(columns: Mapping[str, Column], *, require_corpus: bool = False) -> Pair
         ),
         {name: column.log_mel for name, column in of.items() if column.log_mel is not None},
     )
+
+
+def alike(missing: Sequence[str], there: Sequence[str]) -> str:
+    """Which of the classes that are there are perhaps those that are not, spelled otherwise."""
+    groups = [
+        g for g in look_alike(missing, there) if set(g) & set(missing) and set(g) & set(there)
+    ]
+    told = ", ".join(" and ".join(map(repr, group)) for group in groups)
+    return f" ({told} look alike: write them the same)" * bool(groups)
 
 
 def load_paired(

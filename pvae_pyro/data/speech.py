@@ -14,6 +14,7 @@ from pvae_pyro.data.corpora.registry import has_silence, speech_corpus
 from pvae_pyro.data.corpus import CorpusError, Problem, Recording, SpeechCorpus, Split
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.features import RaggedFeatures, corpus_features
+from pvae_pyro.data.listing import by_file
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.rates import at_lowest_rate
 from pvae_pyro.data.summary import problem_lines, summarise_speech
@@ -41,10 +42,7 @@ def speech_column(
     corpus = open_speech(dataset, root, require_corpus=require_corpus, strict=strict, **options)
     corpus, features = load_features(corpus, strict)
     tell_problems(corpus.name, corpus.problems)
-    summary = summarise_speech(corpus, features.of)
-    remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
-    for remark in remarks:
-        log.info(f"{corpus.name}: {remark}")
+    remarks = tell_remarks(summarise_speech(corpus, features.of))
     kept = [corpus.recordings[n] for n in features.of.index]
     classes = tuple(sorted({recording.label for recording in kept}))
     return Column(
@@ -74,6 +72,8 @@ def open_speech(
 ) -> SpeechCorpus:
     """The corpus of that name, as it is to be used; the training partition comes first.
 
+    The parts of a file stand side by side, in the order of the files' first ones.
+
     options: of the corpus (`speech_corpus`).
     trim: cut silence off the ends; None is where the corpus is known to need it.
     vad: how that is done; None is `VoiceActivity`'s own parameters.
@@ -92,8 +92,12 @@ def open_speech(
     if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
         corpus = trimmed(corpus, vad or VoiceActivity())
     corpus = _limited(at_lowest_rate(bounded(corpus, shortest, longest)), limit)
-    # So that each partition is one piece of memory.
-    ordered = sorted(corpus.recordings, key=lambda recording: SPLITS.index(recording.split))
+    # Each partition is one piece of memory; in it a file with many parts is decoded once.
+    ordered = [
+        recording
+        for split in SPLITS
+        for recording in by_file(r for r in corpus.recordings if r.split == split)
+    ]
     return replace(corpus, recordings=tuple(ordered))
 
 
@@ -116,6 +120,14 @@ def tell_problems(name: str, problems: Sequence[Problem]) -> None:
         told = [(problem.kind, problem.reason) for problem in problems]
         more_in = "the report of experiments/prepare.py"
         log.warning("\n".join([f"{name}:", *problem_lines(told, more_in)]))
+
+
+def tell_remarks(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The notes and warnings of a corpus's summary, logged."""
+    remarks = (*summary["notes"], *(f"WARNING: {told}" for told in summary["warnings"]))
+    for remark in remarks:
+        log.info(f"{summary['corpus']}: {remark}")
+    return remarks
 
 
 def _examples(
@@ -150,9 +162,13 @@ def _examples(
 
 def _refuse_nothing(corpus: SpeechCorpus) -> None:
     if not corpus.recordings:
-        problems = corpus.problems
-        first = f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{corpus.name}: nothing can be used{first}")
+        raise CorpusError(f"{corpus.name}: nothing can be used{_the_first(corpus.problems)}")
+
+
+def _the_first(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return ""
+    return f"; the first of {len(problems)} problems: {problems[0].reason}"
 
 
 def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
@@ -160,7 +176,7 @@ def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
     if unknown := sorted(set(classes) - there):
         raise CorpusError(
             f"{corpus.name}: no recording of class {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(there))}"
+            f"{', '.join(sorted(there)) or 'none'}{_the_first(corpus.problems)}"
         )
     kept = tuple(recording for recording in corpus.recordings if recording.label in classes)
     return replace(

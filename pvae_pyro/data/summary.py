@@ -8,6 +8,7 @@ import numpy as np
 
 from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus, shown
 from pvae_pyro.data.features import Computed
+from pvae_pyro.data.spelling import look_alike_lines
 from pvae_pyro.data.table import SPLITS
 
 _TOLD = 10
@@ -21,8 +22,9 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
     """Counts per split, class and speaker, durations in seconds, rates in Hz, what was left out.
 
     Only recordings that features were computed of are counted. ``warnings`` says, a sentence
-    each, what would spoil a comparison: speakers in both splits, classes in only one, an empty
-    split, recordings whose level is far from the others', or that are silent for the most part.
+    each, what would spoil a comparison: speakers in both splits, classes in only one, names that
+    look alike, an empty split, recordings whose level is far from the others', or that are silent
+    for the most part.
     """
     kept = [corpus.recordings[n] for n in computed.index]
     splits: dict[str, dict[str, Any]] = {}
@@ -149,6 +151,9 @@ def _warnings(splits: dict[str, dict[str, Any]], overlap: list[str]) -> list[str
             found.append(
                 f"in the {here} split but not in {there}: {', '.join(map(shown, sorted(classes)))}"
             )
+    for what in ("classes", "speakers"):
+        counts = sum((Counter(splits[split].get(what, {})) for split in SPLITS), Counter())
+        found += look_alike_lines(what, counts)
     if len(train | test) == 1:
         found.append("there is only one class: every score will be perfect, and mean nothing")
     for split, classes in zip(SPLITS, (train, test), strict=True):

@@ -49,7 +49,7 @@ def read_transcripts(
     Rows that cannot be used are problems, of the kinds of `read_table` and ``"transcript"`` (no
     word in it). Raises `CorpusError` as `read_table` does.
     """
-    rows, problems = read_table(path, _COLUMNS, root)
+    rows, problems, _ = read_table(path, _COLUMNS, root)
     utterances = []
     for row in rows:
         fields = row.fields

@@ -26,14 +26,17 @@ def linear_probe(
 
     Args: latents ``[N, D]`` and labels ``[N]`` of each part.
 
-    Returns accuracy and chance, in [0, 1], num_train and num_test. Raises ValueError where a
-    part is empty or the training part has one label only.
+    Returns accuracy and chance, in [0, 1], num_train and num_test; or accuracy and chance None
+    and the reason, where the training part has one label only. Raises ValueError where the test
+    part is empty.
     """
     if len(test) == 0:
         raise ValueError("a probe of no example at all")
     if len(train) > most:
         index = np.random.default_rng(seed).choice(len(train), most, replace=False)
         train, train_labels = train[index], train_labels[index]
+    if len(np.unique(train_labels)) < 2:
+        return _unknown("the training part has one label only")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     probe.fit(train, train_labels)
     counts = np.unique(test_labels, return_counts=True)[1]

@@ -94,8 +94,8 @@ def style_kept(
     style's example, "content": with the content's, "reconstruction": of reconstructions with
     their originals}, all within classes: the mean of each value's class (the content's, of what
     is generated) is taken off, as a measure may follow the class alone; and "speaker": {"of_style",
-    "of_content": the fraction judged to be that one's, where the two differ, "real": of real
-    examples}. Without styles: nothing.
+    "of_content": the fraction judged to be that one's, where the two differ (None where they
+    never do), "real": of real examples}. Without styles: nothing.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(seed)
@@ -140,15 +140,15 @@ def style_kept(
 def _speakers(
     judge: nn.Module, groups: list[str], made: Observation, content: Examples, style: Examples,
     device: torch.device | str,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float | None]:  # fmt: skip
     names = np.array(groups)
     heard = names[judged(judge, made, device)]
     real = names[judged(judge, style.observation(np.arange(len(style))), device)]
     of_style, of_content = np.array(style.groups), np.array(content.groups)
     other = of_style != of_content
     return {
-        "of_style": float((heard == of_style)[other].mean()),
-        "of_content": float((heard == of_content)[other].mean()),
+        "of_style": float((heard == of_style)[other].mean()) if other.any() else None,
+        "of_content": float((heard == of_content)[other].mean()) if other.any() else None,
         "real": float((real == of_style).mean()),
     }
 

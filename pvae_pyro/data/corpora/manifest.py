@@ -24,7 +24,9 @@ from pvae_pyro.data.table import SPLITS, Row, read_table
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
+_TIMES = ("start", "end", "duration")
 _LATEST = 86_400.0  # seconds
+_ROUNDING = 0.0151  # seconds: three times, each written with two decimals
 _IMAGES_VERSION = "images 2"
 
 
@@ -36,8 +38,9 @@ def manifest_corpus(
 ) -> SpeechCorpus:
     """Recordings listed in a CSV file with the columns ``path,label,speaker,split``.
 
-    ``start`` and ``end`` (seconds) may follow, for a part of a file; either may be empty. So may
-    ``channel``, from 1, for speakers on channels of their own.
+    ``start`` and ``end``, or ``start`` and ``duration`` (seconds), may follow, for a part of a
+    file; each may be empty. So may ``channel``, from 1, for speakers on channels of their own.
+    Columns may have the names that others give them (`name_columns`).
     Labels are any strings, splits ``train`` and ``test``, files any that `read_audio` takes.
 
     manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
@@ -48,17 +51,14 @@ def manifest_corpus(
     Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file
     that is no such manifest (`read_table`).
     """
-    rows, problems = read_table(manifest, ("path", "label", "speaker", "split"), manifest_root)
+    columns = ("path", "label", "speaker", "split")
+    rows, problems, notes = read_table(manifest, columns, manifest_root, _TIMES)
     entries = []
     for row in rows:
-        times = [_seconds(row.fields.get(column, "")) for column in ("start", "end")]
-        start, end = times
-        if any(t is not None and not 0 <= t < _LATEST for t in times) or (
-            end is not None and end <= (start or 0.0)
-        ):
-            told = ", ".join(repr(row.fields.get(column, "")) for column in ("start", "end"))
-            reason = f"{row.name}: start and end must be seconds, 0 <= start < end, not {told}"
-            problems.append(Problem(row.name, "times", reason))
+        try:
+            start, end = _part(row)
+        except ValueError as error:
+            problems.append(Problem(row.name, "times", f"{row.name}: {error}"))
             continue
         fields = row.fields
         of = fields.get("channel", "")
@@ -82,7 +82,9 @@ def manifest_corpus(
                 int(of) if of else channel,
             )
         )
-    corpus = list_corpus(_name(manifest), sample_rate or _USUAL_RATE, entries, problems)
+    corpus = list_corpus(
+        _name(manifest), sample_rate or _USUAL_RATE, entries, problems, notes=notes
+    )
     return replace(corpus, any_rate=sample_rate is None)
 
 
@@ -98,7 +100,7 @@ def manifest_images(
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
-    rows, problems = read_table(manifest, ("path", "label", "split"), manifest_root)
+    rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
     hashed = hash_files((row.path for row in rows), _name(manifest))
     rows, not_used = _listed_once(rows, hashed)
     key = cache.digest(_IMAGES_VERSION, *(str(hashed[row.path]) for row in rows))
@@ -118,12 +120,31 @@ def manifest_images(
         images={split: images[part] for split, part in parts.items()},
         labels={split: labels[kept][part] for split, part in parts.items()},
         problems=tuple(problems),
-        notes=tuple(_notes(arrays, [rows[n] for n in kept])),
+        notes=(*notes, *_notes(arrays, [rows[n] for n in kept])),
     )
 
 
 def _name(manifest: str | os.PathLike[str]) -> str:
     return f"manifest {shown(Path(manifest).name)}"
+
+
+def _part(row: Row) -> tuple[float | None, float | None]:
+    """Start and end in seconds; None is the start or the end of the file.
+
+    Raises ValueError for what cannot be.
+    """
+    told = {name: row.fields[name] for name in _TIMES if row.fields.get(name)}
+    start, end, duration = (_seconds(told.get(name, "")) for name in _TIMES)
+    by_duration = end if duration is None else round((start or 0.0) + duration, 6)
+    end = by_duration if end is None else end
+    written = ", ".join(f"{name} {text!r}" for name, text in told.items())
+    if any(t is not None and not 0 <= t < _LATEST for t in (start, end, duration)) or (
+        end is not None and end <= (start or 0.0)
+    ):
+        raise ValueError(f"start and end must be seconds, 0 <= start < end, not {written}")
+    if end is not None and by_duration is not None and abs(end - by_duration) > _ROUNDING:
+        raise ValueError(f"start and duration give another end than end does: {written}")
+    return start, end
 
 
 def _seconds(text: str) -> float | None:

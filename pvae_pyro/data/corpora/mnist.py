@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import MNIST
 
-from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split, shown
 from pvae_pyro.data.download import check_scheme, fetch, is_safe, offline, tell_waiting
 from pvae_pyro.data.pace import Pace, opener
 from pvae_pyro.files import file_held
@@ -41,8 +41,9 @@ _PATIENCE = 3.0  # seconds for a mirror to answer
 def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
-    Read from ``<root>/MNIST/raw``, unpacked or gzipped; what that lacks of the four
-    files is downloaded there, from torchvision's mirrors
+    Read from ``<root>/MNIST/raw`` or ``<root>/MNIST``, unpacked or gzipped, also as other
+    programs name the files (`_names`); what is not there of the four is downloaded to the
+    former, from torchvision's mirrors
     (https://docs.pytorch.org/vision/stable/datasets.html).
     Where that is not allowed (``download=False``, or ``$PVAE_OFFLINE`` set) or fails,
     and none of the four is there, the result is a stand-in: 4,000 and 1,000 of the 5,000
@@ -55,7 +56,8 @@ def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCo
         allowed = download and not offline()
         reason = _download(raw) if allowed else "the download was not allowed"
         if reason is not None and len(lacking := _lacking(raw)) == len(FILES):
-            logger.warning("%s has no MNIST (%s): taking %s instead", raw, reason, SUBSET)
+            told = (raw, reason, _others(raw), SUBSET)
+            logger.warning("%s has no MNIST (%s%s): taking %s instead", *told)
             return _subset()
         if reason is not None and lacking:
             raise CorpusError(f"{raw / lacking[0]}(.gz) is missing ({reason})")
@@ -72,7 +74,32 @@ def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCo
 
 
 def _find(raw: Path, name: str) -> Path | None:
-    return next((p for p in (raw / name, raw / f"{name}.gz") if p.is_file()), None)
+    paths = (folder / known for folder in (raw, raw.parent) for known in _names(name))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _names(name: str) -> list[str]:
+    """What one of the four files may be called: 7-Zip takes the name in the archive, with a dot,
+    and Kaggle has a folder of the file's name around it."""
+    forms = (name, name.replace("-idx", ".idx"))
+    return [
+        f"{folder}{form}{packed}"
+        for folder in ("", *(f"{form}/" for form in forms))
+        for form in forms
+        for packed in ("", ".gz")
+    ]
+
+
+def _others(raw: Path) -> str:
+    """What else lies where MNIST is looked for, for a message."""
+    folders = [folder for folder in (raw, raw.parent) if folder.is_dir()]
+    found = sorted(
+        path.name
+        for folder in folders
+        for path in folder.iterdir()
+        if path != raw and not path.name.startswith(".")
+    )
+    return f"; what is there is none of its files: {shown(', '.join(found[:5]))}" if found else ""
 
 
 def _lacking(raw: Path) -> list[str]:
@@ -85,7 +112,10 @@ def _read(raw: Path, name: str) -> np.ndarray:
     if path is None:
         raise CorpusError(f"{raw / name}(.gz) is missing")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        # By content: some programs unpack a file and leave it its name.
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
             content = bytearray(file.read(_LARGEST + 1))  # whatever more it unpacks to
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read ({error}); delete it") from error

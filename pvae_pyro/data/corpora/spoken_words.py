@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
 from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.spelling import found_file
 
 # The digits from 0.
 DIGITS = {
@@ -137,7 +138,7 @@ def _entry(
     if speaker in ("", "NA"):
         return Problem(line, "no speaker", f"{line}: does not say who speaks")
     try:
-        path = (clips / link).resolve()
+        path = found_file(clips, link).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
         return Problem(line, "unreadable", f"{line}: {link!r} is no path ({error})")
     if not path.is_relative_to(clips):

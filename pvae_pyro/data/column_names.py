@@ -1,0 +1,82 @@
+"""What the columns of a table are called: ours, and the names that others give them."""
+
+import re
+from collections.abc import Sequence
+
+from pvae_pyro.data.corpus import CorpusError, shown
+
+# Of NeMo, Hugging Face, Common Voice, DeepSpeech, Kaldi, ELAN, Praat and DCASE. Where ours is
+# there, it is the one that counts.
+SYNONYMS = {
+    "path": (
+        *("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_file"),
+        *("audio_path", "audio_filepath", "audio_filename", "wav", "wav_path", "wav_filename"),
+        *("image", "image_file", "image_path", "image_filename", "img", "img_path"),
+    ),
+    "label": (
+        *("class", "class_name", "word", "text", "sentence", "keyword", "category", "target"),
+        *("transcript", "transcription", "label_name", "event_label"),
+    ),
+    "speaker": ("speaker_id", "speakerid", "spk", "spk_id", "client_id", "talker", "subject"),
+    "split": ("set", "subset", "partition"),
+    "transcript": ("transcription", "text", "sentence", "normalized_text"),
+    "start": ("begin", "onset", "offset", "start_time", "begin_time", "segment_start", "xmin"),
+    "end": ("stop", "end_time", "stop_time", "segment_end", "xmax", "tmax"),
+    "duration": ("dur", "segment_duration"),
+}
+_SECONDS = re.compile(r"_(s|secs?|seconds?)$")
+_PART = re.compile(
+    r"(^|_)(start|begin|beginning|onset|end|ending|stop|offset|dur|duration|length|bbox|"
+    r"[xyt]_?(min|max))(_|$)"
+)
+
+
+def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The names of a header's columns: ours where they are `wanted`, else as they stand.
+
+    In lower case; "" is a column without a name.
+
+    Raises CorpusError for two columns of one meaning, and for one that looks like a part of a
+    file (a time, a box) and is not wanted or not known: it would be passed over, and the whole
+    file taken for the part.
+    """
+    names = [" ".join(name.lower().split()) for name in header]
+    plain = [_plain(name) for name in names]
+    for role in wanted:
+        found = [n for n, name in enumerate(plain) if name == role] or [
+            n for n, name in enumerate(plain) if name in _synonyms(role, plain)
+        ]
+        if len(found) > 1:
+            both = " and ".join(shown(header[n].strip()) for n in found)
+            raise CorpusError(
+                f"has two columns for {role}, {both}: call the one that counts {role}, alone"
+            )
+        for n in found:
+            names[n] = role
+    for n, name in enumerate(names):
+        if name not in wanted and _PART.search(plain[n]):
+            known = [role for role in ("start", "end", "duration") if role in wanted]
+            raise CorpusError(
+                f"has a column {shown(header[n].strip())}, which looks like a part of a file: "
+                + f"parts are {', '.join(known)}, in seconds, each once; else " * bool(known)
+                + "take the column out, or call it something else"
+            )
+    return names
+
+
+def num_known(header: Sequence[str], wanted: Sequence[str]) -> int:
+    """How many of the columns have a name that is known for one of `wanted`."""
+    plain = [_plain(name) for name in header]
+    return sum(name == role or name in _synonyms(role, plain) for role in wanted for name in plain)
+
+
+def _plain(name: str) -> str:
+    return _SECONDS.sub("", re.sub(r"\W+", "_", name.lower()).strip("_"))
+
+
+def _synonyms(role: str, header: Sequence[str]) -> tuple[str, ...]:
+    """An offset is where a part starts (NeMo), and beside an onset where it ends (DCASE)."""
+    known = SYNONYMS.get(role, ())
+    if "onset" in header and role in ("start", "end"):
+        return (*(set(known) - {"offset"}), *(["offset"] if role == "end" else []))
+    return known

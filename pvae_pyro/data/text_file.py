@@ -1,0 +1,30 @@
+"""Text files from anyone: UTF-8, or what Excel and Windows call Unicode."""
+
+import codecs
+import os
+
+from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.files import read_regular
+
+_LARGEST = 1 << 30  # bytes; a table of ten million rows
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """A file's text: UTF-8, with a byte order mark or without, or UTF-16 with one.
+
+    Raises CorpusError naming the file, and the line where it is neither.
+    """
+    try:
+        content = read_regular(path, _LARGEST)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{shown(path)}: cannot be read ({reason})") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise CorpusError(
+            f"{shown(path)}:{line}: is not UTF-8 text ({error.reason}): save it as CSV UTF-8, "
+            "or convert it"
+        ) from error
