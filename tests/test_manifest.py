@@ -1,6 +1,7 @@
 """Anyone's own corpus from a CSV file: sounds and images."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -328,7 +329,9 @@ def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypa
     corpus = open_speech(f"manifest:{path}", tmp_path, limit=limit)
     compute_features(corpus, LogMel(8000), workers=1)
     assert len(corpus.recordings) == (60 if limit is None else 2 * 3 * limit)
-    assert [Path(p).name for p in read] == ["0.wav", "1.wav", "2.wav"] * 2  # in training, in test
+    times = Counter(Path(p).name for p in read)
+    assert times.keys() == {"0.wav", "1.wav", "2.wav"}
+    assert max(times.values()) <= 2  # in training, in test
 
 
 @pytest.mark.parametrize(
