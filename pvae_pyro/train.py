@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pvae_pyro import distributed
@@ -26,6 +25,9 @@ from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.files import append_line, read_regular, whole_lines, write_whole
 from pvae_pyro.svi import SVI
 from pvae_pyro.watch import BAD_BATCHES, Watch
+
+if TYPE_CHECKING:  # not needed to train
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +76,10 @@ def fit(
     """Train until `num_epochs`, or until Ctrl-C or SIGTERM, which end the step, save and return.
 
     Writes into `folder`: ``metrics.jsonl`` (a line an epoch: each term's mean in nats per
-    example), TensorBoard events of the same, and ``checkpoint.safetensors`` at the end and every
-    `checkpoint_seconds`, the one before beside it. On CPU a resumed run takes the steps the
-    uninterrupted one would have, wherever it was stopped or killed; where the checkpoint is damaged
-    it goes on from the one before, and logs that.
+    example), TensorBoard events of the same where tensorboard is installed, and
+    ``checkpoint.safetensors`` at the end and every `checkpoint_seconds`, the one before beside it.
+    On CPU a resumed run takes the steps the uninterrupted one would have, wherever it was stopped
+    or killed; where the checkpoint is damaged it goes on from the one before, and logs that.
 
     Of several processes all call it alike (`pvae_pyro.distributed`); the first one writes.
     A run may be resumed by another number of them.
@@ -179,7 +181,7 @@ def fit(
                 totals = distributed.sum_of(sums)
                 epoch_means = {n: value / progress.num_seen for n, value in totals.items()}
                 _check_finite(epoch_means)
-                if writer is not None:
+                if first_process:
                     _log(Path(folder) / METRICS, writer, progress, epoch_means)
                 progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
                 sums, progress.sums = {}, {}
@@ -196,7 +198,13 @@ def fit(
 
 
 @contextmanager
-def _writer(folder: Path, purge_step: int, wanted: bool) -> Iterator[SummaryWriter | None]:
+def _writer(folder: Path, purge_step: int, wanted: bool) -> "Iterator[SummaryWriter | None]":
+    try:
+        if wanted:
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.warning(f"no events for TensorBoard: tensorboard is not installed; see {METRICS}")
+        wanted = False
     if not wanted:
         yield None
         return
@@ -231,7 +239,9 @@ def _check_finite(terms: Mapping[str, float]) -> None:
         )
 
 
-def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[str, float]) -> None:
+def _log(
+    path: Path, writer: "SummaryWriter | None", progress: Progress, means: Mapping[str, float]
+) -> None:
     record = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
@@ -239,8 +249,9 @@ def _log(path: Path, writer: SummaryWriter, progress: Progress, means: Mapping[s
         **means,
     }
     append_line(path, json.dumps(record))
-    for name, mean in means.items():
-        writer.add_scalar(name, mean, progress.step)
+    if writer is not None:
+        for name, mean in means.items():
+            writer.add_scalar(name, mean, progress.step)
 
 
 def _progress(path: Path, saved: Mapping[str, Any]) -> Progress:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -248,6 +249,15 @@ def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
     run(tmp_path, num_epochs=3, resume=True)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Scalars("objective")] == [5, 10, 15]
+
+
+def test_without_tensorboard_it_is_told_of(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    run(tmp_path, num_epochs=2)
+    assert "tensorboard" in caplog.text
+    assert not list(tmp_path.glob("events*"))
+    assert [record["epoch"] for record in metrics(tmp_path)] == [1, 2]
 
 
 def test_shared_networks_can_be_saved(tmp_path):

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -33,6 +31,9 @@ def small_corpus(folder, classes="abc", copies=4):
 
     Returns the options of a run on them.
     """
+    import soundfile  # not for every test: tests of CUDA run where there is neither
+    from PIL import Image
+
     rng = np.random.default_rng(0)
     words, drawings = ["path,label,speaker,split"], ["path,label,split"]
     for split in ("train", "test"):
