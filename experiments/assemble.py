@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyro
@@ -15,11 +15,13 @@ from experiments.settings import PRECISIONS
 from guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from models import JMVAE, PVAE, digit_modalities
 from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
-from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Modality
 from pvae_pyro.svi import SVI
+
+if TYPE_CHECKING:  # it reads sound and pictures, and models are built without
+    from pvae_pyro.data.paired import PairedData
 
 
 def build(config: Mapping[str, Any]) -> SVI:
@@ -108,7 +110,9 @@ def lacks_modalities(config: Mapping[str, Any]) -> bool:
     return config["paired"] < 1 or (config["missing"] > 0 and not config["drop_incomplete"])
 
 
-def presence(config: Mapping[str, Any], data: PairedData, names: Sequence[str]) -> Presence | None:
+def presence(
+    config: Mapping[str, Any], data: "PairedData", names: Sequence[str]
+) -> Presence | None:
     """Which training examples have which modalities; None where all have all.
 
     Those of the unseen classes are left out. Raises RunError where none is left.

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-import soundfile
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +29,8 @@ def draw_lengths(corpus: str, root: Path, batch: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     frames = []
     if corpus == "fsdd":
+        import soundfile  # not for what is only timed
+
         names = sorted((root / "fsdd").glob("recordings/*.wav"))
         frames = [1 + soundfile.info(name).frames // 80 for name in names]
     elif (aligned := root / "tidigits_ctm" / "train_word_align.ctm").exists():
