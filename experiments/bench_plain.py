@@ -1,7 +1,7 @@
 """The PVAE's objective written by hand in torch, without Pyro: what the benchmarks compare with.
 
-It borrows the parameters of a model and guide, and computes what `PartitionedELBO` does with the
-paper's terms (γ = δ = 0), of speech and image.
+It borrows the parameters of a model and guide, and computes what `PartitionedELBO` does, of speech
+and image: the paper's terms and, where γ and δ are not 0, ours.
 """
 
 import math
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pvae_pyro.contrastive import derangement
+from pvae_pyro.independence import normalised_hsic
 from pvae_pyro.modality import Batch, Observation
 from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
 from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.packing import in_use
 from pvae_pyro.svi import SVI
 
 Gaussian = tuple[Tensor, Tensor]  # loc, scale
@@ -38,18 +40,19 @@ class PaddedLSTM(nn.LSTM):
     """What is faster on CPU, though it works on padding: `nn.LSTM` on all frames."""
 
     def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return self(x)[0][torch.arange(len(x)), lengths - 1]
+        rows = torch.arange(len(x), device=x.device)
+        return self(x)[0][rows, (lengths - 1).to(x.device, non_blocking=True)]
 
     def unroll(self, x: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
         return self(x.unsqueeze(1).expand(-1, num_frames, -1))[0]
 
 
 class PlainPVAE(nn.Module):
-    """loss(batch): the negative of the paper's objective (Eq. 9), mean over the batch.
+    """loss(batch): the negative of the objective (paper, Eq. 9), mean over the batch.
 
     Args:
         svi: of a PVAE of speech and image with duration; its parameters are shared.
-        config: alpha, beta, margin, length_scale of the objective.
+        config: alpha, beta, margin, length_scale, gamma, delta of the objective.
         lstm: `PackedLSTM` or `PaddedLSTM`, in place of our recurrent network; None is ours.
     """
 
@@ -85,14 +88,48 @@ class PlainPVAE(nn.Module):
         a, b, negatives = locs["speech"], locs["image"], derangement(len(elbo), elbo.device)
         hinge = self.hinge(a, b, b[negatives]) + self.hinge(b, a, a[negatives])
         objective = elbo - self.config["alpha"] * coherence - self.config["beta"] * hinge
+        for name, loc in locs.items() if self.config["gamma"] else ():
+            dependence = normalised_hsic(loc.detach(), z[f"z_style_{name}"])
+            objective = objective - self.config["gamma"] * dependence
+        if self.config["delta"]:
+            objective = objective - self.config["delta"] * self.restyling(z)
         return -objective.mean()
+
+    def restyling(self, z: dict[str, Tensor]) -> Tensor:
+        """As `pvae_pyro.restyling`: the first half, in others' styles and in new ones."""
+        size, shared = len(z["z_sem"]), z["z_sem"]
+        rows = (size + 1) // 2
+        other = derangement(size, shared.device)[: rows // 2]
+        total = torch.zeros_like(shared[:, 0])
+        for name, guide in self.guide.unimodal.items():
+            own = z[f"z_style_{name}"]
+            style = torch.cat([own[other], torch.randn_like(own[len(other) : rows])])
+            generated = self.generate(name, torch.cat([shared[:rows], style], 1))
+            guide.requires_grad_(False)  # in the graph that is made here
+            loc, scale = _gaussian(guide.heads["z_sem"], self.encode(guide, generated, name))
+            guide.requires_grad_(True)
+            squares = ((shared[:rows].detach() - loc) / scale).square()
+            surprise = (0.5 * squares + scale.log() + 0.5 * math.log(2 * math.pi)).sum(1)
+            total = total + nn.functional.pad(surprise * (size / rows), (0, size - rows))
+        return total
+
+    def generate(self, name: str, z: Tensor) -> Observation:
+        """The mean of p(x | z), of the most probable duration."""
+        if name == "image":
+            return Observation(self.image.decoder(z))
+        longest = self.speech.max_frames
+        lengths = self.duration(z).detach().exp().round().clamp(1, longest).long()
+        of_them = Observation(z.new_empty(len(z), longest, 0), lengths.cpu())
+        loc = torch.where(in_use(lengths, longest), self.speech_loc(z, of_them), 0.0)
+        return Observation(loc, of_them.lengths)
 
     def encode(self, guide: nn.Module, observation: Observation, name: str) -> Tensor:
         encoder = guide.encoders[name]
         if name == "image":
             return encoder(observation)
         lstm = self.lstms[id(encoder.lstm)]
-        return lstm.last_state(observation.value, self.ragged(observation))
+        # Autocast has cuDNN compute in float16, whatever it was asked for.
+        return lstm.last_state(observation.value, self.ragged(observation)).float()
 
     def ragged(self, observation: Observation) -> Any:
         return observation.packing if self.ours else observation.lengths
@@ -100,19 +137,27 @@ class PlainPVAE(nn.Module):
     def log_prob_speech(self, z: Tensor, observation: Observation) -> Tensor:
         value, lengths = observation.value, observation.lengths
         assert lengths is not None
-        lstm, num_frames = self.lstms[id(self.speech.lstm)], value.shape[1]
-        if self.ours:
-            loc = observation.packing.pad(self.speech.loc(lstm.unroll(z, observation.packing)))
-        else:
-            loc = self.speech.loc(lstm.unroll(z, lengths, num_frames))
-        used = (torch.arange(num_frames) < lengths.unsqueeze(1)).unsqueeze(2)
-        scale = self.speech.scale()
-        squares = (torch.where(used, value - loc, 0.0) / scale).square().sum((1, 2))
+        lengths = lengths.to(z.device, non_blocking=True)
+        used, scale = in_use(lengths, value.shape[1]), self.speech.scale()
+        residual = torch.where(used, value - self.speech_loc(z, observation), 0.0)
+        squares = (residual / scale).square().sum((1, 2))
         constant = value.shape[2] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
-        duration = self.speech.duration(z).squeeze(1)
-        residual = (lengths.to(z).log() - duration) / self.speech.duration_scale
+        residual = (lengths.to(z).log() - self.duration(z)) / self.speech.duration_scale
         log_duration = -0.5 * residual.square() - math.log(self.speech.duration_scale)
         return log_duration - 0.5 * math.log(2 * math.pi) - 0.5 * squares - lengths * constant
+
+    def speech_loc(self, z: Tensor, observation: Observation) -> Tensor:
+        """``[B, T, F]``; of the observation only the lengths and T matter."""
+        lstm = self.lstms[id(self.speech.lstm)]
+        if self.ours:
+            packing = observation.packing
+            return packing.pad(self.speech.loc(lstm.unroll(z, packing)).float())
+        num_frames = observation.value.shape[1]
+        return self.speech.loc(lstm.unroll(z, observation.lengths, num_frames)).float()
+
+    def duration(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            return self.speech.duration(z).squeeze(1)
 
     def log_prob_image(self, z: Tensor, observation: Observation) -> Tensor:
         scale = self.image.scale()
@@ -135,8 +180,8 @@ def _other(lstm: RaggedLSTM, kind: type[nn.LSTM]) -> nn.LSTM:
 
 
 def _gaussian(head: GaussianHead, features: Tensor) -> Gaussian:
-    log_scale = head.log_scale(features).clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND)
-    return head.loc(features), log_scale.exp()
+    log_scale = head.log_scale(features).float().clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND)
+    return head.loc(features).float(), log_scale.exp()
 
 
 def _kl(q: Gaussian, p: Gaussian) -> Tensor:

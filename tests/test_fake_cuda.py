@@ -6,8 +6,11 @@ from functools import partial
 import pyro
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.rnn import PackedSequence
 
+from experiments.bench_plain import PaddedLSTM, PlainPVAE
 from guides import PartitionedGuide
 from models import PVAE, digit_modalities
 from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
@@ -24,6 +27,23 @@ def recurrence(lstm, x, packing, want_states):
     states = data @ lstm.weight_ih_l0[: lstm.hidden_size].t() + lstm.bias_ih_l0[: lstm.hidden_size]
     states = states * lstm.weight_hh_l0.mean() + lstm.bias_hh_l0.mean()
     return states, states[packing.last.to(x.device)]
+
+
+OURS = RaggedLSTM._run
+
+
+def cudnn(lstm, sequence):
+    """As `nn.LSTM` on CUDA, in shape, device and type: autocast has it compute in float16."""
+    half = torch.is_autocast_enabled("cuda")
+    states = sequence.data @ lstm.weight_ih_l0[: lstm.hidden_size].t()
+    states = states.to(torch.float16) if half else states
+    last = states[: len(sequence.sorted_indices)]
+    return PackedSequence(states, sequence.batch_sizes), (last.unsqueeze(0), None)
+
+
+def padded(lstm, x):
+    """As `nn.LSTM`, in shape and device."""
+    return x @ lstm.weight_ih_l0[: lstm.hidden_size].t(), None
 
 
 @pytest.fixture
@@ -43,17 +63,23 @@ BATCH = tiny_batch()
 PACKING = BATCH["speech"].packing  # of real lengths, which decide shapes
 
 
-def terms(device, pair=tiny_pair, **weights):
-    with device:  # made there: fake tensors cannot be moved by `Module.to`
-        model, guide = pair()
-    adam = partial(torch.optim.Adam, lr=1e-3)
-    svi = SVI(model, guide, adam, PartitionedELBO(**weights))
+def batch_on(device):
     batch = {
         name: Observation(torch.empty_like(x.value, device=device), x.lengths)
         for name, x in BATCH.items()
     }
     vars(batch["speech"])["packing"] = PACKING
-    return svi.terms(batch)
+    return batch
+
+
+def svi_on(device, pair=tiny_pair, **weights):
+    with device:  # made there: fake tensors cannot be moved by `Module.to`
+        model, guide = pair()
+    return SVI(model, guide, partial(torch.optim.Adam, lr=1e-3), PartitionedELBO(**weights))
+
+
+def terms(device, pair=tiny_pair, **weights):
+    return svi_on(device, pair, **weights).terms(batch_on(device))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 30.0])
@@ -82,6 +108,38 @@ def test_so_they_do_with_other_networks(cuda, encoder, family) -> None:
 
     found = terms(cuda, pair)
     assert {value.device.type for value in found.values()} == {"cuda"}
+
+
+def test_the_lstm_is_not_autocast(cuda, monkeypatch) -> None:
+    """To float16, as torch would have it, though bfloat16 is asked for."""
+    monkeypatch.setattr(RaggedLSTM, "_run", OURS)
+    monkeypatch.setattr(nn.LSTM, "forward", cudnn)
+    svi, batch, types = svi_on(cuda), batch_on(cuda), {}
+    # `torch.autocast` turns itself off where there is no GPU.
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    try:
+        found = svi.loss.terms(svi.model, svi.guide, batch)
+        for name, guide in svi.guide.unimodal.items():
+            types[name] = guide.encoders[name](batch[name]).dtype
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+    assert types == {"speech": torch.float32, "image": torch.bfloat16}
+    assert {value.dtype for value in found.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("lstm", [PaddedLSTM, None])
+def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> None:
+    """`experiments/bench_plain.py`, but for packed sequences and δ: their shapes are in values."""
+    monkeypatch.setattr(PaddedLSTM, "forward", padded)
+    monkeypatch.setattr(PaddedLSTM, "flatten_parameters", lambda lstm: None)
+    svi = svi_on(cuda)
+    weights = {"alpha": 1.0, "beta": 1.0, "margin": 0.5, "length_scale": 1.0}
+    with cuda:
+        plain = PlainPVAE(svi, {**weights, "gamma": 1.0, "delta": 0.0}, lstm)
+    loss = plain(batch_on(cuda))
+    assert loss.device.type == "cuda"
+    assert loss.requires_grad
 
 
 def test_a_tensor_on_the_wrong_device_is_found(cuda, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """The PVAE on tiny speech and images: invariances, gradients, prediction."""
 
 import math
+from functools import partial
 
 import pyro
 import pytest
@@ -10,6 +11,7 @@ from pyro.infer import Predictive
 
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.modality import Observation, batch_size
+from pvae_pyro.svi import SVI
 from tests.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 
@@ -146,8 +148,10 @@ def test_batches_of_unequal_size_are_refused():
         batch_size(batch)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_objective_on_cuda_equals_cpu():
+def test_objective_on_cuda_equals_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model, guide = tiny_pair()
     batch = tiny_batch()
     elbo = PartitionedELBO()
@@ -155,6 +159,22 @@ def test_objective_on_cuda_equals_cpu():
     batch = {name: o.to("cuda") for name, o in batch.items()}
     on_cuda = elbo.terms(model.cuda(), guide.cuda(), batch)["coherence"]
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_steps_on_cuda(autocast):
+    model, guide = (module.cuda() for module in tiny_pair())
+    elbo, adam = PartitionedELBO(gamma=1.0, delta=1.0), partial(torch.optim.Adam, fused=True)
+    svi = SVI(model, guide, adam, elbo, autocast)
+    batch = {name: o.to("cuda") for name, o in tiny_batch(12).items()}
+    before = [parameter.clone() for parameter in svi.parameters()]
+    for _ in range(2):
+        terms = svi.update(batch)
+    assert all(value.isfinite() for value in terms.values())
+    pairs = zip(before, svi.parameters(), strict=True)
+    assert not any(torch.equal(old, new) for old, new in pairs)
 
 
 def test_unknown_modalities_are_refused():

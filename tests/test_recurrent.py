@@ -299,9 +299,11 @@ def test_two_graphs_at_once(lstm: RaggedLSTM) -> None:
         assert all(torch.equal(p, q) for p, q in zip(found, want, strict=True))
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("constant", [False, True])
-def test_cuda_equals_cpu(lstm: RaggedLSTM, constant: bool) -> None:
+def test_cuda_equals_cpu(lstm: RaggedLSTM, constant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     x = inputs(constant)
     expected = run(lstm, x)
     result = run(lstm.cuda(), x.cuda())

@@ -1,0 +1,125 @@
+"""Checks on a machine with a GPU what cannot be seen without one, in minutes, into one JSON file.
+
+    python experiments/bench/gpu_pack.py   # beforehand, where there are data and a network
+    python experiments/bench/gpu_check.py  # on the machine: --packed gpu-pack --json gpu-check.json
+
+It needs torch, numpy, scikit-learn, safetensors, and the packed folder. Its parts, in order:
+
+* tests: those marked `cuda`, by pytest in a process of its own;
+* steps: milliseconds and memory of a step of the paper's preset, of both objectives, in float32 and
+  bfloat16, against the same objective in plain torch, side by side in one process;
+* resume: a training is killed by SIGKILL, resumed, and compared with one that was left alone;
+* paper, ours: a whole training of FSDD with that objective, or as many epochs as fit, and purities.
+
+The file is written after each part. What the time does not allow is named under `left_out`; what
+fails leaves its traceback, and the exit code is 1. `--device cpu --tiny` tries it all out.
+On CUDA, CUBLAS_WORKSPACE_CONFIG is :4096:8 unless it is set: else nothing is deterministic.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("tests", "steps", "resume", "paper", "ours")  # functions of gpu_parts.py
+
+
+def use_wheels(packed: Path, scratch: Path) -> None:
+    """Have this process and those that it starts import this repository and what is packed."""
+    for wheel in sorted((packed / "wheels").glob("*.whl")):
+        with zipfile.ZipFile(wheel) as content:
+            content.extractall(scratch)
+    own = [str(ROOT), str(scratch)]
+    sys.path[:0] = own
+    os.environ["PYTHONPATH"] = os.pathsep.join([*own, *filter(None, [os.getenv("PYTHONPATH")])])
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What it runs on."""
+    versions = {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda}
+    if not device.startswith("cuda"):
+        return versions
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        driver = f"not known: {error}"
+    cudnn = torch.backends.cudnn.version()
+    return versions | {"device": torch.cuda.get_device_name(), "driver": driver, "cudnn": cudnn}
+
+
+def run_parts(check: Any, names: list[str], file: Path) -> int:
+    """Each part in turn; `file` is written after each. Returns the exit code."""
+    from experiments.bench import gpu_parts
+    from pvae_pyro.results import environment, write_json
+
+    begun, parts, code = time.monotonic(), dict[str, Any](), 0
+    report = {
+        "machine": machine(check.device),
+        **environment(),
+        "packed": {key: check.data[1][key] for key in ("commit", "corpus")},
+        "tiny": check.tiny,
+        "left_out": check.left_out,
+        "parts": parts,
+    }
+    for name in names:
+        started = time.monotonic()
+        if not check.enough(name, name):
+            continue
+        print(f"{name} …", flush=True)
+        try:
+            parts[name] = getattr(gpu_parts, name)(check)
+        except Exception:  # whatever it is, the other parts are not to be lost
+            parts[name] = {"error": traceback.format_exc()}
+        parts[name]["seconds"] = time.monotonic() - started
+        code |= "error" in parts[name] or parts[name].get("failed", 0) > 0
+        write_json(file, {**report, "seconds": time.monotonic() - begun})
+    write_json(file, {**report, "seconds": time.monotonic() - begun})
+    print(file.read_text("utf-8"))
+    return int(code)
+
+
+def main(argv: list[str] | None = None) -> int:
+    begun = time.monotonic()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--packed", type=Path, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
+    add("--json", type=Path, default=Path("gpu-check.json"), help="(gpu-check.json)")
+    add("--minutes", type=float, default=7.5, help="for all of it (7.5)")
+    add("--device", default="cuda", help="(cuda)")
+    add("--tiny", action="store_true", help="a few examples, small networks")
+    add("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="(all)")
+    add("--child", type=Path, help=argparse.SUPPRESS)  # the training that is killed
+    add("--deterministic", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if not (arguments.packed / "pack.json").exists():
+        parser.error(f"--packed {arguments.packed}: nothing is packed there; gpu_pack.py packs")
+    if arguments.device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if not torch.cuda.is_available():
+            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
+    with tempfile.TemporaryDirectory() as scratch:
+        use_wheels(arguments.packed, Path(scratch))
+        from experiments.bench.gpu_parts import Check, train  # they need what is packed
+
+        deadline = begun + 60 * arguments.minutes
+        check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)
+        if arguments.child is not None:
+            train(check, arguments.child, arguments.deterministic, told=True)
+            return 0
+        return run_parts(check, arguments.parts, arguments.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
