@@ -24,8 +24,10 @@ LACKING = (
 WITHOUT = f"""
 import sys
 sys.modules |= dict.fromkeys({LACKING!r})
-import experiments.bench.gpu_check, experiments.bench.gpu_parts, tests.conftest
-import tests.test_models, tests.test_recurrent
+import experiments.bench.gpu_check, tests.conftest
+from experiments.bench.gpu_parts import files_of_tests
+for file in files_of_tests():
+    __import__(f"tests.{{file.stem}}")
 print(*sorted(sys.modules))
 """
 
@@ -70,7 +72,9 @@ def test_it_needs_nothing_that_the_machine_lacks():
         [sys.executable, "-c", WITHOUT], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "sklearn.cluster" in done.stdout.split()
+    there = done.stdout.split()
+    assert {"sklearn.cluster", "tests.test_models", "tests.test_recurrent"} <= {*there}
+    assert "tests.test_gpu_check" not in there
 
 
 def test_all_of_it_but_the_tests(check, monkeypatch):
@@ -139,12 +143,6 @@ def test_tests_that_cannot_run_are_told_of(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
     with pytest.raises(RuntimeError, match="nowhere"):
         gpu_parts.run_tests([], 60)
-
-
-def test_some_tests_are_of_cuda(monkeypatch):
-    monkeypatch.setattr(gpu_parts, "run_tests", lambda files, seconds: {"files": files})
-    files = gpu_parts.tests(gpu_parts.Check(None, "cpu", True, 0.0))["files"]
-    assert {"test_models.py", "test_recurrent.py"} <= {file.name for file in files}
 
 
 def test_data_are_what_was_packed(packed):
