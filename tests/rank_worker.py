@@ -1,12 +1,14 @@
 """What the processes of tests/test_distributed.py do; started by torchrun, or alone.
 
 python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
-    | bad FOLDER skip|end [first]
+    | bad FOLDER skip|end [first] | commands FILE
 """
 
+import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -109,12 +111,24 @@ def bad(folder: Path, skip: bool, first: bool) -> None:
     say(f"rank {distributed.rank()} {weights} {told}")
 
 
+def commands(file: Path) -> None:
+    """Runs of the command, one after the other: a JSON list of lists of options."""
+    from experiments import run_svi  # not for the other jobs
+
+    distributed.started = nullcontext  # the processes have joined, and do so once
+    for options in json.loads(file.read_text("utf-8")):
+        code = run_svi.main(options)
+        say(f"rank {distributed.rank()} {code} {options[-1]}")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     pyro.enable_validation(False)
     with distributed.started():
         if sys.argv[1] == "gradients":
             gradients(Path(sys.argv[2]))
+        elif sys.argv[1] == "commands":
+            commands(Path(sys.argv[2]))
         elif sys.argv[1] == "bad":
             bad(Path(sys.argv[2]), sys.argv[3] == "skip", sys.argv[4:] == ["first"])
         else:
