@@ -1,13 +1,11 @@
-"""What the processes of tests/test_distributed.py do; started by torchrun, or alone.
+"""What the processes of tests/test_distributed.py do: `work` is each one's target.
 
-python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
-    | bad FOLDER skip|end [first] | commands FILE
+gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP] | bad FOLDER skip|end [first] | commands FILE
 """
 
 import json
 import os
 import signal
-import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -30,9 +28,9 @@ SIZE, PARTS = 8, 2
 
 
 def say(line: str) -> None:
-    """In one piece: torchrun's Python is unbuffered, and print writes the line's end by itself,
-    so that two ranks' lines may come out as one."""
-    os.write(1, f"{line}\n".encode())
+    """In one piece, to the file of `work`."""
+    with open(os.environ["SAID"], "ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
 
 
 def part_of(batch, start, stop):
@@ -121,15 +119,18 @@ def commands(file: Path) -> None:
         say(f"rank {distributed.rank()} {code} {options[-1]}")
 
 
-if __name__ == "__main__":
+def work(arguments: list[str], environment: dict[str, str]) -> None:
+    """environment: what torchrun sets of each process, and where to `say` things."""
+    os.environ.update(environment)
     torch.set_num_threads(1)
     pyro.enable_validation(False)
+    job, path = arguments[0], Path(arguments[1])
     with distributed.started():
-        if sys.argv[1] == "gradients":
-            gradients(Path(sys.argv[2]))
-        elif sys.argv[1] == "commands":
-            commands(Path(sys.argv[2]))
-        elif sys.argv[1] == "bad":
-            bad(Path(sys.argv[2]), sys.argv[3] == "skip", sys.argv[4:] == ["first"])
+        if job == "gradients":
+            gradients(path)
+        elif job == "commands":
+            commands(path)
+        elif job == "bad":
+            bad(path, arguments[2] == "skip", arguments[3:] == ["first"])
         else:
-            train(Path(sys.argv[2]), int(sys.argv[3]), *[int(n) for n in sys.argv[4:]] or [None])
+            train(path, int(arguments[2]), *[int(n) for n in arguments[3:]] or [None])

@@ -1,10 +1,11 @@
 """Several processes train as one does, on gloo."""
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import socket
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,24 +20,45 @@ from pvae_pyro.checkpoint import save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.train import CHECKPOINT, METRICS
 from pvae_pyro.watch import BAD_BATCHES
-from tests.conftest import REPOSITORY
+from tests import rank_worker
 from tests.tiny import tiny_examples, tiny_loader
 
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("torch without gloo", allow_module_level=True)
 
 
+# Of a process that has imported what they need, the processes of all tests are made: by torchrun
+# (which tests/test_readme.py runs) each would import it anew.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.rank_worker"])
+
+
 def work(ranks: int, *arguments: object, **environment: str) -> str:
-    """Output of tests/rank_worker.py in that many processes."""
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    script = ["-m", "tests.rank_worker", *map(str, arguments)]
-    command = [sys.executable, *(start if ranks > 1 else []), *script]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What the jobs of tests/rank_worker.py say in that many processes, started as by torchrun."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+        environment["SAID"] = str(Path(folder, "said"))
+        Path(folder, "said").touch()
+        free.close()
+        processes = []
+        for rank in range(ranks):
+            of_rank = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+            given = {**environment, **(of_rank if ranks > 1 else {})}
+            job = ([str(argument) for argument in arguments], given)
+            processes.append(CONTEXT.Process(target=rank_worker.work, args=job))
+            processes[-1].start()
+        for process in processes:
+            process.join(600)
+        said = Path(folder, "said").read_text()
+    assert [process.exitcode for process in processes] == [0] * ranks, said
+    return said
 
 
 def told(output: str) -> dict[int, list[str]]:
