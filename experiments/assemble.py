@@ -25,7 +25,18 @@ if TYPE_CHECKING:  # it reads sound and pictures, and models are built without
 
 
 def build(config: Mapping[str, Any]) -> SVI:
-    """Model, guide, objective and optimiser of a configuration.
+    """Model, guide, objective and optimiser of a configuration, to be trained.
+
+    Where several processes train, all of them call it together. Raises RunError as `build_model`.
+    """
+    model, guide, elbo = build_model(config)
+    # β1 = 0.95 is that of the author's other papers' code.
+    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
+    return SVI(model, guide, adam, elbo, PRECISIONS[config["precision"]])
+
+
+def build_model(config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
+    """Model, guide and objective of a configuration, which any one process may build alone.
 
     Raises RunError for a modality that is not known.
     """
@@ -47,10 +58,7 @@ def build(config: Mapping[str, Any]) -> SVI:
     except ValueError as error:
         raise RunError(str(error)) from error
     model, guide, elbo = _assemble(config, modalities)
-    # β1 = 0.95 is that of the author's other papers' code.
-    adam = partial(torch.optim.Adam, lr=config["learning_rate"], betas=(0.95, 0.999), fused=True)
-    autocast = PRECISIONS[config["precision"]]
-    return SVI(model.to(config["device"]), guide.to(config["device"]), adam, elbo, autocast)
+    return model.to(config["device"]), guide.to(config["device"]), elbo
 
 
 def _assemble(

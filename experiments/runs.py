@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.assemble import build
+from experiments.assemble import build_model
 from experiments.corpora import load_columns, may_move, told_by
 from experiments.errors import RunError
 from experiments.given import wrong_options
@@ -119,9 +119,9 @@ def load_run(
     """
     config = {**read_config(folder), "device": device}
     check_size(config, Path(folder), weights)
-    svi = build(config)
-    load_weights(Path(folder) / weights, svi.model, svi.guide)
-    return svi.model.eval(), svi.guide.eval()
+    model, guide, _ = build_model(config)
+    load_weights(Path(folder) / weights, model, guide)
+    return model.eval(), guide.eval()
 
 
 def check_size(config: Mapping[str, Any], folder: Path, weights: str = CHECKPOINT) -> None:
@@ -196,8 +196,9 @@ def check_memory(config: Mapping[str, Any]) -> None:
 
 def _num_weights(config: Mapping[str, Any]) -> int:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        svi = build({**config, "device": "meta"})
-    return sum(parameter.numel() for parameter in svi.parameters())
+        model, guide, _ = build_model({**config, "device": "meta"})
+    parameters = {*model.parameters(), *guide.parameters()}  # a prior may share the guide's
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _sizes(config: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 # Test tensors are tiny, and tests run side by side: a second thread costs more than it brings.
 # Before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests of downloads are of servers of their own; what a shell has set is not for them.
+os.environ.pop("PVAE_OFFLINE", None)
 
 import pyro
 import pytest

@@ -1,12 +1,12 @@
-"""What the processes of tests/test_distributed.py do; started by torchrun, or alone.
+"""What the processes of tests/test_distributed.py do: `work` is each one's target.
 
-python tests/rank_worker.py gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP]
-    | bad FOLDER skip|end [first]
+gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP] | bad FOLDER skip|end [first] | commands FILE
 """
 
+import json
 import os
 import signal
-import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -28,9 +28,9 @@ SIZE, PARTS = 8, 2
 
 
 def say(line: str) -> None:
-    """In one piece: torchrun's Python is unbuffered, and print writes the line's end by itself,
-    so that two ranks' lines may come out as one."""
-    os.write(1, f"{line}\n".encode())
+    """In one piece, to the file of `work`."""
+    with open(os.environ["SAID"], "ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
 
 
 def part_of(batch, start, stop):
@@ -109,13 +109,28 @@ def bad(folder: Path, skip: bool, first: bool) -> None:
     say(f"rank {distributed.rank()} {weights} {told}")
 
 
-if __name__ == "__main__":
+def commands(file: Path) -> None:
+    """Runs of the command, one after the other: a JSON list of lists of options."""
+    from experiments import run_svi  # not for the other jobs
+
+    distributed.started = nullcontext  # the processes have joined, and do so once
+    for options in json.loads(file.read_text("utf-8")):
+        code = run_svi.main(options)
+        say(f"rank {distributed.rank()} {code} {options[-1]}")
+
+
+def work(arguments: list[str], environment: dict[str, str]) -> None:
+    """environment: what torchrun sets of each process, and where to `say` things."""
+    os.environ.update(environment)
     torch.set_num_threads(1)
     pyro.enable_validation(False)
+    job, path = arguments[0], Path(arguments[1])
     with distributed.started():
-        if sys.argv[1] == "gradients":
-            gradients(Path(sys.argv[2]))
-        elif sys.argv[1] == "bad":
-            bad(Path(sys.argv[2]), sys.argv[3] == "skip", sys.argv[4:] == ["first"])
+        if job == "gradients":
+            gradients(path)
+        elif job == "commands":
+            commands(path)
+        elif job == "bad":
+            bad(path, arguments[2] == "skip", arguments[3:] == ["first"])
         else:
-            train(Path(sys.argv[2]), int(sys.argv[3]), *[int(n) for n in sys.argv[4:]] or [None])
+            train(path, int(arguments[2]), *[int(n) for n in arguments[3:]] or [None])

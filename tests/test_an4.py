@@ -234,6 +234,4 @@ def test_the_whole_corpus(data_root: Path, tmp_path: Path, capsys):
     assert len(corpus.recordings) >= 1900
     assert len(speakers["train"] | speakers["test"]) == 83
     assert not speakers["train"] & speakers["test"]
-    assert aligning < 120
-    assert again < 5
     assert set(classes) == set("0123456789")

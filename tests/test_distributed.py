@@ -1,33 +1,64 @@
 """Several processes train as one does, on gloo."""
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import socket
+import tempfile
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiments.assemble import build
+from experiments.options import make_parser, resolve
+from experiments.runs import CONFIG, check_memory, load_run
+from pvae_pyro import distributed
+from pvae_pyro.checkpoint import save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.train import METRICS
+from pvae_pyro.train import CHECKPOINT, METRICS
 from pvae_pyro.watch import BAD_BATCHES
-from tests.conftest import REPOSITORY
+from tests import rank_worker
 from tests.tiny import tiny_examples, tiny_loader
 
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("torch without gloo", allow_module_level=True)
 
 
-def work(ranks: int, *arguments: object) -> str:
-    """Output of tests/rank_worker.py in that many processes."""
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    script = ["-m", "tests.rank_worker", *map(str, arguments)]
-    command = [sys.executable, *(start if ranks > 1 else []), *script]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+# Of a process that has imported what they need, the processes of all tests are made: by torchrun
+# (which tests/test_readme.py runs) each would import it anew.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.rank_worker"])
+
+
+def work(ranks: int, *arguments: object, **environment: str) -> str:
+    """What the jobs of tests/rank_worker.py say in that many processes, started as by torchrun."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+        environment["SAID"] = str(Path(folder, "said"))
+        Path(folder, "said").touch()
+        free.close()
+        processes = []
+        for rank in range(ranks):
+            of_rank = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+            given = {**environment, **(of_rank if ranks > 1 else {})}
+            job = ([str(argument) for argument in arguments], given)
+            processes.append(CONTEXT.Process(target=rank_worker.work, args=job))
+            processes[-1].start()
+        for process in processes:
+            process.join(600)
+        said = Path(folder, "said").read_text()
+    assert [process.exitcode for process in processes] == [0] * ranks, said
+    return said
 
 
 def told(output: str) -> dict[int, list[str]]:
@@ -144,16 +175,58 @@ def test_parts_have_about_as_many_frames() -> None:
     assert parts[0].tolist() != sorted(parts[0].tolist())
 
 
+def test_a_model_is_measured_and_loaded_by_one_process_alone(tmp_path, monkeypatch) -> None:
+    """Of several processes the others are not at the same: nothing may wait for them."""
+    config = resolve(make_parser("").parse_args(["--num-cells", "8", "--device", "cpu"]))
+    config["max_frames"] = 9
+    save_checkpoint(tmp_path / CHECKPOINT, build(config), {})
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="process group"):  # what trains is of all
+        build(config)
+    check_memory(config)
+    model, guide = load_run(tmp_path)
+    assert not model.training
+    assert list(guide.unimodal) == ["speech", "image"]
+
+
+OPTIONS = [
+    [],
+    ["--model", "jmvae"],
+    ["--model", "vae-speech"],
+    ["--model", "vae-image"],
+    ["--objective", "paper", "--beta", "0"],
+    ["--objective", "paper", "--alpha", "0"],
+    ["--alpha", "0", "--beta", "0", "--gamma", "0", "--delta", "0"],
+    ["--missing", "0.5"],
+    ["--missing", "0.2", "--drop-incomplete"],
+    ["--paired", "0.3"],
+    ["--model", "jmvae", "--missing", "0.5"],
+    ["--prior", "mixture", "--num-components", "4"],
+    ["--prior", "vamp", "--num-components", "4"],
+    ["--prior", "flow"],
+    ["--model", "jmvae", "--prior", "vamp", "--num-components", "4"],
+    ["--image-likelihood", "bernoulli"],
+    ["--learn-scale"],
+    ["--precision", "bfloat16"],
+    ["--speech-encoder", "transformer"],
+    ["--unseen-classes", "b"],
+    ["--skip-bad-batches", "--checkpoint-seconds", "0", "--best-of", "2"],
+    ["--duration-scale", "0", "--num-clusters", "2"],
+]
+
+
 @pytest.mark.slow
-def test_run_svi_by_torchrun(small, cache, tmp_path) -> None:
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = ["experiments/run_svi.py", *small, "--epochs", "2", "--out", str(tmp_path / "run")]
-    command = [sys.executable, *start, *script]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
-        env={**os.environ, **cache},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("results in") == 1
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["processes"] == 2
+@pytest.mark.parametrize(("ranks", "batch_size"), [(2, 5), (3, 2)])  # 2: less than an example each
+def test_every_option_in_several_processes(small, cache, tmp_path, ranks, batch_size) -> None:
+    same = [*small, "--epochs", "2", "--batch-size", str(batch_size)]
+    runs = [[*same, *more, "--out", str(tmp_path / str(n))] for n, more in enumerate(OPTIONS)]
+    runs += [[*run[:-2], "--epochs", "3", "--resume", run[-1]] for run in runs]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    output = work(ranks, "commands", tmp_path / "runs.json", **cache)
+    ended = Counter(line for line in output.splitlines() if line.startswith("rank "))
+    assert ended == {f"rank {rank} 0 {run[-1]}": 2 for rank in range(ranks) for run in runs}
+    for n, more in enumerate(OPTIONS):
+        results = json.loads((tmp_path / str(n) / "results.json").read_text())
+        assert (results["processes"], results["epochs"]) == (ranks, 3), more
+        assert len(metrics(tmp_path / str(n))) == 3, more

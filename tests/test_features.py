@@ -213,7 +213,7 @@ def test_processes_of_a_script_without_a_guard(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     finished = subprocess.run(
-        [sys.executable, script, tmp_path], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, script, tmp_path], capture_output=True, text=True, timeout=600, check=False
     )
     assert (finished.returncode, finished.stdout) == (0, "[0, 11, 22, 33, 44]\n"), finished.stderr
     assert (tmp_path / "runs").read_text() == "main ran\n"

@@ -6,7 +6,7 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -133,16 +133,14 @@ def test_what_no_reader_may_do_is_found(what, tmp_path, folder):
 
 
 def test_a_file_that_takes_too_long_is_found(folder):
-    started = time.monotonic()
     with pytest.raises(Limit, match=r"took more than 0\.2 s"), limits(folder, seconds=0.2):
         _loops()
-    assert time.monotonic() - started < 5
 
 
 def test_a_file_that_waits_for_ever_is_found(folder):
     """It takes no time of the processor."""
     with pytest.raises(Limit, match=r"took more than 0\.1 s"), limits(folder, seconds=0.1):
-        time.sleep(20)
+        threading.Event().wait()
 
 
 @pytest.mark.skipif(not can_measure(), reason="needs Linux")
@@ -228,7 +226,7 @@ def test_the_command(tmp_path):
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())["readers"]["CTM"]

@@ -30,7 +30,7 @@ def test_two_runs_started_in_one_folder(tmp_path) -> None:
     for process in both:
         process.start()
     for process in both:
-        process.join(300)
+        process.join(600)
     told = (tmp_path / "output").read_text()
     assert sorted(process.exitcode for process in both) == [0, 1], told
     assert told.count("in use by another process, which writes there") == 1

@@ -72,7 +72,7 @@ def test_following_the_page(copy, small, cache):
         env={**os.environ, **cache, "PYTHONPATH": str(copy)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     results = json.loads((copy / "run" / "results.json").read_text("utf-8"))

@@ -227,11 +227,11 @@ def test_broken_off_and_gone_on_with(tmp_path):
         return {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
 
     begun = start()
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not kept() and time.monotonic() < deadline:
         time.sleep(0.01)
     begun.send_signal(signal.SIGINT)
-    _, errors = begun.communicate(timeout=300)
+    _, errors = begun.communicate(timeout=600)
     assert begun.returncode == 130, errors
     assert "the same command goes on" in errors
     before = kept()
@@ -240,7 +240,7 @@ def test_broken_off_and_gone_on_with(tmp_path):
     assert not (tmp_path / "out").exists()
 
     gone_on = start()
-    _, errors = gone_on.communicate(timeout=300)
+    _, errors = gone_on.communicate(timeout=600)
     assert gone_on.returncode == 0, errors
     assert len(kept()) == 4
     assert before.items() <= kept().items()

@@ -1,11 +1,27 @@
 """What the README tells a user to type works."""
 
+import importlib
+import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from experiments import criticise, evaluate, figures, generate, prepare, report, run_svi, table1
+from experiments import (
+    criticise,
+    evaluate,
+    figures,
+    generate,
+    prepare,
+    report,
+    run_svi,
+    study,
+    table1,
+)
 from experiments.options import make_parser
 from experiments.settings import PRESETS
 from guides import PartitionedGuide
@@ -15,9 +31,12 @@ from pvae_pyro.data.corpora.registry import DATASETS
 from pvae_pyro.elbo import PartitionedELBO
 from tests.conftest import REPOSITORY
 from tests.tiny import tiny_batch, tiny_modalities
+from tests.tiny_corpora import write_corpora
+from tests.tiny_run import small_corpus
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 DATA = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+MODALITIES = (REPOSITORY / "docs" / "modalities.md").read_text("utf-8")
 COMMANDS = {
     "run_svi": run_svi,
     "prepare": prepare,
@@ -42,15 +61,60 @@ LINES = re.findall(
 )
 
 
-def test_prediction_snippet(finished):
-    folder, _ = finished
+# What is added to a line of the README that is run, by its command: the little that makes it tiny.
+FEW = [
+    *("--image-dataset", "manifest:drawings.csv", "--num-cells", "8", "--epochs", "1"),
+    *("--device", "cpu", "--no-report"),
+]
+QUICK = ["--judge-steps", "2", "--num-samples", "2", "--likelihood-examples", "8"]
+TINY = {
+    "run_svi": [*FEW, "--limit", "2"],
+    "prepare": ["--limit", "2"],
+    "evaluate": [*QUICK, "--limit", "8"],
+    "figures": ["--only", "curves", "translate"],
+    "table1": [*FEW, "--limit", "2", "--seeds", "1"],
+    "report": [],
+    "criticise": [
+        *("--limit", "5", "--num-samples", "3"),
+        *("--likelihood-examples", "8", "--importance-samples", "30"),
+    ],
+    "generate": [],
+    "study": [word for word in FEW if word != "--no-report"] + ["--limit", "8"],
+}
+# Lines that are not run here: the test that runs them, or None where there is nothing to run.
+ELSEWHERE = {
+    "python experiments/bench.py": "test_bench.test_bench_prints_and_writes_what_it_promises",
+    ". .venv/bin/activate": None,
+    "export PVAE_DATA=/my/data": None,  # as `desk` does, with a folder that is there
+    "make test": None,  # these tests
+    "python -m pytest -m slow -n 0": None,
+}
+
+
+def shell_lines() -> list[str]:
+    """The README's command lines, without comments, and the line of the Makefile for `make run`."""
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.M)).splitlines()
+    lines += re.findall(r"`((?:make|python|torchrun) [^`]+)`", README)
+    found = [shlex.split(line, comments=True) for line in lines]
+    found = [made_by_make(words) if words[:2] == ["make", "run"] else words for words in found]
+    return list(dict.fromkeys(shlex.join(words) for words in found if words))
+
+
+def made_by_make(words: list[str]) -> list[str]:
+    given = dict(word.split("=", 1) for word in words[2:])
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    line = re.search(r"^run:.*\n\t\$\(BIN\)/(.*)$", makefile, re.M)[1]
+    return shlex.split(re.sub(r"\$\((\w+)\)", lambda name: given.pop(name[1], ""), line))
+
+
+def test_prediction_snippet(desk):
     (snippet,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
         if "load_run(" in block
     )
     names = {}
-    exec(snippet.replace("runs/my-run", str(folder)), names)
+    exec(snippet, names)
     pairs, spoken = names["pairs"], names["spoken"]
     longest = pairs["speech_loc"].shape[-2]
     assert pairs["image_loc"].shape == (1, 16, 1, 28, 28)
@@ -91,6 +155,106 @@ def test_command_lines_parse(command, line, monkeypatch):
     else:
         parser = make_parser("") if command == "run_svi" else COMMANDS[command].make_parser()
         parser.parse_args(arguments)
+
+
+@pytest.fixture(scope="module")
+def made_desk(cache, tmp_path_factory):
+    """A folder with what the README's lines name: corpora, a table, sounds and pictures, a run."""
+    pytest.importorskip("espeakng_loader")
+    folder = tmp_path_factory.mktemp("desk")
+    small_corpus(folder, "0123456789", copies=2)
+    (folder / "words.csv").rename(folder / "my.csv")
+    for name, of in (("my_seven.wav", 7), ("her_two.wav", 2)):
+        shutil.copy(folder / f"test-{of}-0.wav", folder / name)
+    for name, of in (("my_hand.png", 1), ("five.png", 5), ("3.png", 3), ("8.png", 8)):
+        shutil.copy(folder / f"test-{of}-0.png", folder / name)
+    write_corpora(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        at_the_desk(folder, cache, patch)
+        assert run_svi.main(["--dataset", "fsdd", *TINY["run_svi"], "--out", "runs/my-run"]) == 0
+    return folder
+
+
+def at_the_desk(folder, cache, patch) -> None:
+    patch.chdir(folder)
+    for name, value in {**cache, "PVAE_DATA": str(folder / "data")}.items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture
+def desk(made_desk, cache, monkeypatch):
+    at_the_desk(made_desk, cache, monkeypatch)
+    return made_desk
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line not in ELSEWHERE])
+def test_command_lines_run(line, desk, monkeypatch):
+    """Each as it stands, but for the options in `TINY`."""
+    words = shlex.split(line)
+    for word in words:
+        if word.startswith("runs/") and not Path(word).exists():
+            shutil.copytree("runs/my-run", word)
+    if words[0] == "torchrun":
+        run_by_torchrun(words[1:], desk)
+        return
+    command = Path(words[1]).stem
+    assert words[:2] == ["python", f"experiments/{command}.py"], f"nobody runs {line}"
+    # What has no option to be done quickly.
+    monkeypatch.setattr(report, "FIGURES", ["curves", "translate"])
+    if command == "study":
+        of_one = evaluate.main
+        monkeypatch.setattr(evaluate, "main", lambda words: of_one([*words, *QUICK]))
+    try:
+        code = {**COMMANDS, "study": study}[command].main([*words[2:], *TINY[command]])
+    except SystemExit as end:
+        assert "--help" in words
+        code = end.code
+    assert code == 0
+
+
+def run_by_torchrun(words, desk) -> None:
+    at = words.index("experiments/run_svi.py")
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[:at]]
+    options = [*words[at + 1 :], *TINY["run_svi"], "--out", "several"]
+    done = subprocess.run(
+        [*start, str(REPOSITORY / words[at]), *options],
+        cwd=desk, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("results in") == 1
+    results = json.loads((desk / "several" / "results.json").read_text())
+    assert results["processes"] == int(words[words.index("--nproc-per-node") + 1]) == 2
+    assert results["steps"] == results["epochs"] == 1
+
+
+def test_lines_that_are_run_elsewhere_are():
+    assert ELSEWHERE.keys() <= {*shell_lines()}
+    for module, test in (name.split(".") for name in ELSEWHERE.values() if name):
+        assert callable(getattr(importlib.import_module(f"tests.{module}"), test))
+
+
+TABLE = re.search(r"^\| `--dataset` \|.*?\n\n", README, re.DOTALL | re.M)[0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "otherwise"), re.findall(r"^\| `([^-`][^`]*)` \|.*\| (.+) \|$", TABLE, re.M)
+)
+def test_data_sets_of_the_table(dataset, otherwise, desk, tmp_path, capfd):
+    """What the table says of each where its corpus is not found, or trained on the small one."""
+    options = ["--dataset", dataset, *TINY["run_svi"], "--out", str(tmp_path / "run")]
+    if otherwise == "an error":
+        assert run_svi.main(options) == 1
+        assert dataset.removeprefix("manifest:") in capfd.readouterr().err
+        return
+    assert run_svi.main(options) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["stand_in"] == otherwise.endswith("stand-in") != (otherwise == "downloaded")
+
+
+def test_every_block_of_python_is_run():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (entry,) = (block for block in blocks if "load_run(" not in block)  # that one is run above
+    assert entry.split("\n", 1)[1] in MODALITIES  # which tests/test_modalities_page.py follows
 
 
 def test_the_readme_shows_every_command():

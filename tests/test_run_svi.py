@@ -129,24 +129,24 @@ def test_runs_of_earlier_versions_say_no_threads(caplog):
 def test_interrupt_saves_and_resume_goes_on(cache, tmp_path):
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "experiments/run_svi.py", *TINY, "--epochs", "1000", "--out", folder],
+        [sys.executable, "experiments/run_svi.py", *TINY, "--epochs", "1000000", "--out", folder],
         cwd=REPOSITORY,
         env={**os.environ, **cache},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     metrics = folder / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == run_svi.INTERRUPTED
     assert f"--resume {folder}" in output
     assert not (folder / "results.json").exists()
     done_epochs = len(metrics.read_text().splitlines())
-    assert 1 <= done_epochs < 1000
+    assert 1 <= done_epochs < 1_000_000
 
     done = command(["--resume", folder, "--epochs", done_epochs + 2], cache)
     assert done.returncode == 0, done.stderr

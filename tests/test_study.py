@@ -5,7 +5,7 @@ import json
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import study
+from experiments import evaluate, study
 from experiments.options import make_parser
 from experiments.study_rows import markdown
 from pvae_pyro.figures.against import against
@@ -71,7 +71,10 @@ def test_wrong_usage(capsys):
 
 
 @pytest.mark.usefixtures("environment")
-def test_command(small, tmp_path, capsys):
+def test_command(small, tmp_path, capsys, monkeypatch):
+    quickly = ["--judge-steps", "5", "--num-samples", "2", "--likelihood-examples", "4"]
+    of_one = evaluate.main
+    monkeypatch.setattr(evaluate, "main", lambda words: of_one([*words, *quickly]))
     options = [*small[2:], "--dataset", small[1], "--epochs", "1", "--out", str(tmp_path)]
     options = [word for word in options if word != "--no-report"]
     words = ["paired", "--rows", "1", "0.25", "--limit", "6", *options]

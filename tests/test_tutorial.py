@@ -18,7 +18,7 @@ def test_the_tutorial_runs(cache, tmp_path):
         env={**os.environ, **cache, **small},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} > {

@@ -84,7 +84,7 @@ def test_command(small, tmp_path, capsys):
     results = json.loads((folder / "results.json").read_text())
     assert results["num_examples"] == {"train": 8, "complete": 8, "test": 12}
     assert results["classes"] == ["a", "b", "c"]
-    assert evaluate.main([str(folder), "--only", "unseen", "subsets"]) == 0
+    assert evaluate.main([str(folder), "--only", "unseen", "subsets", "--judge-steps", "5"]) == 0
     content = json.loads((folder / "evaluation.json").read_text())
     unseen = content["unseen"]["z_sem"]["speech"]
     assert list(unseen["nearest_seen"]) == ["1"]

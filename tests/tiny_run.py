@@ -21,7 +21,7 @@ def command(arguments, cache, **kwargs):
         env={**os.environ, **cache},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         **kwargs,
     )
 
