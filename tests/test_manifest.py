@@ -357,6 +357,15 @@ def test_times_by_the_names_that_others_give_them(tmp_path, columns, times):
     assert len(recording.read()[0]) == 1600
 
 
+def test_a_comma_in_a_number(tmp_path):
+    """As Excel writes it in half of the world, with semicolons between columns."""
+    _sound(tmp_path / "a.wav", 8000, 1.0)
+    path = _manifest(tmp_path, "path;label;speaker;split;start;end\na.wav;x;ann;train;0,1;0,3\n")
+    assert [r.name for r in manifest_corpus(path).recordings] == ["a.wav#0.1-0.3"]
+    path = _manifest(tmp_path, 'path,label,speaker,split,start\na.wav,x,ann,train,"1,234.5"\n')
+    assert [p.kind for p in manifest_corpus(path).problems] == ["times"]
+
+
 def test_a_duration_alone_is_from_the_start(tmp_path):
     _sound(tmp_path / "a.wav", 8000, 1.0)
     path = _manifest(

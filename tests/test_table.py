@@ -92,7 +92,7 @@ def test_inside_the_root_by_another_way(tmp_path):
         ("path,label,split\n", "lists nothing"),
         ("path,label,split\n,,\n", "lists nothing"),
         ("path,label,split\n" + "a" * 200_000 + ",b,train\n", r"csv:2: is not CSV from here"),
-        ('{"path": "a", "label": "b"}\n', "JSON"),
+        ('{"audio_filepath": "a", "offset": 0.1, "text": "b"}\n', "JSON"),
         ('"path,label,split"\n"a,b,train"\n', "each line is one quoted field"),
     ],
 )
@@ -157,7 +157,7 @@ def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
         '"path","label","split"\n"a.wav","x","train"\n"b.wav","x","test"\n',
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_as_spreadsheets_write_them(tmp_path, text, encoding):
     path = tmp_path / "words.csv"
     path.write_bytes(text.encode(encoding))

@@ -71,6 +71,8 @@ def read_table(
     root = (path.parent if root is None else Path(root)).resolve()
     wanted = (*columns, *optional)
     text = read_text(path)
+    if text.lstrip().startswith(("{", "[")):
+        raise CorpusError(f"{shown(path)}: is JSON, and must be CSV with {','.join(columns)}")
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     if told := _SEP.match(text):
         delimiter, text = told[1], text[told.end() :]
@@ -85,7 +87,7 @@ def read_table(
     if missing := [column for column in columns if column not in names]:
         raise CorpusError(
             f"{shown(path)}: has no column {', '.join(missing)}; it needs {','.join(columns)}, "
-            f"and has {shown(delimiter.join(header)) or 'none'}{_hint(text, header)}"
+            f"and has {shown(delimiter.join(header)) or 'none'}{_hint(header)}"
         )
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -146,9 +148,7 @@ def _holds_lines(value: str, delimiter: str, columns: int) -> bool:
     return ("\n" in value or "\r" in value) and value.count(delimiter) >= columns - 1
 
 
-def _hint(text: str, header: Sequence[str]) -> str:
-    if text.lstrip().startswith(("{", "[")):
-        return "; it is JSON: save it as CSV"
+def _hint(header: Sequence[str]) -> str:
     if len(header) == 1 and any(d in header[0] for d in _DELIMITERS):
         return "; each line is one quoted field: take the quotes around whole lines out"
     return ""

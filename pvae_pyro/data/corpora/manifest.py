@@ -148,11 +148,11 @@ def _part(row: Row) -> tuple[float | None, float | None]:
 
 
 def _seconds(text: str) -> float | None:
-    """None where nothing is said; NaN where it is no number."""
+    """None where nothing is said; NaN where it is no number. 0,5 is a half, as Excel may write."""
     if not text:
         return None
     try:
-        return float(text)
+        return float(text.replace(",", "."))
     except ValueError:
         return math.nan
 
