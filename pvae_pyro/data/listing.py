@@ -110,7 +110,7 @@ def list_corpus(
             f"{sha}{span}",
             partial(_read, entry, sha, recorded_at),
             formats[entry.path].rate if entry.path in formats else None,
-            str(entry.path),
+            f"{entry.path}#{entry.channel}",  # a channel is decoded by itself
         )
     used = {entry for of in parts.values() for entry in of.values()}
     notes = (*notes, *_remarks(used, formats))
@@ -224,10 +224,9 @@ def _read(entry: Entry, sha: str, recorded_at: int | None) -> tuple[np.ndarray, 
     return part, rate
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _read_file(path: str, channel: int | None, _sha: str) -> tuple[np.ndarray, int] | Problem:
-    """Kept until the next file but one: the parts of a file follow each other (`by_file`), and its
-    two channels take turns.
+    """Kept until the next file or channel: the parts of each follow each other (`by_file`).
 
     So is what is wrong with its content, which takes as long to find.
     """

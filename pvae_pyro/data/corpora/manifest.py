@@ -52,7 +52,7 @@ def manifest_corpus(
     that is no such manifest (`read_table`).
     """
     columns = ("path", "label", "speaker", "split")
-    rows, problems, notes = read_table(manifest, columns, manifest_root, _TIMES)
+    rows, problems, notes = read_table(manifest, columns, manifest_root, (*_TIMES, "channel"))
     entries = []
     for row in rows:
         try:
