@@ -137,6 +137,7 @@ def test_two_speakers_on_two_channels(tmp_path):
     assert ann.name == "call.wav#0.0-0.5#channel 1"
     assert ann.fingerprint != bob.fingerprint
     assert any("several channels" in note for note in corpus.notes)
+    assert not any("not read" in note for note in corpus.notes)
 
 
 def test_one_channel_of_a_corpus(tmp_path):
