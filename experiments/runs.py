@@ -51,7 +51,7 @@ def load_data(config: Mapping[str, Any], root: Path) -> PairedData:
             raise
         told = ", ".join(told_by(config))
         raise CorpusError(
-            f"{error}\nIf the data of this run have moved, say where they are: {told}"
+            f"{error}; if the data of this run have moved, say where they are: {told}"
         ) from error
     data = join(columns, require_corpus=config["require_corpus"])
     return hold_out(data, config["hold_out"]) if config["hold_out"] else data
@@ -62,7 +62,7 @@ def check_data(config: Mapping[str, Any], data: PairedData, folder: str | Path) 
 
     Raises RunError when a run was begun on anything else.
     """
-    found = {"corpus": data.corpus, "stand_in": data.stand_in, "data_digest": data.digest()}
+    found = {"data_digest": data.digest(), "corpus": data.corpus, "stand_in": data.stand_in}
     # Names alone say less, and a manifest may have another one by now.
     compared = ("data_digest",) if "data_digest" in config else ("corpus", "stand_in")
     if any(config.get(name, found[name]) != found[name] for name in compared):
