@@ -21,8 +21,6 @@ import torch
 from matplotlib import pyplot
 from pyro.infer import Predictive
 
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
 from pvae_pyro import generate
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import load_paired
@@ -31,6 +29,8 @@ from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
+from pvae_pyro.guides import PartitionedGuide
+from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.sound import level_matched, to_waveform, write_wav
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import fit

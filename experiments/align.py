@@ -17,21 +17,23 @@ What is aligned is kept in the cache ($PVAE_CACHE): after Ctrl-C the same comman
 pocketsphinx. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import csv
 import io
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.arguments import place
-from experiments.entry import entry
 from pvae_pyro.data.alignment import aligner
 from pvae_pyro.data.corpus import CorpusError, Problem, shown
 from pvae_pyro.data.digit_words import OH
@@ -44,6 +46,8 @@ from pvae_pyro.data.transcripts import (
     read_transcripts,
     speakers_in_both,
 )
+from pvae_pyro.experiments.arguments import place
+from pvae_pyro.experiments.entry import entry
 from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 

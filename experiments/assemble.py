@@ -10,14 +10,14 @@ import pyro
 import torch
 from torch import nn
 
-from experiments.errors import RunError
-from experiments.settings import PRECISIONS
-from guides import JMVAEGuide, PartitionedGuide, VAEGuide
-from models import JMVAE, PVAE, digit_modalities
-from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.settings import PRECISIONS
+from pvae_pyro.guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from pvae_pyro.modality import Modality
+from pvae_pyro.models import JMVAE, PVAE, digit_modalities
+from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.svi import SVI
 
 if TYPE_CHECKING:  # it reads sound and pictures, and models are built without

@@ -17,11 +17,16 @@ of TIDIGITS' words where they are found ($PVAE_DATA), else log-normal ones much 
 machine should have nothing else to do.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -29,12 +34,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from experiments.arguments import number, place
-from experiments.assemble import build
-from experiments.bench_data import SECONDS, feature_rates
-from experiments.bench_growth import Case, measure, synthetic
-from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from experiments.bench_work import (
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.experiments.arguments import number, place
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.bench_data import SECONDS, feature_rates
+from pvae_pyro.experiments.bench_growth import Case, measure, synthetic
+from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench_work import (
     Times,
     counted_operations,
     draw_lengths,
@@ -42,11 +49,9 @@ from experiments.bench_work import (
     keep_freed_memory,
     lstm_operations,
 )
-from experiments.entry import entry
-from experiments.options import make_parser, resolve
-from experiments.settings import PRESETS
-from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.settings import PRESETS
 from pvae_pyro.modality import Batch, Observation
 from pvae_pyro.nn.recurrent import RaggedLSTM
 from pvae_pyro.packing import Packing

@@ -7,22 +7,27 @@ turned into features in one process (times real time, median of some repeats); w
 voice in it; then a corpus of 3,000 such recordings, as FSDD is, from the cache.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import tempfile
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from experiments.arguments import number
-from experiments.bench_work import Times, interleaved
-from experiments.entry import entry
 from pvae_pyro.data.features import compute_features, corpus_features
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.voice_activity import VoiceActivity
+from pvae_pyro.experiments.arguments import number
+from pvae_pyro.experiments.bench_work import Times, interleaved
+from pvae_pyro.experiments.entry import entry
 
 # Recorded at, features at, in Hz: FSDD, Speech Commands, TIDIGITS, AudioMNIST.
 RATES = ((8000, 8000), (16000, 16000), (20000, 20000), (48000, 16000))

@@ -7,6 +7,12 @@ of FSDD's recordings where they are found ($PVAE_DATA), else log-normal ones muc
 presets' sizes, `quick` and `paper`. The machine should have nothing else to do.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.arguments import number, place
-from experiments.bench_work import draw_lengths, interleaved
-from experiments.entry import entry
-from experiments.settings import PRESETS
-from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.data.cache import data_root
+from pvae_pyro.experiments.arguments import number, place
+from pvae_pyro.experiments.bench_work import draw_lengths, interleaved
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.settings import PRESETS
 from pvae_pyro.modality import Observation
+from pvae_pyro.models.modalities import SPEECH_ENCODERS
 from pvae_pyro.results import environment, write_json
 
 MELS = 80

@@ -7,17 +7,21 @@ examples, frames, cells and modalities is varied, the others are about TIDIGITS'
 Steps include the loader's work. Memory is the most that the process held, torch itself included.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
 import os
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,15 +29,15 @@ import numpy as np
 import pyro
 import torch
 
-from experiments.arguments import place
-from experiments.entry import entry
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
 from pvae_pyro import distributed
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.arguments import place
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Modality
+from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.svi import SVI
 

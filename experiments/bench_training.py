@@ -8,9 +8,14 @@ size: `pvae_pyro`, and the objective by hand in torch with padded and with packe
 never sees it.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,17 +25,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from experiments.arguments import place
-from experiments.assemble import build
-from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from experiments.entry import entry
-from experiments.options import make_parser, resolve
-from experiments.run_svi import longest
-from experiments.runs import load_data
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.experiments.arguments import place
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.run_svi import longest
+from pvae_pyro.experiments.runs import load_data
 from pvae_pyro.modality import Batch
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.svi import SVI

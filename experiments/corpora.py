@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import MOST_EXAMPLES, number, place
-from experiments.settings import PLACES
-from models.modalities import BUILT_IN, OWN, SPOKEN, own_modality
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpora.registry import DATASETS, MANIFEST, SPEECH
 from pvae_pyro.data.corpora.spoken_words import DIGITS
@@ -18,6 +15,9 @@ from pvae_pyro.data.image import image_column
 from pvae_pyro.data.speech import LONGEST, SHORTEST, speech_column
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.voice_activity import VoiceActivity
+from pvae_pyro.experiments.arguments import MOST_EXAMPLES, number, place
+from pvae_pyro.experiments.settings import PLACES
+from pvae_pyro.models.modalities import BUILT_IN, OWN, SPOKEN, own_modality
 
 # Of single corpora; each reader says which it takes, and the others refuse it.
 OF_CORPUS = (

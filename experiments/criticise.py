@@ -14,24 +14,28 @@ Of several runs a table compares the likelihoods, example by example; they need 
 Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
-import argparse
 import sys
-from itertools import islice
 from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number, place
-from experiments.corpora import add_places, places
-from experiments.entry import entry
-from experiments.errors import RunError
-from experiments.runs import folder_within
-from experiments.trained import Trained, open_run
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.likelihood import Estimate, estimate, log_weights
+from pvae_pyro.experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number, place
+from pvae_pyro.experiments.corpora import add_places, places
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.runs import folder_within
+from pvae_pyro.experiments.trained import Trained, open_run
 from pvae_pyro.figures.criticism import (
     GOOD_K,
     pareto_k,

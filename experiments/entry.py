@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
-from experiments.errors import OF_A_RUN, tell
+from pvae_pyro.experiments.errors import OF_A_RUN, tell
 
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 

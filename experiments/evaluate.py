@@ -22,23 +22,35 @@ weights with the same options, code and device, is kept; the file is written aft
 Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import hashlib
-import sys
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from experiments.arguments import MOST_EXAMPLES, MOST_STEPS, Help, add_place, number, place
-from experiments.corpora import add_places, places
-from experiments.entry import entry
-from experiments.errors import RunError
-from experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
-from experiments.results_file import evaluation_problem
-from experiments.trained import Trained, open_run
 from pvae_pyro.checked_json import read_json
+from pvae_pyro.experiments.arguments import (
+    MOST_EXAMPLES,
+    MOST_STEPS,
+    Help,
+    add_place,
+    number,
+    place,
+)
+from pvae_pyro.experiments.corpora import add_places, places
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
+from pvae_pyro.experiments.results_file import evaluation_problem
+from pvae_pyro.experiments.trained import Trained, open_run
 from pvae_pyro.files import folder_held, most_in_memory, read_regular
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT

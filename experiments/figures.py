@@ -15,24 +15,28 @@ Of models without style latents there is neither restyle nor translate. Labels c
 and colour it. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
-import argparse
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
 from collections.abc import Callable, Iterator
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.arguments import Help, add_place, add_seed, place
-from experiments.corpora import add_places, places
-from experiments.entry import entry
-from experiments.errors import RunError
-from experiments.evaluate import measured_before
-from experiments.measures import num_classes as find_all
-from experiments.runs import folder_within
-from experiments.trained import STYLE, Trained, open_run
+from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.corpora import add_places, places
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.evaluate import measured_before
+from pvae_pyro.experiments.measures import num_classes as find_all
+from pvae_pyro.experiments.runs import folder_within
+from pvae_pyro.experiments.trained import STYLE, Trained, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.graph import guide_graph, model_graph

@@ -22,11 +22,16 @@ generated.npz with values and with the latents inferred from what --from names (
 codes: 0, 1 for an error, 2 for wrong usage.
 """
 
-import argparse
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -34,11 +39,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from experiments.arguments import Help, add_place, add_seed, number, place
-from experiments.entry import entry
-from experiments.errors import RunError
-from experiments.options import resolve_device
-from experiments.runs import OF_PICTURES, folder_within, load_run, read_config
 from pvae_pyro import generate as library
 from pvae_pyro.checkpoint import CheckpointError, load_extra
 from pvae_pyro.data.corpus import shown as printable
@@ -46,6 +46,11 @@ from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
+from pvae_pyro.experiments.arguments import Help, add_place, add_seed, number, place
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.options import resolve_device
+from pvae_pyro.experiments.runs import OF_PICTURES, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
@@ -286,6 +291,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def new_folder(parent: Path, command: str) -> Path:
+    """A folder that is not there yet, called after the command and the time."""
+    name = f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
 @entry("", ValueError)
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
@@ -297,9 +309,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise RunError(f"the run's features of {name} are at {known.sample_rate} Hz")
     torch.manual_seed(options.seed)
     shown, latents = COMMANDS[options.command](run, options)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{options.command}-{stamp}"
-    out = options.out or folder_within(options.run, "generated") / name
+    out = options.out or new_folder(folder_within(options.run, "generated"), options.command)
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise RunError(f"{out} is not empty: give another --out")

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.corpora import OF_MODALITY, may_move
-from experiments.settings import (
+from pvae_pyro.experiments.corpora import OF_MODALITY, may_move
+from pvae_pyro.experiments.settings import (
     MAY_CHANGE,
     NOT_CONFIGURATION,
     OBJECTIVES,

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.errors import RunError
-from experiments.measures_of_generation import generation, of_subsets, recognised
-from experiments.trained import STYLE, Trained
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.clustering import (
     clustering_scores,
@@ -22,6 +19,9 @@ from pvae_pyro.evaluate.probes import group_probe, linear_probe
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.unseen import unseen_classes
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.measures_of_generation import generation, of_subsets, recognised
+from pvae_pyro.experiments.trained import STYLE, Trained
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
 OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure

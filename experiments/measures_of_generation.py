@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.trained import Trained
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.evaluate.coherence import coherence, style_swap
@@ -19,6 +18,7 @@ from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.styles import diversity, style_kept
 from pvae_pyro.evaluate.subsets import subsets
+from pvae_pyro.experiments.trained import Trained
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generate import decode, shared_of
 from pvae_pyro.modality import Observation

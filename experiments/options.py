@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from experiments.arguments import (
+from pvae_pyro.experiments.arguments import (
     MOST_EXAMPLES,
     MOST_STEPS,
     MOST_UNITS,
@@ -15,14 +15,14 @@ from experiments.arguments import (
     number,
     place,
 )
-from experiments.corpora import (
+from pvae_pyro.experiments.corpora import (
     add_corpus_options,
     add_image_options,
     add_modality_options,
     label_list,
 )
-from experiments.errors import DeviceError
-from experiments.settings import (
+from pvae_pyro.experiments.errors import DeviceError
+from pvae_pyro.experiments.settings import (
     HOW_LONG,
     MODELS,
     NOT_CONFIGURATION,
@@ -32,7 +32,7 @@ from experiments.settings import (
     PRIORS,
     VAE,
 )
-from models.modalities import SPEECH_ENCODERS
+from pvae_pyro.models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn.image import FAMILIES
 
 # That torch itself computes on, and draws noise.

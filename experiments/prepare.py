@@ -9,27 +9,21 @@ left out, to report.json, and the durations to durations.png, in --out. Features
 0, 1 for an error or a corpus that cannot be trained on, 2 for wrong usage, 130 for Ctrl-C.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import logging
-import sys
 import time
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 
-from experiments.arguments import number, place
-from experiments.corpora import (
-    add_corpus_options,
-    add_image_options,
-    check_corpus_options,
-    file_name,
-    image_arguments,
-    speech_arguments,
-)
-from experiments.entry import entry
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import SpeechCorpus, shown
@@ -38,6 +32,16 @@ from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import alike
 from pvae_pyro.data.speech import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
+from pvae_pyro.experiments.arguments import number, place
+from pvae_pyro.experiments.corpora import (
+    add_corpus_options,
+    add_image_options,
+    check_corpus_options,
+    file_name,
+    image_arguments,
+    speech_arguments,
+)
+from pvae_pyro.experiments.entry import entry
 from pvae_pyro.results import environment, write_json
 
 

@@ -9,24 +9,28 @@ which are drawn where they are missing or of earlier weights. It needs no networ
 file. Labels choose what is shown. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
-import argparse
 import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Help, add_place, add_seed, place
-from experiments.corpora import add_places, places
-from experiments.entry import entry
-from experiments.errors import RunError
-from experiments.evaluate import EVALUATION, measured_before
-from experiments.figures import FIGURES, FOLDER, draw
-from experiments.paper import TABLE_1, known_of, scored_part
-from experiments.results_file import read_results
-from experiments.run_folder import REPORT
-from experiments.runs import folder_within
-from experiments.trained import RESULTS, STYLE, Trained, open_run
+from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.corpora import add_places, places
+from pvae_pyro.experiments.entry import entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
+from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
+from pvae_pyro.experiments.paper import TABLE_1, known_of, scored_part
+from pvae_pyro.experiments.results_file import read_results
+from pvae_pyro.experiments.run_folder import REPORT
+from pvae_pyro.experiments.runs import folder_within
+from pvae_pyro.experiments.trained import RESULTS, STYLE, Trained, open_run
 from pvae_pyro.report import galleries
 from pvae_pyro.report_page import (
     Html,

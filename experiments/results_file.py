@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import RunError
-from experiments.runs import config_problem, with_defaults
 from pvae_pyro.checked_json import NUMBER, misfit, read_json
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.runs import config_problem, with_defaults
 
 STYLE = "z_style"
 _SCORES = {str: {str: NUMBER}}  # of a latent and a modality

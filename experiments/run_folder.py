@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from experiments.corpora import file_name
-from experiments.errors import RunError
-from experiments.given import changes, contradictions
-from experiments.options import (
+from pvae_pyro.checkpoint import has_checkpoint
+from pvae_pyro.data.corpus import shown
+from pvae_pyro.experiments.corpora import file_name
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.given import changes, contradictions
+from pvae_pyro.experiments.options import (
     resolve,
     resolve_device,
 )
-from experiments.runs import CONFIG, read_config
-from pvae_pyro.checkpoint import has_checkpoint
-from pvae_pyro.data.corpus import shown
+from pvae_pyro.experiments.runs import CONFIG, read_config
 from pvae_pyro.files import folder_held, remove_unfinished, whole_lines
 from pvae_pyro.train import CHECKPOINT, METRICS
 from pvae_pyro.watch import BAD_BATCHES

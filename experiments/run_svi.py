@@ -12,29 +12,40 @@ and exit with code 130 (under torchrun, which reports it in its own way, with 1)
 1, wrong usage with 2. What is promised of a run that is stopped or killed: docs/trust.md.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from experiments.assemble import build, gaps, presence
-from experiments.corpora import check_corpus_options
-from experiments.entry import INTERRUPTED, entry
-from experiments.errors import OF_A_RUN, RunError, tell
-from experiments.given import without_effect
-from experiments.options import check_model, check_options, fill_epochs, make_parser
-from experiments.paper import table
-from experiments.run_folder import (
+from pvae_pyro import distributed
+from pvae_pyro.checkpoint import recover
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.framing import Framing
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.paired import PairedData
+from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
+from pvae_pyro.experiments.assemble import build, gaps, presence
+from pvae_pyro.experiments.corpora import check_corpus_options
+from pvae_pyro.experiments.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.errors import OF_A_RUN, RunError, tell
+from pvae_pyro.experiments.given import without_effect
+from pvae_pyro.experiments.options import check_model, check_options, fill_epochs, make_parser
+from pvae_pyro.experiments.paper import table
+from pvae_pyro.experiments.run_folder import (
     LOG,
     REPORT,
     check_threads,
@@ -43,7 +54,7 @@ from experiments.run_folder import (
     start_log,
     tell_of_lost,
 )
-from experiments.runs import (
+from pvae_pyro.experiments.runs import (
     CONFIG,
     OF_CHECKPOINT,
     OF_PICTURES,
@@ -54,14 +65,7 @@ from experiments.runs import (
     check_size,
     load_data,
 )
-from experiments.settings import VAE
-from pvae_pyro import distributed
-from pvae_pyro.checkpoint import recover
-from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.framing import Framing
-from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.paired import PairedData
-from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
+from pvae_pyro.experiments.settings import VAE
 from pvae_pyro.results import environment, write_json
 from pvae_pyro.train import CHECKPOINT, fit
 
@@ -298,8 +302,8 @@ def command(argv: list[str] | None, held: contextlib.ExitStack) -> int:
 def _report(folder: Path, root: Path) -> None:
     """The page of the run; where that fails the run is finished all the same, and it is told."""
     # Not before: it wants the figures' libraries, which a run without it need not load.
-    from experiments.report import write_report
-    from experiments.trained import open_run
+    from pvae_pyro.experiments.report import write_report
+    from pvae_pyro.experiments.trained import open_run
 
     log.info("report …")
     try:

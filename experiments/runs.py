@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.assemble import build_model
-from experiments.corpora import load_columns, may_move, told_by
-from experiments.errors import RunError
-from experiments.given import wrong_options
-from experiments.options import config_of, make_parser
-from experiments.settings import MAY_CHANGE, OBJECTIVES, PLACES, VAE
 from pvae_pyro.checked_json import misfit, parse_object, read_json
 from pvae_pyro.checkpoint import CheckpointError, load_extra, load_weights
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.hold_out import hold_out
 from pvae_pyro.data.paired import PairedData, join
+from pvae_pyro.experiments.assemble import build_model
+from pvae_pyro.experiments.corpora import load_columns, may_move, told_by
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.given import wrong_options
+from pvae_pyro.experiments.options import config_of, make_parser
+from pvae_pyro.experiments.settings import MAY_CHANGE, OBJECTIVES, PLACES, VAE
 from pvae_pyro.train import CHECKPOINT
 
 CONFIG = "config.json"

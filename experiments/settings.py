@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from models.modalities import SPOKEN
+from pvae_pyro.models.modalities import SPOKEN
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.

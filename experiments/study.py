@@ -17,22 +17,26 @@ has a folder in --out; there also are study.json, study.md and, where a fraction
 study.png, written anew after every run. Exit codes are run_svi.py's.
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import json
 from typing import Any
 
 from tqdm import tqdm
 
-from experiments import evaluate
-from experiments.arguments import MOST_EXAMPLES, number, place
-from experiments.corpora import file_name
-from experiments.entry import INTERRUPTED, entry
-from experiments.options import make_parser, resolve
-from experiments.study_rows import collect, markdown
-from experiments.table1 import run_one, where
-from experiments.trained import RESULTS
+from pvae_pyro.experiments import evaluate
+from pvae_pyro.experiments.arguments import MOST_EXAMPLES, number, place
+from pvae_pyro.experiments.corpora import file_name
+from pvae_pyro.experiments.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.study_rows import collect, markdown
+from pvae_pyro.experiments.table1 import run_one, where
+from pvae_pyro.experiments.trained import RESULTS
 from pvae_pyro.figures.against import against
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.files import write_whole

@@ -8,26 +8,30 @@ other options are those of run_svi.py, for all runs alike. Each run has a folder
 also are table1.md and table1.json, written anew after every run. Exit codes are run_svi.py's.
 """
 
-import argparse
-import contextlib
 import sys
 from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import contextlib
 from typing import Any
 
 from tqdm import tqdm
 
-from experiments import run_svi
-from experiments.arguments import number, place
-from experiments.corpora import file_name, places
-from experiments.entry import INTERRUPTED, entry
-from experiments.errors import RunError
-from experiments.given import contradictions
-from experiments.options import make_parser, resolve
-from experiments.results_file import read_results
-from experiments.runs import CONFIG, load_run_data, read_config
-from experiments.settings import VAE
-from experiments.table_rows import aggregate, markdown
-from experiments.trained import RESULTS
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.arguments import number, place
+from pvae_pyro.experiments.corpora import file_name, places
+from pvae_pyro.experiments.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.given import contradictions
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.results_file import read_results
+from pvae_pyro.experiments.runs import CONFIG, load_run_data, read_config
+from pvae_pyro.experiments.settings import VAE
+from pvae_pyro.experiments.table_rows import aggregate, markdown
+from pvae_pyro.experiments.trained import RESULTS
 from pvae_pyro.files import write_whole
 from pvae_pyro.results import environment, write_json
 

@@ -10,13 +10,13 @@ from zlib import crc32
 import numpy as np
 from torch import nn
 
-from experiments.errors import RunError
-from experiments.options import resolve_device
-from experiments.runs import load_run, load_run_data, read_config
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.evaluate.run import latent_of
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.options import resolve_device
+from pvae_pyro.experiments.runs import load_run, load_run_data, read_config
 
 RESULTS = "results.json"
 STYLE = "z_style"

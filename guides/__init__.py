@@ -1,8 +1,8 @@
 """The Pyro guides: q of all modalities, and one q_m for each."""
 
-from guides.gaussian import GaussianGuide
-from guides.jmvae import JMVAEGuide
-from guides.pvae import PartitionedGuide
-from guides.vae import VAEGuide
+from pvae_pyro.guides.gaussian import GaussianGuide
+from pvae_pyro.guides.jmvae import JMVAEGuide
+from pvae_pyro.guides.pvae import PartitionedGuide
+from pvae_pyro.guides.vae import VAEGuide
 
 __all__ = ["GaussianGuide", "JMVAEGuide", "PartitionedGuide", "VAEGuide"]

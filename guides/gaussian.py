@@ -41,8 +41,9 @@ class GaussianGuide(nn.Module):
         self.belongs = dict(belongs or {})
         self.sees_presence = sees_presence
         self.encoders = nn.ModuleDict({m.name: m.encoder() for m in modalities})
-        features = sum(encoder.out_features for encoder in self.encoders.values())
-        self.mix = None
+        self.sizes: dict[str, int] = {n: e.out_features for n, e in self.encoders.items()}  # type: ignore[misc]
+        features = sum(self.sizes.values())
+        self.mix: nn.Module | None = None
         if sees_presence:
             self.mix = nn.Sequential(nn.Linear(features + len(self.encoders), hidden), nn.ReLU())
             features = hidden
@@ -51,7 +52,10 @@ class GaussianGuide(nn.Module):
     def forward(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
         """Sample the latents; keywords are the model's and say nothing to the guide."""
         pyro.module(f"guide_{'_'.join(self.encoders)}", self)
-        features = self._features(batch) if self.mix is None else self._features_of_present(batch)
+        if self.mix is None:
+            features = self._features(batch)
+        else:
+            features = self.mix(self._features_of_present(batch))
         z = {}
         with pyro.plate("examples", batch_size(batch), dim=-1):
             for site, head in self.heads.items():
@@ -81,9 +85,9 @@ class GaussianGuide(nn.Module):
                 of_each.append(torch.where(present.unsqueeze(-1), found, 0.0))
             else:
                 present = weight.new_zeros(batch_size(batch), dtype=torch.bool)
-                of_each.append(weight.new_zeros(len(present), encoder.out_features))
+                of_each.append(weight.new_zeros(len(present), self.sizes[name]))
             bits.append(present)
-        return self.mix(torch.cat([*of_each, torch.stack(bits, -1).to(weight)], dim=-1))
+        return torch.cat([*of_each, torch.stack(bits, -1).to(weight)], dim=-1)
 
 
 def unimodal_guide(modality: Modality, latents: Mapping[str, int]) -> GaussianGuide:

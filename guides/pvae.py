@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from guides.gaussian import GaussianGuide, unimodal_guide
-from guides.together import GuidesTogether
+from pvae_pyro.guides.gaussian import GaussianGuide, unimodal_guide
+from pvae_pyro.guides.together import GuidesTogether
 from pvae_pyro.modality import Modality
 
 

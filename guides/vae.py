@@ -1,6 +1,6 @@
 """The inference network of the VAE of one modality."""
 
-from guides.gaussian import GaussianGuide
+from pvae_pyro.guides.gaussian import GaussianGuide
 from pvae_pyro.modality import Modality
 
 

@@ -1,4 +1,4 @@
-"""A normalising flow as the prior of z_sem; see `models.priors`."""
+"""A normalising flow as the prior of z_sem; see `pvae_pyro.models.priors`."""
 
 from collections.abc import Callable
 
@@ -27,6 +27,9 @@ class Flow(nn.Module):
     Raises ValueError for fewer than two dimensions, which have no halves, and for no layer.
     """
 
+    loc: Tensor
+    permutations: Tensor
+
     def __init__(self, dim: int, num_layers: int = 6, hidden_dim: int = 64):
         super().__init__()
         if dim < 2:
@@ -45,8 +48,9 @@ class Flow(nn.Module):
         )
         with torch.no_grad():
             for network in self.networks:
-                network[-1].weight.mul_(0.1)
-                network[-1].bias.mul_(0.1)
+                assert isinstance(network, nn.Sequential)
+                for parameter in network[-1].parameters():
+                    parameter.mul_(0.1)
         turned = torch.arange(dim).flip(0)
         orders = [torch.randperm(dim) if n % 2 else turned for n in range(num_layers)]
         self.register_buffer("permutations", torch.stack(orders))

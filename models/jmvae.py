@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 import pyro
 from torch import Tensor, nn
 
-from models import priors
-from models.request import resolve
 from pvae_pyro.modality import Batch, Modality, where_present
+from pvae_pyro.models import priors
+from pvae_pyro.models.request import resolve
 
 
 class JMVAE(nn.Module):
@@ -49,7 +49,7 @@ class JMVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Generate or score; arguments: `models.request`. Returns each modality's value."""
         pyro.module("model", self)
-        asked = resolve(self.likelihoods, batch, names, observed, num_examples)
+        asked = resolve([*self.likelihoods], batch, names, observed, num_examples)
         with pyro.plate("examples", asked.num_examples, dim=-1):
             z = pyro.sample("z", self.prior())
             x = {}

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from models.flow import Flow
+from pvae_pyro.models.flow import Flow
 from pvae_pyro.nn.heads import GaussianHead
 
 __all__ = ["Flow", "GaussianMixture", "StandardNormal", "VampPrior"]
@@ -21,6 +21,8 @@ LOG_SCALE_BOUND = 5.0
 
 class StandardNormal(nn.Module):
     """N(0, I): the paper's prior of every latent. It has neither parameters nor state."""
+
+    loc: Tensor
 
     def __init__(self, dim: int):
         super().__init__()
@@ -84,6 +86,7 @@ class VampPrior(nn.Module):
         self.dim = dim
         self.num_components = num_components
         self._head: tuple[GaussianHead, ...] = ()  # a tuple, which registers no submodule
+        self.features: nn.Parameter | None
         self.register_parameter("features", None)
 
     def follow(self, head: GaussianHead) -> None:
@@ -106,7 +109,7 @@ class VampPrior(nn.Module):
 
     def forward(self) -> dist.MixtureSameFamily:
         """Raises RuntimeError before `follow`."""
-        if not self._head:
+        if not self._head or self.features is None:
             raise RuntimeError(
                 "the VampPrior has no posterior to average: call "
                 'model.prior.follow(guide.multimodal.heads["z_sem"]) first'

@@ -6,9 +6,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from models import priors
-from models.request import resolve
 from pvae_pyro.modality import Batch, Modality, where_present
+from pvae_pyro.models import priors
+from pvae_pyro.models.request import resolve
 
 
 class PVAE(nn.Module):
@@ -54,7 +54,7 @@ class PVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Generate or score; arguments: `models.request`. Returns each modality's value."""
         pyro.module("model", self)
-        asked = resolve(self.likelihoods, batch, names, observed, num_examples)
+        asked = resolve([*self.likelihoods], batch, names, observed, num_examples)
         z_style = {}
         with pyro.plate("examples", asked.num_examples, dim=-1):
             z_sem = pyro.sample("z_sem", self.prior())

@@ -84,7 +84,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_runs(small, cache, tmp_path_factory):
     """model -> the folder of its run on the small corpus, not to be written to."""
-    from experiments import run_svi  # not for every test
+    from pvae_pyro.experiments import run_svi  # not for every test
 
     folder = tmp_path_factory.mktemp("small_runs")
     models = ("pvae", "jmvae", "vae-speech", "vae-image")

@@ -26,9 +26,9 @@ import torch
 import pvae_pyro.best
 import pvae_pyro.files
 import pvae_pyro.train
-from experiments import evaluate, run_svi
 from pvae_pyro import checkpoint
 from pvae_pyro.data import cache
+from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.files import whole_lines
 from pvae_pyro.svi import SVI
 from tests.tiny_run import small_corpus

@@ -10,10 +10,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from guides import PartitionedGuide
-from models import PVAE
-from models.priors import StandardNormal, VampPrior
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.models import PVAE
+from pvae_pyro.models.priors import StandardNormal, VampPrior
 
 SIZES = {"a": 5, "b": 7}
 DIM = 2  # of z_sem and of each z_style

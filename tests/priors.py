@@ -2,8 +2,8 @@
 
 import torch
 
-from models.flow import Flow
-from models.priors import GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.models.flow import Flow
+from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.heads import GaussianHead
 
 FEATURES = 5

@@ -111,7 +111,7 @@ def bad(folder: Path, skip: bool, first: bool) -> None:
 
 def commands(file: Path) -> None:
     """Runs of the command, one after the other: a JSON list of lists of options."""
-    from experiments import run_svi  # not for the other jobs
+    from pvae_pyro.experiments import run_svi  # not for the other jobs
 
     distributed.started = nullcontext  # the processes have joined, and do so once
     for options in json.loads(file.read_text("utf-8")):

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from experiments import criticise, evaluate, figures, generate, report, run_svi, runs
-from experiments.arguments import number
-from experiments.errors import DeviceError, RunError
-from experiments.options import make_parser, resolve_device
-from experiments.runs import check_memory, read_config
+from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi, runs
+from pvae_pyro.experiments.arguments import number
+from pvae_pyro.experiments.errors import DeviceError, RunError
+from pvae_pyro.experiments.options import make_parser, resolve_device
+from pvae_pyro.experiments.runs import check_memory, read_config
 from tests.fuzz.runs import CONFIGURATION
 
 

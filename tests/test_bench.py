@@ -9,13 +9,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import bench_data, bench_encoders, bench_growth
-from experiments.assemble import build
-from experiments.bench_growth import Case
-from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from experiments.bench_work import LOG_FRAMES, counted_operations, draw_lengths, interleaved
-from experiments.options import make_parser, resolve
-from models.modalities import SPEECH_ENCODERS
+from pvae_pyro.experiments import bench_data, bench_encoders, bench_growth
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.bench_growth import Case
+from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench_work import (
+    LOG_FRAMES,
+    counted_operations,
+    draw_lengths,
+    interleaved,
+)
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn import lstm_native
 from pvae_pyro.nn.recurrent import RaggedLSTM
 from pvae_pyro.packing import Packing
@@ -36,7 +41,7 @@ def tiny_config(objective="paper"):
 
 @pytest.mark.parametrize("lstm", [PackedLSTM, PaddedLSTM, None])
 def test_the_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
-    for module in ("experiments.bench_plain", "pvae_pyro.elbo"):
+    for module in ("pvae_pyro.experiments.bench_plain", "pvae_pyro.elbo"):
         monkeypatch.setattr(f"{module}.derangement", lambda size, device: torch.arange(size) - 1)
     config, batch = tiny_config(), bench.make_batch(LENGTHS)
     svi = build(config)
@@ -53,7 +58,7 @@ def test_the_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
 @pytest.mark.parametrize("lstm", [PackedLSTM, PaddedLSTM, None])
 def test_our_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
     """All noise is a constant: the two draw it in another order."""
-    for module in ("experiments.bench_plain", "pvae_pyro.elbo", "pvae_pyro.restyling"):
+    for module in ("pvae_pyro.experiments.bench_plain", "pvae_pyro.elbo", "pvae_pyro.restyling"):
         monkeypatch.setattr(f"{module}.derangement", lambda size, device: torch.arange(size) - 1)
     noise = 0.3
     monkeypatch.setattr(torch, "randn_like", lambda x: torch.full_like(x, noise))

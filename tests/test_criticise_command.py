@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import criticise
-from experiments.trained import open_run
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
+from pvae_pyro.experiments import criticise
+from pvae_pyro.experiments.trained import open_run
 from pvae_pyro.figures.criticism import (
     pareto_k,
     pareto_k_figure,

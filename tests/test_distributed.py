@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.assemble import build
-from experiments.options import make_parser, resolve
-from experiments.runs import CONFIG, check_memory, load_run
 from pvae_pyro import distributed
 from pvae_pyro.checkpoint import save_checkpoint
 from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.runs import CONFIG, check_memory, load_run
 from pvae_pyro.train import CHECKPOINT, METRICS
 from pvae_pyro.watch import BAD_BATCHES
 from tests import rank_worker

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import evaluate, measures, run_svi
-from experiments.trained import open_run
-from models.priors import GaussianMixture
+from pvae_pyro.experiments import evaluate, measures, run_svi
+from pvae_pyro.experiments.trained import open_run
+from pvae_pyro.models.priors import GaussianMixture
 from tests.tiny_run import small_corpus
 
 # The keys that issue 4 names.

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import run_svi
-from guides import PartitionedGuide
-from models import PVAE
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.guides import PartitionedGuide
+from pvae_pyro.models import PVAE
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import fit
 from tests.outcomes import record

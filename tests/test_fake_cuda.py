@@ -10,12 +10,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence
 
-from experiments.bench_plain import PaddedLSTM, PlainPVAE
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
-from models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.bench_plain import PaddedLSTM, PlainPVAE
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Observation
+from pvae_pyro.models import PVAE, digit_modalities
+from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.recurrent import RaggedLSTM
 from pvae_pyro.svi import SVI
 from tests.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair

@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import evaluate, run_svi
 from pvae_pyro import files
 from pvae_pyro.checkpoint import (
     CheckpointError,
@@ -33,6 +32,7 @@ from pvae_pyro.checkpoint import (
     recover,
 )
 from pvae_pyro.data.cache import cached_arrays
+from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.figures.curves import read_metrics
 from pvae_pyro.results import write_json
 from pvae_pyro.train import CHECKPOINT, METRICS, fit

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import evaluate, figures
+from pvae_pyro.experiments import evaluate, figures
 
 PNG = b"\x89PNG\r\n\x1a\n"
 OF_PVAE = {

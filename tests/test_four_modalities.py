@@ -7,13 +7,13 @@ import types
 import numpy as np
 import pytest
 
-from experiments import criticise, evaluate, figures, generate, report, run_svi
-from experiments.assemble import build
-from experiments.errors import RunError
-from experiments.options import make_parser, resolve
-from experiments.runs import load_data, read_config
-from models import modalities
 from pvae_pyro.evaluate.judges import judge_accuracy, train_judge
+from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.runs import load_data, read_config
+from pvae_pyro.models import modalities
 from tests.test_modalities_page import FILE
 from tests.tiny_run import small_corpus
 from tests.tokens import MODALITY, token_column
@@ -25,11 +25,11 @@ FEW = ["--limit", "6", "--num-samples", "2"]
 @pytest.fixture(scope="module")
 def own():
     """docs/modalities.md's touch, and tokens, as a user would add them."""
-    touch = types.ModuleType("models.touch")
+    touch = types.ModuleType("pvae_pyro.models.touch")
     exec(FILE, vars(touch))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "models.touch", touch)
-        patch.setitem(modalities.OWN, "touch", "models.touch:TOUCH")
+        patch.setitem(sys.modules, "pvae_pyro.models.touch", touch)
+        patch.setitem(modalities.OWN, "touch", "pvae_pyro.models.touch:TOUCH")
         patch.setitem(modalities.OWN, "tokens", "tests.tokens:MODALITY")
         yield touch
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, 
         run_svi.main([*small, "--model", "vae-touch"])
     assert "--modalities has no touch" in capsys.readouterr().err
     for at, message in (
-        ("models.nowhere:TOUCH", "is not there"),
+        ("pvae_pyro.models.nowhere:TOUCH", "is not there"),
         ("tests.tokens:MODALITY", "no Modality of that name"),
     ):
         monkeypatch.setitem(modalities.OWN, "touch", at)

@@ -6,9 +6,9 @@ import torch
 from pyro import poutine
 from pyro.infer import Predictive
 
-from guides import JMVAEGuide
-from models import JMVAE
 from pvae_pyro.generate import decode, infer
+from pvae_pyro.guides import JMVAEGuide
+from pvae_pyro.models import JMVAE
 from tests.linear_gaussian import (
     DIM,
     MODALITIES,

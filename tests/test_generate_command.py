@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments import generate, run_svi
-from experiments.runs import read_config
+from pvae_pyro.experiments import generate, run_svi
+from pvae_pyro.experiments.runs import read_config
 
 
 @pytest.fixture
@@ -174,3 +174,12 @@ def test_a_picture_is_brought_to_the_light_and_dark_of_training(
         assert pixels[0, 0] < 40
         assert pixels.max() > 180
     assert np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1] > 0.95
+
+
+def test_two_in_one_second_have_folders_of_their_own(tmp_path):
+    found = []
+    for _ in range(3):
+        found.append(generate.new_folder(tmp_path, "translate"))
+        found[-1].mkdir()
+    assert len(set(found)) == 3
+    assert all(path.name.startswith("translate-") for path in found)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments import run_svi
 from pvae_pyro.best import BEST
 from pvae_pyro.checkpoint import (
     CheckpointError,
@@ -20,6 +19,7 @@ from pvae_pyro.checkpoint import (
     save_checkpoint,
     sealed,
 )
+from pvae_pyro.experiments import run_svi
 from pvae_pyro.train import CHECKPOINT, METRICS, fit
 from pvae_pyro.watch import BAD_BATCHES, Watch
 from tests.test_faults import DAMAGE, flip

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.bench import gpu_check, gpu_pack, gpu_parts
-from experiments.bench_growth import Case, synthetic
-from experiments.options import make_parser, resolve
-from experiments.settings import OBJECTIVES, PRECISIONS
+from pvae_pyro.experiments.bench import gpu_check, gpu_pack, gpu_parts
+from pvae_pyro.experiments.bench_growth import Case, synthetic
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.settings import OBJECTIVES, PRECISIONS
 from tests.conftest import REPOSITORY
 
 # Those that the machine lacks. One that is not there raises ModuleNotFoundError.
@@ -24,8 +24,8 @@ LACKING = (
 WITHOUT = f"""
 import sys
 sys.modules |= dict.fromkeys({LACKING!r})
-import experiments.bench.gpu_check, tests.conftest
-from experiments.bench.gpu_parts import files_of_tests
+import pvae_pyro.experiments.bench.gpu_check, tests.conftest
+from pvae_pyro.experiments.bench.gpu_parts import files_of_tests
 for file in files_of_tests():
     __import__(f"tests.{{file.stem}}")
 print(*sorted(sys.modules))

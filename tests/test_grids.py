@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from guides import JMVAEGuide
-from models import JMVAE
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.figures.grids import (
     choose_examples,
@@ -18,7 +16,9 @@ from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.sheet import WIDTH, Row, draw_sheet
 from pvae_pyro.figures.style import new_figure, save_figure
 from pvae_pyro.generate import decode, infer
+from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.modality import Observation
+from pvae_pyro.models import JMVAE
 from tests.tiny import NUM_MELS, tiny_examples, tiny_modalities, tiny_pair
 
 CLASSES = ("no", "yes", "maybe")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from guides import GaussianGuide, JMVAEGuide, PartitionedGuide, VAEGuide
+from pvae_pyro.guides import GaussianGuide, JMVAEGuide, PartitionedGuide, VAEGuide
 from pvae_pyro.modality import Observation
 from tests.linear_gaussian import MODALITIES, make_batch
 

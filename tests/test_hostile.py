@@ -19,10 +19,6 @@ from PIL import EpsImagePlugin, Image
 from safetensors import safe_open
 from safetensors.torch import load, save
 
-from experiments import criticise, evaluate, figures, generate, report, run_svi
-from experiments.assemble import build
-from experiments.errors import RunError
-from experiments.runs import load_run, read_config
 from pvae_pyro import checkpoint
 from pvae_pyro.checkpoint import (
     CheckpointError,
@@ -37,6 +33,10 @@ from pvae_pyro.data.audio import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.ctm import read_ctm
+from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.runs import load_run, read_config
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.style import new_figure, save_figure
 from pvae_pyro.files import file_held

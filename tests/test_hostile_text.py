@@ -13,12 +13,12 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments import figures, prepare, report, run_svi
-from experiments.errors import RunError, tell
-from experiments.table_rows import aggregate, markdown
 from pvae_pyro.data.corpus import CorpusError, shown
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.summary import problem_lines
+from pvae_pyro.experiments import figures, prepare, report, run_svi
+from pvae_pyro.experiments.errors import RunError, tell
+from pvae_pyro.experiments.table_rows import aggregate, markdown
 from pvae_pyro.figures.embeddings import scatter_figure
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.observations import SequenceAxes

@@ -8,12 +8,12 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from guides import PartitionedGuide
-from models import PVAE, digit_modalities
 from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generate import decode
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Observation
+from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.nn.image import FAMILIES, ImageLikelihood
 from pvae_pyro.nn.scale import MOST, ObservationScale
 from pvae_pyro.nn.speech import SpeechLikelihood

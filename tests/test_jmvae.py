@@ -8,9 +8,9 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from guides import JMVAEGuide, VAEGuide
-from models import JMVAE
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.guides import JMVAEGuide, VAEGuide
+from pvae_pyro.models import JMVAE
 from tests.linear_gaussian import MODALITIES, NOISE, SIZES, _set_head, make_batch
 from tests.tiny import tiny_batch, tiny_modalities
 

@@ -5,12 +5,12 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments import prepare
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.image import image_column
 from pvae_pyro.data.paired import join
 from pvae_pyro.data.speech import open_speech, speech_column
+from pvae_pyro.experiments import prepare
 
 
 @pytest.fixture(autouse=True)

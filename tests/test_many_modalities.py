@@ -7,11 +7,11 @@ from math import comb
 import pytest
 import torch
 
-from guides import PartitionedGuide
 from pvae_pyro.contrastive import rbf_kernel
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.likelihood import estimate, log_weights
 from pvae_pyro.generate import infer
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Modality
 from tests import linear_gaussian
 from tests.linear_gaussian import Flat, LinearLikelihood

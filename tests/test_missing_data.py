@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import run_svi
-from experiments.runs import load_run
 from pvae_pyro.data.presence import Presence, few_paired, missing_at_random
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.runs import load_run
 from tests.tiny import tiny_examples, tiny_loader
 
 NAMES = ("speech", "image")

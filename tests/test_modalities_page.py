@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "modalities.md").read_text("utf-8")
 FILE, ENTRY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 FOLLOW = """
-from experiments import evaluate, run_svi
+from pvae_pyro.experiments import evaluate, run_svi
 assert run_svi.main({training!r}) == 0
 assert evaluate.main({evaluating!r}) == 0
 """
@@ -51,7 +51,7 @@ def copy(tmp_path):
     """The packages in another folder, the page's blocks applied."""
     for package in ("pvae_pyro", "models", "guides", "experiments"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=ignored)
+        shutil.copytree(REPOSITORY / package, tmp_path / package, symlinks=True, ignore=ignored)
     (tmp_path / "models" / "touch.py").write_text(FILE, "utf-8")
     path = tmp_path / "models" / "modalities.py"
     before, after = path.read_text("utf-8").split("OWN: dict[str, str] = {", 1)

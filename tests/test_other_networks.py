@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from experiments import evaluate, figures, run_svi
-from experiments.runs import load_run
+from pvae_pyro.experiments import evaluate, figures, run_svi
+from pvae_pyro.experiments.runs import load_run
 
 EPOCHS = 2
 

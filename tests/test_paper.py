@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.paper import TABLE_1, row_of, table
-from experiments.table_rows import TITLES
+from pvae_pyro.experiments.paper import TABLE_1, row_of, table
+from pvae_pyro.experiments.table_rows import TITLES
 
 STYLED = ("z_sem", "z_style")
 

@@ -11,17 +11,16 @@ import sys
 
 import pytest
 
-import experiments
-from experiments import evaluate, figures, prepare, run_svi, table1
-from experiments.arguments import place
-from experiments.entry import INTERRUPTED, entry
-from experiments.errors import RunError
-from experiments.options import make_parser
-from experiments.runs import as_tensor, load_run_data
-from experiments.trained import open_run
-from pvae_pyro import results
+from pvae_pyro import experiments, results
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.download import offline
+from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, table1
+from pvae_pyro.experiments.arguments import place
+from pvae_pyro.experiments.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.options import make_parser
+from pvae_pyro.experiments.runs import as_tensor, load_run_data
+from pvae_pyro.experiments.trained import open_run
 from tests.tiny_run import small_corpus
 
 
@@ -220,13 +219,13 @@ def test_a_home_is_expanded_in_every_option(monkeypatch, tmp_path):
 
 def test_every_path_of_every_command_is_a_place():
     commands = [evaluate, figures, prepare]
-    commands += [importlib.import_module(f"experiments.{c}") for c in ("align", "report")]
+    commands += [importlib.import_module(f"pvae_pyro.experiments.{c}") for c in ("align", "report")]
     for command in (make_parser(None), *(c.make_parser() for c in commands)):
         paths = [a for a in command._actions if a.metavar in ("DIR", "FILE", "FILE.csv")]
         assert paths
         assert all(action.type is place for action in paths), command.prog
     for name in ("align", "criticise", "generate", "study", "table1", "bench", "bench_growth"):
-        source = importlib.import_module(f"experiments.{name}").__file__
+        source = importlib.import_module(f"pvae_pyro.experiments.{name}").__file__
         with open(source, encoding="utf-8") as file:
             assert "type=Path" not in file.read()
 
@@ -256,7 +255,7 @@ def test_help_is_printed_in_any_encoding(monkeypatch, encoding):
 def test_every_command_has_the_same_entry():
     folder = os.path.dirname(experiments.__file__)
     names = [name[:-3] for name in os.listdir(folder) if name.endswith(".py")]
-    found = [importlib.import_module(f"experiments.{name}") for name in names]
+    found = [importlib.import_module(f"pvae_pyro.experiments.{name}") for name in names]
     mains = [module.main for module in found if hasattr(module, "main")]
     assert len(mains) >= 14
     assert all(hasattr(main, "__wrapped__") for main in mains)

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments import prepare
+from pvae_pyro.experiments import prepare
 from tests.conftest import REPOSITORY
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from pyro.infer import Predictive, TraceMeanField_ELBO
 
-from guides import PartitionedGuide
-from models import PVAE
 from pvae_pyro.contrastive import hinge_of_present, negatives_among, rbf_kernel
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generate import infer, infer_from, product_of_experts
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.independence import normalised_hsic
 from pvae_pyro.modality import Observation
+from pvae_pyro.models import PVAE
 from pvae_pyro.restyling import restyling
 from pvae_pyro.svi import SVI
 from tests import linear_gaussian

@@ -11,12 +11,12 @@ from pyro.infer import SVI as PyroSVI
 from pyro.infer import Predictive, TraceMeanField_ELBO
 from torch.distributions import MultivariateNormal
 
-from models.priors import StandardNormal
 from pvae_pyro.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
 from pvae_pyro.figures.graph import model_graph
 from pvae_pyro.generate import sample, shared_from_prior
+from pvae_pyro.models.priors import StandardNormal
 from tests.linear_gaussian import (
     DIM,
     NOISE,

@@ -10,8 +10,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from models.flow import Flow
-from models.priors import LOG_SCALE_BOUND, GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.models.flow import Flow
+from pvae_pyro.models.priors import LOG_SCALE_BOUND, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.heads import GaussianHead
 from tests.priors import FEATURES, PRIORS, make_prior
 

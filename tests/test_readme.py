@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import (
+from pvae_pyro.data.corpora.registry import DATASETS
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments import (
     criticise,
     evaluate,
     figures,
@@ -22,13 +24,11 @@ from experiments import (
     study,
     table1,
 )
-from experiments.options import make_parser
-from experiments.settings import PRESETS
-from guides import PartitionedGuide
-from models.modalities import OWN
-from models.priors import GaussianMixture
-from pvae_pyro.data.corpora.registry import DATASETS
-from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.options import make_parser
+from pvae_pyro.experiments.settings import PRESETS
+from pvae_pyro.guides import PartitionedGuide
+from pvae_pyro.models.modalities import OWN
+from pvae_pyro.models.priors import GaussianMixture
 from tests.conftest import REPOSITORY
 from tests.tiny import tiny_batch, tiny_modalities
 from tests.tiny_corpora import write_corpora
@@ -84,6 +84,7 @@ TINY = {
 # Lines that are not run here: the test that runs them, or None where there is nothing to run.
 ELSEWHERE = {
     "python experiments/bench.py": "test_bench.test_bench_prints_and_writes_what_it_promises",
+    "python experiments/bench/gpu_check.py": "test_gpu_check.test_all_of_it_but_the_tests",
     ". .venv/bin/activate": None,
     "export PVAE_DATA=/my/data": None,  # as `desk` does, with a folder that is there
     "make test": None,  # these tests
@@ -134,7 +135,7 @@ def test_another_prior_is_one_line():
     old, new = (re.search(rf"^\{sign}(.*\n)", diff, re.M)[1] for sign in "-+")
     text = (REPOSITORY / "models" / "pvae.py").read_text("utf-8")
     assert text.count(old) == 1
-    names = {"__name__": "models.edited"}
+    names = {"__name__": "pvae_pyro.models.edited"}
     exec(text.replace(old, new), names)
     guide = PartitionedGuide(tiny_modalities(), 3, 2)
     model = names["PVAE"](tiny_modalities(), 3, 2)
@@ -148,7 +149,7 @@ def test_command_lines_parse(command, line, monkeypatch):
     arguments = shlex.split(line, comments=True)
     if "--help" in arguments:
         return
-    monkeypatch.setitem(OWN, "touch", "models.touch:TOUCH")  # docs/modalities.md makes it
+    monkeypatch.setitem(OWN, "touch", "pvae_pyro.models.touch:TOUCH")  # docs/modalities.md makes it
     if command == "table1":  # whose parser is two
         monkeypatch.setattr(table1, "train_all", lambda *_: 77)
         assert table1.main(arguments) == 77

@@ -16,11 +16,11 @@ import soundfile
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments import evaluate, figures, report
-from experiments.errors import RunError
-from experiments.trained import open_run
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.experiments import evaluate, figures, report
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.trained import open_run
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.report import galleries
 from pvae_pyro.report_page import element, nested_rows, table, text

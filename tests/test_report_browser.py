@@ -155,7 +155,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def file(small_runs, environment, tmp_path_factory):
     """A report with real figures."""
-    from experiments import report
+    from pvae_pyro.experiments import report
 
     folder = tmp_path_factory.mktemp("reported") / "run"
     shutil.copytree(small_runs["pvae"], folder)

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from experiments import run_folder, run_svi
-from experiments.options import fill_epochs, make_parser, resolve
-from experiments.paper import table
-from experiments.runs import load_run
+from pvae_pyro.experiments import run_folder, run_svi
+from pvae_pyro.experiments.options import fill_epochs, make_parser, resolve
+from pvae_pyro.experiments.paper import table
+from pvae_pyro.experiments.runs import load_run
 from tests.conftest import REPOSITORY
 from tests.tiny_run import TINY, command
 
@@ -188,7 +188,7 @@ def test_wrong_usage_is_refused(arguments, capsys):
 
 
 def test_presets(monkeypatch):
-    monkeypatch.setattr("experiments.options.resolve_device", lambda device: device)
+    monkeypatch.setattr("pvae_pyro.experiments.options.resolve_device", lambda device: device)
 
     def config(*arguments):
         return resolve(make_parser("").parse_args(arguments))

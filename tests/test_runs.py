@@ -7,18 +7,18 @@ import pyro
 import pytest
 import torch
 
-from experiments import run_svi
-from experiments.assemble import build
-from experiments.errors import RunError
-from experiments.given import without_effect
-from experiments.options import make_parser, resolve
-from experiments.runs import check_data, load_run, read_config
-from experiments.settings import MODELS, OBJECTIVES, PRIORS
-from models.flow import Flow
-from models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.checkpoint import save_checkpoint
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.given import without_effect
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.runs import check_data, load_run, read_config
+from pvae_pyro.experiments.settings import MODELS, OBJECTIVES, PRIORS
+from pvae_pyro.models.flow import Flow
+from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
 from pvae_pyro.train import Progress
 

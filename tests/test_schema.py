@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from experiments import evaluate
+from pvae_pyro.experiments import evaluate
 from tests.tiny_run import REPOSITORY
 
 jsonschema = pytest.importorskip("jsonschema")

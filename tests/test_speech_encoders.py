@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.modalities import SPEECH_ENCODERS
 from pvae_pyro.modality import Observation
+from pvae_pyro.models.modalities import SPEECH_ENCODERS
 
 MELS = 6
 OTHERS = [name for name in SPEECH_ENCODERS if name != "lstm"]

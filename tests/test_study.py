@@ -5,9 +5,9 @@ import json
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import evaluate, study
-from experiments.options import make_parser
-from experiments.study_rows import markdown
+from pvae_pyro.experiments import evaluate, study
+from pvae_pyro.experiments.options import make_parser
+from pvae_pyro.experiments.study_rows import markdown
 from pvae_pyro.figures.against import against
 
 

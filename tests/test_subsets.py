@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from guides import PartitionedGuide
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.evaluate.subsets import subsets
+from pvae_pyro.guides import PartitionedGuide
 from tests import linear_gaussian
 
 SAME = Normalisation(np.float32(0), np.float32(1))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import run_svi, table1
-from experiments.options import make_parser, resolve
-from experiments.paper import row_of
-from experiments.runs import read_config
-from experiments.table_rows import aggregate, markdown
+from pvae_pyro.experiments import run_svi, table1
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.paper import row_of
+from pvae_pyro.experiments.runs import read_config
+from pvae_pyro.experiments.table_rows import aggregate, markdown
 
 LATENTS = {"pvae": ("z_sem", "z_style")}
 MODALITIES = {"vae-speech": ("speech",), "vae-image": ("image",)}

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments import align
 from pvae_pyro.data import alignment
 from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.manifest import manifest_corpus
@@ -25,6 +24,7 @@ from pvae_pyro.data.transcripts import (
     read_transcripts,
     speakers_in_both,
 )
+from pvae_pyro.experiments import align
 from tests.conftest import REPOSITORY
 from tests.joined import Joined, joined
 
@@ -326,7 +326,7 @@ def test_broken_off_and_gone_on_with(tmp_path, spoken):
         rows.append(f"{n}.wav,ann,train,four six")
     table, out, cache = tmp_path / "transcripts.csv", tmp_path / "digits.csv", tmp_path / "cache"
     table.write_text("\n".join(rows) + "\n")
-    command = [sys.executable, "-m", "experiments.align", str(table), "--out", str(out)]
+    command = [sys.executable, "-m", "pvae_pyro.experiments.align", str(table), "--out", str(out)]
 
     def kept() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}

@@ -8,10 +8,10 @@ import torch
 from pyro.infer import Predictive
 from torch import nn
 
-from guides import PartitionedGuide
-from models import PVAE
 from pvae_pyro import generate
+from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.models import PVAE
 from tests.linear_gaussian import (
     DIM,
     Flat,
@@ -170,8 +170,8 @@ def test_predictions_are_those_of_predictive():
 
 
 def test_a_style_for_a_model_without_one():
-    from guides import JMVAEGuide
-    from models import JMVAE
+    from pvae_pyro.guides import JMVAEGuide
+    from pvae_pyro.models import JMVAE
     from tests.tiny import tiny_modalities
 
     model, guide = JMVAE(tiny_modalities(), 4), JMVAEGuide(tiny_modalities(), 4)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from experiments import generate, run_svi
-from experiments.figures import _shown
-from experiments.given import without_effect
-from experiments.options import make_parser, resolve
-from experiments.runs import load_data, read_config
-from experiments.trained import open_run
+from pvae_pyro.experiments import generate, run_svi
+from pvae_pyro.experiments.figures import _shown
+from pvae_pyro.experiments.given import without_effect
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.runs import load_data, read_config
+from pvae_pyro.experiments.trained import open_run
 
 pytest.importorskip("espeakng_loader")
 

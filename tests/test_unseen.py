@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import evaluate, run_svi
-from experiments.assemble import presence
-from experiments.options import make_parser
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.unseen import unseen_classes
+from pvae_pyro.experiments import evaluate, run_svi
+from pvae_pyro.experiments.assemble import presence
+from pvae_pyro.experiments.options import make_parser
 from tests.tiny import tiny_examples
 
 

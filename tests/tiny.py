@@ -5,13 +5,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from guides import PartitionedGuide, VAEGuide
-from models import JMVAE, PVAE, digit_modalities
-from models.priors import StandardNormal, VampPrior
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.guides import PartitionedGuide, VAEGuide
 from pvae_pyro.modality import Observation
+from pvae_pyro.models import JMVAE, PVAE, digit_modalities
+from pvae_pyro.models.priors import StandardNormal, VampPrior
 from pvae_pyro.svi import SVI
 
 NUM_MELS = 6

@@ -16,15 +16,19 @@ fails leaves its traceback, and the exit code is 1. `--device cpu --tiny` tries 
 On CUDA, CUBLAS_WORKSPACE_CONFIG is :4096:8 unless it is set: else nothing is deterministic.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,7 +63,7 @@ def machine(device: str) -> dict[str, Any]:
 
 def run_parts(check: Any, names: list[str], file: Path) -> int:
     """Each part in turn; `file` is written after each. Returns the exit code."""
-    from experiments.bench import gpu_parts
+    from pvae_pyro.experiments.bench import gpu_parts
     from pvae_pyro.results import environment, write_json
 
     begun, parts, code = time.monotonic(), dict[str, Any](), 0
@@ -111,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
     with tempfile.TemporaryDirectory() as scratch:
         use_wheels(arguments.packed, Path(scratch))
-        from experiments.bench.gpu_parts import Check, train  # they need what is packed
+        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need what is packed
 
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)

@@ -9,15 +9,19 @@ versions, the commit, and the configuration of the paper's preset with each obje
 the folder's size and fails above 50 MiB.
 """
 
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 import argparse
 import gzip
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,11 +108,11 @@ def main(argv: list[str] | None = None) -> int:
     if folder.exists() and not (folder / ABOUT).exists() and any(folder.iterdir()):
         parser.error(f"--out {folder} holds something else: name a new folder")
     # Not above: they need libraries that a machine without a network may lack.
-    from experiments.options import make_parser, resolve
-    from experiments.run_svi import longest
-    from experiments.runs import load_data
-    from experiments.settings import OBJECTIVES
     from pvae_pyro.data.cache import data_root
+    from pvae_pyro.experiments.options import make_parser, resolve
+    from pvae_pyro.experiments.run_svi import longest
+    from pvae_pyro.experiments.runs import load_data
+    from pvae_pyro.experiments.settings import OBJECTIVES
 
     options = ["--dataset", "fsdd", "--preset", "paper", "--device", "cpu", "--require-corpus"]
     parse = make_parser(None).parse_args

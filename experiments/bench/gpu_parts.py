@@ -21,15 +21,15 @@ import pyro
 import torch
 from torch import Tensor
 
-from experiments.assemble import build
-from experiments.bench.gpu_pack import read_data
-from experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from experiments.bench_work import interleaved
-from experiments.settings import OBJECTIVES, PRECISIONS
 from pvae_pyro.checkpoint import read_progress
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.bench.gpu_pack import read_data
+from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench_work import interleaved
+from pvae_pyro.experiments.settings import OBJECTIVES, PRECISIONS
 from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
 from pvae_pyro.train import CHECKPOINT, fit

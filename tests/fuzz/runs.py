@@ -15,18 +15,6 @@ import matplotlib.pyplot as plt
 import torch
 from safetensors import safe_open
 
-from experiments import report
-from experiments.assemble import build
-from experiments.errors import RunError
-from experiments.evaluate import EVALUATION, FORMAT, measured_before, summary
-from experiments.figures import METRICS
-from experiments.generate import normalisations
-from experiments.options import make_parser, resolve
-from experiments.paper import table
-from experiments.results_file import read_results
-from experiments.runs import CONFIG, load_run, read_config
-from experiments.table_rows import aggregate, markdown
-from experiments.trained import RESULTS
 from pvae_pyro.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -35,6 +23,18 @@ from pvae_pyro.checkpoint import (
     sealed,
 )
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments import report
+from pvae_pyro.experiments.assemble import build
+from pvae_pyro.experiments.errors import RunError
+from pvae_pyro.experiments.evaluate import EVALUATION, FORMAT, measured_before, summary
+from pvae_pyro.experiments.figures import METRICS
+from pvae_pyro.experiments.generate import normalisations
+from pvae_pyro.experiments.options import make_parser, resolve
+from pvae_pyro.experiments.paper import table
+from pvae_pyro.experiments.results_file import read_results
+from pvae_pyro.experiments.runs import CONFIG, load_run, read_config
+from pvae_pyro.experiments.table_rows import aggregate, markdown
+from pvae_pyro.experiments.trained import RESULTS
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.svi import SVI
