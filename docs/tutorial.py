@@ -21,7 +21,8 @@ import torch
 from matplotlib import pyplot
 from pyro.infer import Predictive
 
-from pvae_pyro import generate
+from pvae_pyro import generation as generate
+from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import load_paired
 from pvae_pyro.elbo import PartitionedELBO
@@ -31,9 +32,8 @@ from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE, digit_modalities
-from pvae_pyro.sound import level_matched, to_waveform, write_wav
 from pvae_pyro.svi import SVI
-from pvae_pyro.train import fit
+from pvae_pyro.training.loop import fit
 
 limit, epochs = os.environ.get("LIMIT"), int(os.environ.get("EPOCHS", "40"))
 out = Path(os.environ.get("OUT", tempfile.mkdtemp(prefix="tutorial-")))

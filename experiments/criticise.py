@@ -30,12 +30,19 @@ from tqdm import tqdm
 
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.likelihood import Estimate, estimate, log_weights
-from pvae_pyro.experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import Trained, open_run
+from pvae_pyro.experiments.support.arguments import (
+    MOST_EXAMPLES,
+    Help,
+    add_place,
+    add_seed,
+    number,
+    place,
+)
+from pvae_pyro.experiments.support.data import add_places, places
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.runs import folder_within
+from pvae_pyro.experiments.support.trained import Trained, open_run
 from pvae_pyro.figures.criticism import (
     GOOD_K,
     pareto_k,
@@ -46,7 +53,7 @@ from pvae_pyro.figures.criticism import (
 )
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.inference_data import inference_data, write_netcdf
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.io.provenance import environment, write_json
 
 CRITICISM = "criticism.json"
 INFERENCE_DATA = "inference_data.nc"

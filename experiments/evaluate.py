@@ -36,8 +36,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pvae_pyro.checked_json import read_json
-from pvae_pyro.experiments.arguments import (
+from pvae_pyro.experiments.support.arguments import (
     MOST_EXAMPLES,
     MOST_STEPS,
     Help,
@@ -45,15 +44,16 @@ from pvae_pyro.experiments.arguments import (
     number,
     place,
 )
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
-from pvae_pyro.experiments.results_file import evaluation_problem
-from pvae_pyro.experiments.trained import Trained, open_run
-from pvae_pyro.files import folder_held, most_in_memory, read_regular
-from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import CHECKPOINT
+from pvae_pyro.experiments.support.data import add_places, places
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
+from pvae_pyro.experiments.support.results_file import evaluation_problem
+from pvae_pyro.experiments.support.trained import Trained, open_run
+from pvae_pyro.io.checked_json import read_json
+from pvae_pyro.io.files import folder_held, most_in_memory, read_regular
+from pvae_pyro.io.provenance import environment, write_json
+from pvae_pyro.training.loop import CHECKPOINT
 
 EVALUATION = "evaluation.json"
 FORMAT = 3  # of what it holds: one more than before where a measure has changed

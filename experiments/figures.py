@@ -29,14 +29,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
 from pvae_pyro.experiments.evaluate import measured_before
-from pvae_pyro.experiments.measures import num_classes as find_all
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import STYLE, Trained, open_run
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.data import add_places, places
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.measures import num_classes as find_all
+from pvae_pyro.experiments.support.runs import folder_within
+from pvae_pyro.experiments.support.trained import STYLE, Trained, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.graph import guide_graph, model_graph
@@ -45,7 +45,7 @@ from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.plate_diagram import graph_figure
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.train import METRICS
+from pvae_pyro.training.loop import METRICS
 
 FOLDER = "figures"  # of a run
 NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents

@@ -39,26 +39,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pvae_pyro import generate as library
-from pvae_pyro.checkpoint import CheckpointError, load_extra
+from pvae_pyro import generation as library
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.corpus import shown as printable
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.framing import Framing
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, number, place
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.options import resolve_device
-from pvae_pyro.experiments.runs import OF_PICTURES, folder_within, load_run, read_config
+from pvae_pyro.data.pictures.framing import Framing
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, number, place
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.options import resolve_device
+from pvae_pyro.experiments.support.runs import OF_PICTURES, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.files import expanded
+from pvae_pyro.io.files import expanded
+from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.modality import Observation
-from pvae_pyro.results import environment, write_json
-from pvae_pyro.sound import level_matched, to_waveform, write_wav
-from pvae_pyro.train import CHECKPOINT
+from pvae_pyro.training.checkpoint import CheckpointError, load_extra
+from pvae_pyro.training.loop import CHECKPOINT
 
 ENLARGED = 8  # times, of pictures
 LEVEL = 0.1  # root mean square of a sound, full scale being 1

@@ -24,16 +24,16 @@ from typing import Any
 
 import matplotlib
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.corpus import SpeechCorpus, shown
 from pvae_pyro.data.features import Computed, compute_features
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import alike
-from pvae_pyro.data.speech import open_speech, refuse_problems
+from pvae_pyro.data.spoken import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
-from pvae_pyro.experiments.arguments import number, place
-from pvae_pyro.experiments.corpora import (
+from pvae_pyro.experiments.support.arguments import number, place
+from pvae_pyro.experiments.support.data import (
     add_corpus_options,
     add_image_options,
     check_corpus_options,
@@ -41,8 +41,8 @@ from pvae_pyro.experiments.corpora import (
     image_arguments,
     speech_arguments,
 )
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.io.provenance import environment, write_json
 
 
 def make_parser() -> argparse.ArgumentParser:

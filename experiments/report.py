@@ -20,19 +20,19 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
-from pvae_pyro.experiments.paper import TABLE_1, known_of, scored_part
-from pvae_pyro.experiments.results_file import read_results
-from pvae_pyro.experiments.run_folder import REPORT
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import RESULTS, STYLE, Trained, open_run
-from pvae_pyro.report import galleries
-from pvae_pyro.report_page import (
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.data import add_places, places
+from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
+from pvae_pyro.experiments.support.results_file import read_results
+from pvae_pyro.experiments.support.run_folder import REPORT
+from pvae_pyro.experiments.support.runs import folder_within
+from pvae_pyro.experiments.support.trained import RESULTS, STYLE, Trained, open_run
+from pvae_pyro.report.content import galleries
+from pvae_pyro.report.page import (
     Html,
     element,
     figure,

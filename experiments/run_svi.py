@@ -32,20 +32,24 @@ from typing import Any
 import torch
 
 from pvae_pyro import distributed
-from pvae_pyro.checkpoint import recover
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
-from pvae_pyro.experiments.assemble import build, gaps, presence
-from pvae_pyro.experiments.corpora import check_corpus_options
-from pvae_pyro.experiments.entry import INTERRUPTED, entry
-from pvae_pyro.experiments.errors import OF_A_RUN, RunError, tell
-from pvae_pyro.experiments.given import without_effect
-from pvae_pyro.experiments.options import check_model, check_options, fill_epochs, make_parser
-from pvae_pyro.experiments.paper import table
-from pvae_pyro.experiments.run_folder import (
+from pvae_pyro.experiments.support.build import build, gaps, presence
+from pvae_pyro.experiments.support.data import check_corpus_options
+from pvae_pyro.experiments.support.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.support.errors import OF_A_RUN, RunError, tell
+from pvae_pyro.experiments.support.given import without_effect
+from pvae_pyro.experiments.support.options import (
+    check_model,
+    check_options,
+    fill_epochs,
+    make_parser,
+)
+from pvae_pyro.experiments.support.paper_table import table
+from pvae_pyro.experiments.support.run_folder import (
     LOG,
     REPORT,
     check_threads,
@@ -54,7 +58,7 @@ from pvae_pyro.experiments.run_folder import (
     start_log,
     tell_of_lost,
 )
-from pvae_pyro.experiments.runs import (
+from pvae_pyro.experiments.support.runs import (
     CONFIG,
     OF_CHECKPOINT,
     OF_PICTURES,
@@ -65,9 +69,10 @@ from pvae_pyro.experiments.runs import (
     check_size,
     load_data,
 )
-from pvae_pyro.experiments.settings import VAE
-from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import CHECKPOINT, fit
+from pvae_pyro.experiments.support.settings import VAE
+from pvae_pyro.io.provenance import environment, write_json
+from pvae_pyro.training.checkpoint import recover
+from pvae_pyro.training.loop import CHECKPOINT, fit
 
 log = logging.getLogger("pvae_pyro")
 
@@ -303,7 +308,7 @@ def _report(folder: Path, root: Path) -> None:
     """The page of the run; where that fails the run is finished all the same, and it is told."""
     # Not before: it wants the figures' libraries, which a run without it need not load.
     from pvae_pyro.experiments.report import write_report
-    from pvae_pyro.experiments.trained import open_run
+    from pvae_pyro.experiments.support.trained import open_run
 
     log.info("report …")
     try:

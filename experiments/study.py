@@ -30,17 +30,17 @@ from typing import Any
 from tqdm import tqdm
 
 from pvae_pyro.experiments import evaluate
-from pvae_pyro.experiments.arguments import MOST_EXAMPLES, number, place
-from pvae_pyro.experiments.corpora import file_name
-from pvae_pyro.experiments.entry import INTERRUPTED, entry
-from pvae_pyro.experiments.options import make_parser, resolve
-from pvae_pyro.experiments.study_rows import collect, markdown
+from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, number, place
+from pvae_pyro.experiments.support.data import file_name
+from pvae_pyro.experiments.support.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.support.options import make_parser, resolve
+from pvae_pyro.experiments.support.study_rows import collect, markdown
+from pvae_pyro.experiments.support.trained import RESULTS
 from pvae_pyro.experiments.table1 import run_one, where
-from pvae_pyro.experiments.trained import RESULTS
 from pvae_pyro.figures.against import against
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.files import write_whole
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.io.files import write_whole
+from pvae_pyro.io.provenance import environment, write_json
 
 # Pairs of a real corpus, each image with one recording for good; else, as in the paper, by class.
 FIXED = ["--pairs", "fixed"]

@@ -21,19 +21,19 @@ from typing import Any
 from tqdm import tqdm
 
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.experiments.arguments import number, place
-from pvae_pyro.experiments.corpora import file_name, places
-from pvae_pyro.experiments.entry import INTERRUPTED, entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.given import contradictions
-from pvae_pyro.experiments.options import make_parser, resolve
-from pvae_pyro.experiments.results_file import read_results
-from pvae_pyro.experiments.runs import CONFIG, load_run_data, read_config
-from pvae_pyro.experiments.settings import VAE
-from pvae_pyro.experiments.table_rows import aggregate, markdown
-from pvae_pyro.experiments.trained import RESULTS
-from pvae_pyro.files import write_whole
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.experiments.support.arguments import number, place
+from pvae_pyro.experiments.support.data import file_name, places
+from pvae_pyro.experiments.support.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.given import contradictions
+from pvae_pyro.experiments.support.options import make_parser, resolve
+from pvae_pyro.experiments.support.results_file import read_results
+from pvae_pyro.experiments.support.runs import CONFIG, load_run_data, read_config
+from pvae_pyro.experiments.support.settings import VAE
+from pvae_pyro.experiments.support.table_rows import aggregate, markdown
+from pvae_pyro.experiments.support.trained import RESULTS
+from pvae_pyro.io.files import write_whole
+from pvae_pyro.io.provenance import environment, write_json
 
 # What of a run's options makes it the row of that name. So is the vae of any modality a row.
 ROWS = {

@@ -15,7 +15,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pvae_pyro.packing import Packing
+from pvae_pyro.nn.packing import Packing
 
 if TYPE_CHECKING:  # which itself is of observations
     from pvae_pyro.data.column import Column

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pvae_pyro import distributed
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.numbers import Numbers
+from pvae_pyro.training.step_values import Numbers
 
 
 class SVI:

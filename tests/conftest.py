@@ -14,7 +14,7 @@ import pyro
 import pytest
 import torch
 
-from tests.tiny_run import REPOSITORY, TINY, command, small_corpus
+from tests.support.tiny_run import REPOSITORY, TINY, command, small_corpus
 
 torch.set_num_threads(1)
 

@@ -12,15 +12,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pvae_pyro.checked_json import misfit, read_json
 from pvae_pyro.data import cache
-from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.alignment.ctm import Span, read_ctm
+from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.data.ctm import Span, read_ctm
 from pvae_pyro.data.table import read_table
-from pvae_pyro.experiments.options import config_of, make_parser, resolve
-from pvae_pyro.experiments.runs import read_config
-from tests.sphere import sphere
+from pvae_pyro.experiments.support.options import config_of, make_parser, resolve
+from pvae_pyro.experiments.support.runs import read_config
+from pvae_pyro.io.checked_json import misfit, read_json
+from tests.support.sphere import sphere
 
 # The same examples each time, and none kept on disk.
 same = settings(derandomize=True, database=None, deadline=None, max_examples=25)

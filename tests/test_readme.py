@@ -24,15 +24,15 @@ from pvae_pyro.experiments import (
     study,
     table1,
 )
-from pvae_pyro.experiments.options import make_parser
-from pvae_pyro.experiments.settings import PRESETS
+from pvae_pyro.experiments.support.options import make_parser
+from pvae_pyro.experiments.support.settings import PRESETS
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models.modalities import OWN
 from pvae_pyro.models.priors import GaussianMixture
 from tests.conftest import REPOSITORY
-from tests.tiny import tiny_batch, tiny_modalities
-from tests.tiny_corpora import write_corpora
-from tests.tiny_run import small_corpus
+from tests.support.tiny import tiny_batch, tiny_modalities
+from tests.support.tiny_corpora import write_corpora
+from tests.support.tiny_run import small_corpus
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 DATA = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
@@ -83,8 +83,10 @@ TINY = {
 }
 # Lines that are not run here: the test that runs them, or None where there is nothing to run.
 ELSEWHERE = {
-    "python experiments/bench.py": "test_bench.test_bench_prints_and_writes_what_it_promises",
-    "python experiments/bench/gpu_check.py": "test_gpu_check.test_all_of_it_but_the_tests",
+    "python experiments/bench/speed.py": (
+        "experiments.test_bench.test_bench_prints_and_writes_what_it_promises"
+    ),
+    "python experiments/bench/gpu_check.py": "bench.test_gpu_check.test_all_of_it_but_the_tests",
     ". .venv/bin/activate": None,
     "export PVAE_DATA=/my/data": None,  # as `desk` does, with a folder that is there
     "make test": None,  # these tests
@@ -230,7 +232,7 @@ def run_by_torchrun(words, desk) -> None:
 
 def test_lines_that_are_run_elsewhere_are():
     assert ELSEWHERE.keys() <= {*shell_lines()}
-    for module, test in (name.split(".") for name in ELSEWHERE.values() if name):
+    for module, test in (name.rsplit(".", 1) for name in ELSEWHERE.values() if name):
         assert callable(getattr(importlib.import_module(f"tests.{module}"), test))
 
 

@@ -8,7 +8,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.nn.heads import GaussianHead
 from pvae_pyro.svi import SVI
-from tests.tiny import tiny_batch, tiny_pair, tiny_svi
+from tests.support.tiny import tiny_batch, tiny_pair, tiny_svi
 
 
 def snapshot(svi):

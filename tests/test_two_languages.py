@@ -8,10 +8,10 @@ import soundfile
 
 from pvae_pyro.experiments import generate, run_svi
 from pvae_pyro.experiments.figures import _shown
-from pvae_pyro.experiments.given import without_effect
-from pvae_pyro.experiments.options import make_parser, resolve
-from pvae_pyro.experiments.runs import load_data, read_config
-from pvae_pyro.experiments.trained import open_run
+from pvae_pyro.experiments.support.given import without_effect
+from pvae_pyro.experiments.support.options import make_parser, resolve
+from pvae_pyro.experiments.support.runs import load_data, read_config
+from pvae_pyro.experiments.support.trained import open_run
 
 pytest.importorskip("espeakng_loader")
 

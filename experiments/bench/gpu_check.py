@@ -64,7 +64,7 @@ def machine(device: str) -> dict[str, Any]:
 def run_parts(check: Any, names: list[str], file: Path) -> int:
     """Each part in turn; `file` is written after each. Returns the exit code."""
     from pvae_pyro.experiments.bench import gpu_parts
-    from pvae_pyro.results import environment, write_json
+    from pvae_pyro.io.provenance import environment, write_json
 
     begun, parts, code = time.monotonic(), dict[str, Any](), 0
     report = {
@@ -115,7 +115,10 @@ def main(argv: list[str] | None = None) -> int:
             parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
     with tempfile.TemporaryDirectory() as scratch:
         use_wheels(arguments.packed, Path(scratch))
-        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need what is packed
+        from pvae_pyro.experiments.bench.gpu_parts import (  # they need what is packed
+            Check,
+            train,
+        )
 
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)

@@ -28,7 +28,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.io.provenance import environment, write_json
 
 DATA, ABOUT, WHEELS = "data.safetensors.gz", "pack.json", "wheels"
 PACKAGES = ("pyro-ppl", "pyro-api", "opt-einsum", "tqdm")
@@ -109,10 +109,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--out {folder} holds something else: name a new folder")
     # Not above: they need libraries that a machine without a network may lack.
     from pvae_pyro.data.cache import data_root
-    from pvae_pyro.experiments.options import make_parser, resolve
     from pvae_pyro.experiments.run_svi import longest
-    from pvae_pyro.experiments.runs import load_data
-    from pvae_pyro.experiments.settings import OBJECTIVES
+    from pvae_pyro.experiments.support.options import make_parser, resolve
+    from pvae_pyro.experiments.support.runs import load_data
+    from pvae_pyro.experiments.support.settings import OBJECTIVES
 
     options = ["--dataset", "fsdd", "--preset", "paper", "--device", "cpu", "--require-corpus"]
     parse = make_parser(None).parse_args

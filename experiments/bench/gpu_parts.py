@@ -21,18 +21,18 @@ import pyro
 import torch
 from torch import Tensor
 
-from pvae_pyro.checkpoint import read_progress
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.run import evaluate_latents
-from pvae_pyro.experiments.assemble import build
 from pvae_pyro.experiments.bench.gpu_pack import read_data
-from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from pvae_pyro.experiments.bench_work import interleaved
-from pvae_pyro.experiments.settings import OBJECTIVES, PRECISIONS
+from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench.work import interleaved
+from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.settings import OBJECTIVES, PRECISIONS
 from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
-from pvae_pyro.train import CHECKPOINT, fit
+from pvae_pyro.training.checkpoint import read_progress
+from pvae_pyro.training.loop import CHECKPOINT, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"tests": 45, "steps": 30, "resume": 60, "paper": 40, "ours": 40}  # seconds, at least
@@ -95,7 +95,7 @@ def tests(check: Check) -> dict[str, Any]:
 
 def files_of_tests() -> list[Path]:
     """Those with a test marked `cuda`: others may need packages that are not there."""
-    files = sorted((ROOT / "tests").glob("test_*.py"))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [f for f in files if "\n@pytest.mark.cuda\n" in f.read_text("utf-8")]
 
 

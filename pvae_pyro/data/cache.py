@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import safetensors.numpy
 
-from pvae_pyro.files import expanded, file_held, remove_unfinished, write_whole
-from pvae_pyro.sealed import read_sealed, seal
+from pvae_pyro.io.checksums import read_sealed, seal
+from pvae_pyro.io.files import expanded, file_held, remove_unfinished, write_whole
 
 logger = logging.getLogger(__name__)
 

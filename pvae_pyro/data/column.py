@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.table import SPLITS
 
 _CHUNK = 100_000  # rows, 32 MB of 80 features

@@ -53,7 +53,7 @@ class SpeechCorpus:
 
     stand_in: the corpus is not the one that was asked for; every result says so.
     sample_rate: features are computed at this rate; other rates are resampled to it.
-    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.rates`).
+    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.audio.rates`).
     problems: what was found on listing the files and is not among the recordings.
     notes: what a user should know of the corpus as it was found, a sentence each.
     completeness: of the recordings that could be read, what there is to say about how many

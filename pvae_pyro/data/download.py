@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.pace import Pace, opener
-from pvae_pyro.files import file_held
+from pvae_pyro.io.files import file_held
 
 log = logging.getLogger(__name__)
 

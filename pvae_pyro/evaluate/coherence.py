@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.judges import judge_accuracy, judged
 from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.generate import decode, infer, shared_from_prior, shared_of, style_of
+from pvae_pyro.generation import decode, infer, shared_from_prior, shared_of, style_of
 from pvae_pyro.modality import Observation
 
 Latents = dict[str, Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.generate import draw, infer
+from pvae_pyro.generation import draw, infer
 from pvae_pyro.modality import Batch
 
 

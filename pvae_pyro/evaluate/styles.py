@@ -14,7 +14,7 @@ from torch import nn
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.evaluate.judges import judged
 from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.generate import decode, shared_of, style_of
+from pvae_pyro.generation import decode, shared_of, style_of
 from pvae_pyro.modality import Observation
 
 Measures = dict[str, np.ndarray]

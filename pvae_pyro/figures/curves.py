@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pvae_pyro.checked_json import NUMBER, misfit, parse_object
 from pvae_pyro.figures.style import RC, new_figure
-from pvae_pyro.files import whole_lines
+from pvae_pyro.io.checked_json import NUMBER, misfit, parse_object
+from pvae_pyro.io.files import whole_lines
 
 # Each panel's title, y label, and what the names of its terms start with (up to a slash).
 PANELS = (
@@ -26,7 +26,7 @@ PANELS = (
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
+    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.training.loop.fit`.
 
     A line that is being written is left out. Raises ValueError, which names the file, when there
     is none, or one that is damaged; OSError where it cannot be read.

@@ -14,7 +14,7 @@ from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.sheet import Row, draw_sheet
 from pvae_pyro.figures.style import plain
-from pvae_pyro.generate import decode, shared_of, style_of
+from pvae_pyro.generation import decode, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
 _COLUMN = 12  # letters over a column, at most

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pvae_pyro.data.corpus import shown
-from pvae_pyro.files import write_whole
+from pvae_pyro.io.files import write_whole
 
 RC: dict[Any, Any] = {
     "font.size": 8,

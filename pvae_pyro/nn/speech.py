@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.modality import Observation
-from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.packing import Packing
 from pvae_pyro.nn.scale import ObservationScale
-from pvae_pyro.packing import Packing
 
 
 class SpeechEncoder(nn.Module):

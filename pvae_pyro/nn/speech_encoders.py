@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_pyro.modality import Observation
-from pvae_pyro.packing import in_use
+from pvae_pyro.nn.packing import in_use
 
 
 class ConvolutionalSpeechEncoder(nn.Module):

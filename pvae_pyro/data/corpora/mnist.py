@@ -19,7 +19,7 @@ from torchvision.datasets import MNIST
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split, shown
 from pvae_pyro.data.download import check_scheme, fetch, is_safe, offline, tell_waiting
 from pvae_pyro.data.pace import Pace, opener
-from pvae_pyro.files import file_held
+from pvae_pyro.io.files import file_held
 
 logger = logging.getLogger(__name__)
 

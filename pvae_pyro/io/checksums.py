@@ -1,0 +1,77 @@
+"""Files of safetensors with a checksum of all that they hold. To read one executes nothing."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pvae_pyro.io.files import most_in_memory, read_regular
+
+_CHECKSUM = "sha256"  # its key among the metadata
+_LARGEST_HEADER = 1 << 24  # bytes; ours have some ten thousand
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+
+
+def seal(
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    told: str,
+    save: Callable[[dict[str, Array], dict[str, str]], bytes],
+) -> bytes:
+    """The content of a file. told: what of the metadata the checksum is of, besides all arrays."""
+    return save(dict(arrays), {**metadata, _CHECKSUM: _checksum(arrays, told)})
+
+
+def read_sealed(
+    path: Path,
+    told: Callable[[dict[str, str]], str],
+    load: Callable[[bytes], dict[str, Array]],
+    without_checksum: bool = False,
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and metadata, as `seal` had them.
+
+    Args:
+        told: the metadata -> what the checksum is of.
+        without_checksum: whether a file may have none.
+
+    Raises OSError where there is no file or it cannot be read, ValueError where it is not what was
+    written: whatever is in it, in no more memory than a small multiple of its size.
+    """
+    content = read_regular(path, most_in_memory())
+    try:
+        size = int.from_bytes(content[:8], "little")
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"its header has {size} bytes")
+        arrays = load(content)
+        metadata = dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
+        checksum, found = metadata.pop(_CHECKSUM, None), _checksum(arrays, told(metadata))
+        if checksum != found and not (without_checksum and checksum is None):
+            raise ValueError("its checksum differs")
+        return arrays, metadata
+    # What a header says may be of any type and any size: the libraries then raise what they like.
+    except (
+        *(SafetensorError, LookupError, ValueError, TypeError),
+        *(RuntimeError, ArithmeticError, AttributeError),
+    ) as error:
+        raise ValueError(str(error)) from error
+
+
+def _checksum(arrays: Mapping[str, Array], told: str) -> str:
+    sha = hashlib.sha256(told.encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        sha.update(_bytes(array))
+    return sha.hexdigest()
+
+
+def _bytes(array: Tensor | np.ndarray) -> memoryview | bytes:
+    if isinstance(array, Tensor):  # of a type, perhaps, that numpy lacks
+        array = array.reshape(-1).view(torch.uint8).numpy()
+    return array.data if array.size else b""
