@@ -1,152 +1,118 @@
-"""Training steps that are watched: NaN and overflow are told of, with all there is to know."""
+"""Training steps: one that is not finite changes no weight, and is an error or is skipped."""
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
+import logging
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
 
 from pvae_pyro import distributed
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.io.files import append_line
 from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.step_values import Numbers, modalities_of
+from pvae_pyro.training.progress import Progress
+from pvae_pyro.training.step_values import StepValues, modalities_of
 
-BAD_BATCHES = "bad-batches.jsonl"
-_AT_ONCE = ("cpu",)  # devices that nothing is to be waited for
-_SHOWN = 6  # of each modality's examples and of the gradients, in a message
+log = logging.getLogger(__name__)
+
+# Steps after which the values of a device are read, which waits for the device.
+LOOK_EVERY = 10
+READ_AT_ONCE = ("cpu",)  # reading from these waits for nothing
+_SHOWN = 6  # examples and terms of each kind in a message
 
 
-class Watch:
-    """Takes the steps of a training, and looks at what they are made of.
+class CheckedSteps:
+    """Takes the steps of a training, and checks that they are finite.
 
-    The batch of a step with a term or a gradient that is not finite changes no weight (`SVI`). It
-    becomes a line of ``bad-batches.jsonl`` and, unless such batches are to be skipped, the end.
-
-    On CPU, and where they are skipped, that is in the step itself. On other devices, which it
-    would wait for, it is at the next `look`; what came in between was computed as ever.
+    On CPU, and wherever bad batches are skipped, a step is checked at once. On other devices the
+    check comes up to `LOOK_EVERY` steps later; the steps in between were computed as ever.
 
     Args:
-        skip: go on without such batches.
+        skip: leave out batches that are not finite, and log each of them.
     """
 
-    def __init__(self, svi: SVI, loader: PairedLoader, folder: Path, skip: bool):
-        self.svi, self.loader, self.folder, self.skip = svi, loader, Path(folder), skip
-        self._at_once = skip or next(svi.parameters()).device.type in _AT_ONCE
-        self._waiting: list[tuple[int, int, int, Numbers]] = []
+    def __init__(self, svi: SVI, loader: PairedLoader, skip: bool):
+        self.svi, self.loader, self.skip = svi, loader, skip
+        self._at_once = skip or next(svi.parameters()).device.type in READ_AT_ONCE
+        self._waiting: list[tuple[int, int, int, StepValues]] = []
+        self._first = True
 
-    def step(self, batch: Batch, epoch: int, number: int, step: int) -> dict[str, Tensor] | None:
-        """`SVI.update` of batch `number` of an epoch; None where it is skipped.
+    def take(self, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        """`SVI.update` with the batch at `progress`; returns None if the batch is skipped.
 
-        Raises FloatingPointError naming step, terms, modalities and examples.
+        Raises FloatingPointError naming step, terms, modalities and examples; ValueError if Pyro's
+        validation finds anything else wrong in the first step.
         """
-        means = self._update(batch)
-        assert self.svi.numbers is not None
-        self._waiting.append((epoch, number, step, self.svi.numbers))
-        return means if not self._at_once or self.look() else None
-
-    def look(self) -> bool:
-        """Whether all steps since the last look were finite. Raises as `step` does."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting or torch.stack([numbers.finite for *_, numbers in waiting]).all():
-            return True
-        first = next(found for found in waiting if not found[-1].finite)
-        record = self._record(*first)
-        if distributed.rank() == 0:
-            append_line(self.folder / BAD_BATCHES, json.dumps(record))
-        if self.skip:
-            return False
-        raise FloatingPointError(self._told(record))
-
-    def _update(self, batch: Batch) -> dict[str, Tensor]:
-        if distributed.world_size() > 1:
-            return self._update_of_several(batch)
-        before = torch.get_rng_state()
-        try:
-            return self.svi.update(batch)
-        except ValueError:
-            # Pyro's own checks, if they are on, stop at what is not finite, and name no batch.
-            torch.set_rng_state(before)  # the noise of a step that nobody checked
-            with pyro.validation_enabled(False):
-                means = self.svi.update(batch)
-            if self.svi.numbers is not None and self.svi.numbers.finite:
-                raise
-            return means
-
-    def _update_of_several(self, batch: Batch) -> dict[str, Tensor]:
-        """With Pyro's own checks, if they are on, before the step: amid it the others would wait
-        for a process that they stop, and it could not be repeated."""
-        refused: ValueError | None = None
-        if pyro.settings.get("validate_distributions_pyro"):
-            device = next(self.svi.parameters()).device
-            devices = [device] if device.type == "cuda" else []
-            try:
-                with torch.random.fork_rng(devices), torch.no_grad():
-                    self.svi.terms(batch)
-            except ValueError as error:
-                refused = error
+        refused = self._validate(batch) if self._first else None
+        self._first = False
         with pyro.validation_enabled(False):
             means = self.svi.update(batch)
-        if refused is not None and self.svi.numbers is not None and self.svi.numbers.finite:
+        values = self.svi.last_step
+        assert values is not None
+        if refused is not None and values.finite:
             raise refused
-        return means
+        self._waiting.append((progress.epoch, progress.batch, progress.step + 1, values))
+        if not self._at_once and len(self._waiting) < LOOK_EVERY:
+            return means
+        return means if self.check() else None
 
-    def _record(self, epoch: int, number: int, step: int, numbers: Numbers) -> dict[str, Any]:
-        """Of all processes: each has a part of the batch."""
-        held = self.loader.held(epoch, number)
-        wrong = numbers.wrong()
-        of_terms = not wrong.keys().isdisjoint(numbers.terms)
-        parts = distributed.of_each((of_terms, wrong, self._named(held, numbers.rows())))
-        # Where a process's terms are finite its gradients are not: they are everybody's mean.
-        if any(of_terms for of_terms, *_ in parts):
-            parts = [part for part in parts if part[0]]
-        wrong = {name: kind for _, part, _ in parts for name, kind in part.items()}
-        examples = {name: [n for *_, part in parts for n in part[name]] for name in held}
-        return {
-            "step": step,
-            "epoch": epoch + 1,
-            "batch": number + 1,
-            "wrong": wrong,
-            "modalities": _unique(m for name in wrong for m in modalities_of(name, held)),
-            "examples": examples,
-        }
+    def check(self) -> bool:
+        """Whether all steps since the last check were finite. Raises as `take` does."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting or torch.stack([values.finite for *_, values in waiting]).all():
+            return True
+        message = self._message(*next(step for step in waiting if not step[-1].finite))
+        if not self.skip:
+            raise FloatingPointError(
+                f"{message}. The step changed no weight, and the last checkpoint stays. Try a "
+                "smaller learning rate, or leave such batches out (--skip-bad-batches)"
+            )
+        log.warning(f"{message}. The batch is skipped")
+        return False
 
-    def _named(
-        self, held: dict[str, np.ndarray], bad: list[int]
-    ) -> dict[str, list[str | int | None]]:
-        """Identifiers of the bad examples, of all where none is known: names, or else numbers."""
-        found: dict[str, list[str | int | None]] = {}
+    def _validate(self, batch: Batch) -> ValueError | None:
+        """What Pyro's checks of shapes and supports find, with the random state left as it was.
+
+        They run before the step: a process that they stopped amid it would leave the others
+        waiting. A batch that is not finite fails them too, but the step itself tells more of it.
+        """
+        device = next(self.svi.parameters()).device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad(), pyro.validation_enabled(True):
+            try:
+                self.svi.terms(batch)
+            except ValueError as error:
+                return error
+        return None
+
+    def _message(self, epoch: int, batch: int, step: int, values: StepValues) -> str:
+        """Which step, terms, modalities and examples; of all processes, which share the batch."""
+        held = self.loader.held(epoch, batch)
+        wrong, rows = values.wrong(), values.rows()
+        examples = {}
         for name, index in held.items():
             names = self.loader.examples[name].names or range(len(self.loader.examples[name]))
-            chosen = (index[bad] if bad else index).tolist()
-            found[name] = [None if n < 0 else names[n] for n in chosen]  # None: missing there
-        return found
-
-    def _told(self, record: dict[str, Any]) -> str:
-        kinds: dict[str, list[str]] = {}
-        for name, kind in record["wrong"].items():
-            kinds.setdefault(kind, []).append(name)
-        wrong = "; ".join(f"{kind} in {_some(names)}" for kind, names in kinds.items())
-        modalities = ", ".join(record["modalities"]) or "all"
-        examples = "; ".join(f"{name}: {_some(n)}" for name, n in record["examples"].items())
+            chosen = (index[rows] if rows else index).tolist()
+            examples[name] = [names[n] for n in chosen if n >= 0]  # -1: missing there
+        in_terms = not wrong.keys().isdisjoint(values.terms)
+        parts = distributed.of_each((in_terms, wrong, examples))
+        # If a process's terms are finite, its gradients are bad because of another process's.
+        parts = [part for part in parts if part[0]] or parts
+        wrong = {name: kind for _, part, _ in parts for name, kind in part.items()}
+        kinds = [
+            f"{kind} in {_some([name for name in wrong if wrong[name] == kind])}"
+            for kind in dict.fromkeys(wrong.values())
+        ]
+        modalities = dict.fromkeys(m for name in wrong for m in modalities_of(name, held))
+        told = [f"{name}: {_some([n for *_, e in parts for n in e[name]])}" for name in held]
         return (
-            f"step {record['step']} (epoch {record['epoch']}, batch {record['batch']} of "
-            f"{len(self.loader)}) is not finite: {wrong} (of modality: {modalities}), with the "
-            f"examples {examples}. It changed no weight, and the last checkpoint stays; "
-            f"{self.folder / BAD_BATCHES} has it all. A smaller learning rate may help, or "
-            "going on without such batches (--skip-bad-batches)"
+            f"step {step} (epoch {epoch + 1}, batch {batch + 1} of {len(self.loader)}) is not "
+            f"finite: {'; '.join(kinds)} (modality: {', '.join(modalities) or 'all'}), with the "
+            f"examples {'; '.join(told)}"
         )
 
 
 def _some(items: list[Any]) -> str:
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(map(str, items[:_SHOWN])) + more
-
-
-def _unique(items: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(items))

@@ -14,18 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pvae_pyro import distributed
-from pvae_pyro.io.checked_json import misfit, parse_object
 from pvae_pyro.io.checksums import read_sealed, seal
 from pvae_pyro.io.files import RefusedError, flush_folder, naming, write_whole
 from pvae_pyro.svi import SVI
+from pvae_pyro.training.progress import Progress
 
+CHECKPOINT = "checkpoint.safetensors"  # its name in a run's folder
 _KEY = "pvae_pyro"
-_LARGEST = 1e30  # of a setting: float32 has no more than 3e38
-_ADAM = {"step", "exp_avg", "exp_avg_sq"}
+
+
+class _Header(BaseModel):
+    """What a checkpoint holds besides tensors; checkpoints of earlier versions have no config."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    progress: Progress
+    config: dict[str, Any] | None = None
 
 
 class CheckpointError(Exception):
@@ -46,16 +55,17 @@ def save_checkpoint(
     svi: SVI,
     progress: Mapping[str, Any],
     extra: Mapping[str, Tensor] | None = None,
-    keep_previous: bool = True,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all that is needed to go on exactly where `svi` is.
+    """Write everything that is needed to resume exactly where `svi` is.
 
-    Of several processes all must call it: the first writes, with the random states of all.
+    The file that is replaced stays under the name `previous`. If there are several processes, all
+    of them must call it: the first one writes, with the random states of all.
 
     Args:
-        progress: JSON-serialisable, returned by `load_checkpoint` as it is.
+        progress: the fields of a `Progress`.
         extra: further tensors to keep, e.g. the data's normalisation.
-        keep_previous: under the name `previous` the file that is replaced.
+        config: JSON to keep.
 
     Raises OSError naming the file where it cannot be written; the one before then stays.
     """
@@ -71,11 +81,11 @@ def save_checkpoint(
         f"rng.{rank}.{k}": v for rank, states in enumerate(random_states) for k, v in states.items()
     }
     tensors |= {f"extra.{k}": v for k, v in (extra or {}).items()}
-    header = {"progress": dict(progress), "param_groups": optim["param_groups"]}
+    header = {"progress": dict(progress), "config": None if config is None else dict(config)}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     content = sealed(tensors, json.dumps(header))
     path = Path(path)
-    write_whole(path, content, previous(path) if keep_previous else None)
+    write_whole(path, content, previous(path))
 
 
 def recover(path: Path) -> str | None:
@@ -100,7 +110,7 @@ def recover(path: Path) -> str | None:
             set_aside(path)
         os.replace(before, path)
         flush_folder(path.parent)
-    return f"{reason}; going on from the one before, of step {header['progress'].get('step')}"
+    return f"{reason}; using the checkpoint before it, of step {header.progress.step}"
 
 
 def set_aside(path: Path) -> Path:
@@ -123,7 +133,7 @@ def sealed(tensors: Mapping[str, Tensor], header: str) -> bytes:
     return seal(tensors, {_KEY: header}, header, save)
 
 
-def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
+def load_checkpoint(path: Path, svi: SVI) -> Progress:
     """Put `svi` and the random states back as they were; returns the saved progress.
 
     A process that was not there when it was saved goes on with a random state made of the first
@@ -133,59 +143,29 @@ def load_checkpoint(path: Path, svi: SVI) -> dict[str, Any]:
     perhaps weights.
     """
     tensors, header = _read(path)
-    state = _optimiser_state(path, _part(tensors, "optim"), header, svi)
+    state = _optimiser_state(path, _part(tensors, "optim"), svi)
     load_weights(path, svi.model, svi.guide)
     svi.optim.load_state_dict(state)
     try:
         _set_random_states(_part(tensors, "rng"), distributed.rank())
     except (KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} has no random state that can be used: {error}") from error
-    return header["progress"]
+    return header.progress
 
 
-def _optimiser_state(
-    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], svi: SVI
-) -> dict[str, Any]:
-    """The optimiser's state, held against the one it is for: torch would take any shapes."""
-    now, saved = svi.optim.state_dict()["param_groups"], header["param_groups"]
-    wrong = None if len(saved) == len(now) else "it has other groups"
-    for group, own in zip(saved, now, strict=False):
-        wrong = wrong or misfit(group, dict(_kind(*setting) for setting in own.items()))
-        wrong = wrong or (None if group["params"] == own["params"] else "of other parameters")
-        for key, value in own.items():
-            several = isinstance(value, (tuple, list))
-            numbers = [] if wrong else group[key] if several else [group.get(key) or 0]
-            if not wrong and several and len(numbers) != len(value):
-                wrong = f"{key} is {numbers}"
-            if any(isinstance(n, (int, float)) and abs(n) > _LARGEST for n in numbers):
-                wrong = f"{key} is {numbers}"
+def _optimiser_state(path: Path, tensors: Mapping[str, Tensor], svi: SVI) -> dict[str, Any]:
+    """The optimiser's state, with the settings of `svi`. Raises CheckpointError if it does not fit
+    the parameters: torch would take tensors of any shapes."""
     parameters = list(svi.parameters())
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = {n: {} for n in range(len(parameters))}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        if not index.isdecimal() or len(index) > 9 or int(index) >= len(parameters):
-            wrong = wrong or f"{key} is of no parameter"
-            continue
-        if value.shape != (() if name == "step" else parameters[int(index)].shape):
-            wrong = wrong or f"{key} is {list(value.shape)}"
-        if not value.is_floating_point():
-            wrong = wrong or f"{key} is {value.dtype}"
-        state.setdefault(int(index), {})[name] = value
-    for part in state.values():
-        if isinstance(svi.optim, torch.optim.Adam) and not part.keys() >= _ADAM:
-            wrong = wrong or "a part of it is missing"
-    if wrong:
-        raise CheckpointError(f"{path} holds another optimiser: {wrong}")
-    return {"state": state, "param_groups": saved}
-
-
-def _kind(key: str, value: Any) -> tuple[str, Any]:
-    """Of a setting of an optimiser: its key and shape in JSON."""
-    if isinstance(value, (tuple, list)):
-        return key, [(int, float)]
-    if isinstance(value, bool) or value is None:  # versions of torch differ in which there are
-        return f"{key}?", (bool, type(None))
-    return key, (int, float) if isinstance(value, (int, float)) else type(value)
+        shapes = {str(n): p.shape for n, p in enumerate(parameters)}
+        if index not in shapes or value.shape != (() if name == "step" else shapes[index]):
+            raise CheckpointError(f"{path} holds another optimiser: {key} is {list(value.shape)}")
+        state[int(index)][name] = value
+    state = {index: of_one for index, of_one in state.items() if of_one}  # no gradient, no state
+    return {"state": state, "param_groups": svi.optim.state_dict()["param_groups"]}
 
 
 def load_weights(path: Path, model: nn.Module, guide: nn.Module) -> None:
@@ -209,20 +189,29 @@ def load_extra(path: Path) -> dict[str, Tensor]:
     return _part(_read(path)[0], "extra")
 
 
-def read_progress(path: Path) -> dict[str, Any]:
+def read_progress(path: Path) -> Progress:
     """The progress that was saved with it."""
-    return _read(path)[1]["progress"]
+    return _read(path)[1].progress
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_config(path: Path) -> dict[str, Any] | None:
+    """The configuration that was saved with it; None if there was none."""
+    tensors, header = _read(path)
+    kept = _part(tensors, "extra").get("config")  # where earlier versions kept it
+    if header.config is not None or kept is None:
+        return header.config
+    try:
+        return TypeAdapter(dict[str, Any]).validate_json(kept.numpy().tobytes())
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} holds another configuration: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], _Header]:
     """The tensors and the header. Raises CheckpointError, DamagedError where it is not whole."""
     try:
         # Files of earlier versions have no checksum.
         tensors, metadata = read_sealed(path, itemgetter(_KEY), load, without_checksum=True)
-        header = parse_object(metadata[_KEY])
-        if wrong := misfit(header, {"progress": dict, "param_groups": [dict]}):
-            raise ValueError(wrong)
-        return tensors, header
+        return tensors, _Header.model_validate_json(metadata[_KEY])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except RefusedError as error:

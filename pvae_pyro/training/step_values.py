@@ -1,4 +1,4 @@
-"""What a training step is made of, looked at for NaN and overflow."""
+"""The numbers that a training step is made of, looked at for NaN and overflow."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# Terms that no other example of the batch has a part in.
-_OF_ONE = ("log_prob/", "kl/", "coherence/")
+# Terms in which no other example of the batch takes part.
+_OF_ONE_EXAMPLE = ("log_prob/", "kl/", "coherence/")
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """Of one step, on its device; reading them waits for it.
+class StepValues:
+    """The terms and gradients of one step, on its device; reading them waits for the device.
 
     terms: the objective's terms by name, ``[B]`` each.
-    norms: L2 norms of the gradients, ``[P]``. In float32 that of gradients above 1e19 is an
-        overflow, and counts as one.
-    names: of their parameters.
-    finite: whether all is, 0-d. A term that is not makes gradients that are not (`SVI`).
+    norms: L2 norms of the gradients, ``[P]``. In float32 the norm of a gradient above 1e19
+        overflows, and counts as an overflow.
+    names: the names of their parameters.
+    finite: whether everything is finite, 0-d. A term that is not finite makes gradients that are
+        not finite either (`pvae_pyro.svi.SVI`).
     """
 
     terms: dict[str, Tensor]
@@ -29,35 +30,35 @@ class Numbers:
     @classmethod
     def of(
         cls, terms: Mapping[str, Tensor], parameters: Iterable[tuple[str, nn.Parameter]]
-    ) -> "Numbers":
+    ) -> "StepValues":
         gradients = {name: p.grad for name, p in parameters if p.grad is not None}
-        # One pass over them: 0.1 % of a step on CPU.
+        # One pass over all gradients: 0.1 % of a step on CPU.
         norms = torch.stack(torch._foreach_norm(list(gradients.values())))
         values = {name: value.detach() for name, value in terms.items()}
         return cls(values, norms, list(gradients), norms.isfinite().all())
 
     def wrong(self) -> dict[str, str]:
-        """What is not finite, by name: ``"NaN"`` or ``"overflow"``.
+        """What is not finite: name -> ``"NaN"`` or ``"overflow"``.
 
-        Terms of a single site; where they are all finite their sums; where those are too, the
-        gradients of parameters.
+        These are the terms of single sites; if all of them are finite, the sums of terms; if all of
+        those are finite too, the gradients of parameters.
         """
         parts = {name: value for name, value in self.terms.items() if "/" in name}
         sums = {name: value for name, value in self.terms.items() if "/" not in name}
         gradients = dict(zip(self.names, self.norms, strict=True))
         for values in (parts, sums, gradients):
-            # The mean is not finite where a value is not, nor where their sum is an overflow.
+            # The mean is not finite where a value is not, nor where their sum overflows.
             if found := {n: _kind(v) for n, v in values.items() if not v.mean().isfinite()}:
                 return found
         return {}
 
     def rows(self) -> list[int]:
-        """Places in the batch of the examples with a term that is not finite.
+        """The rows of the batch whose terms are not finite; empty if no row can be blamed.
 
-        By the terms that are of one example alone; where those are finite, by the others.
+        Terms that belong to one example alone decide; if they are finite, the others do.
         """
         bad = {name: ~value.isfinite() for name, value in self.terms.items()}
-        own = [value for name, value in bad.items() if name.startswith(_OF_ONE)]
+        own = [value for name, value in bad.items() if name.startswith(_OF_ONE_EXAMPLE)]
         for values in (own, list(bad.values())):
             if values and (found := torch.stack(values).any(0)).any():
                 return found.nonzero().flatten().tolist()
@@ -65,7 +66,7 @@ class Numbers:
 
 
 def modalities_of(name: str, modalities: Collection[str]) -> list[str]:
-    """Those that a term or a parameter is called after: of ``kl/z_style_m`` that is m."""
+    """The modalities in the name of a term or parameter: ``kl/z_style_m`` belongs to m."""
     words = f"_{name.replace('/', '_').replace('.', '_')}_"
     return [modality for modality in modalities if f"_{modality}_" in words]
 

@@ -22,18 +22,19 @@ def tiny_modalities():
     return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES)
 
 
-def tiny_pair(prior=StandardNormal):
+def tiny_pair(prior=StandardNormal, sees_presence=False):
     modalities = tiny_modalities()
     dims = {"semantic_dim": 3, "style_dim": 2}
-    model, guide = PVAE(modalities, **dims, prior=prior), PartitionedGuide(modalities, **dims)
+    model = PVAE(modalities, **dims, prior=prior)
+    guide = PartitionedGuide(modalities, **dims, sees_presence=sees_presence)
     if isinstance(model.prior, VampPrior):
         model.prior.follow(guide.multimodal.heads["z_sem"])
     return model, guide
 
 
-def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal):
+def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal, sees_presence=False):
     torch.manual_seed(seed)
-    model, guide = tiny_pair(prior)
+    model, guide = tiny_pair(prior, sees_presence)
     return SVI(model, guide, partial(torch.optim.Adam, lr=learning_rate), PartitionedELBO())
 
 

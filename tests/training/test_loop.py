@@ -1,6 +1,5 @@
 """The loop: it logs what it says, stops when asked, and goes on exactly where it was."""
 
-import json
 import os
 import signal
 import sys
@@ -10,47 +9,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pvae_pyro.training import loop as train
-from pvae_pyro.training.best import BEST
-from pvae_pyro.training.checkpoint import CheckpointError, load_checkpoint, load_extra, load_weights
-from pvae_pyro.training.loop import CHECKPOINT, METRICS, fit
+from pvae_pyro.training import loop
+from pvae_pyro.training.checkpoint import (
+    CHECKPOINT,
+    CheckpointError,
+    load_checkpoint,
+    load_extra,
+    load_weights,
+    save_checkpoint,
+)
+from pvae_pyro.training.loop import fit
+from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader, tiny_svi
-from tests.test_svi import moved, snapshot
-
-
-def run(folder, num_epochs=3, seed=0, loader=None, **kwargs):
-    svi = tiny_svi(seed)
-    progress = fit(
-        svi,
-        loader or tiny_loader(),
-        num_epochs=num_epochs,
-        folder=folder,
-        show_progress=False,
-        **kwargs,
-    )
-    return svi, progress
-
-
-def metrics(folder):
-    records = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-
-
-class Interrupted:
-    """A loader that sends a signal before its nth batch."""
-
-    def __init__(self, loader, after, number=signal.SIGINT):
-        self.loader, self.left, self.number = loader, after, number
-
-    def __len__(self):
-        return len(self.loader)
-
-    def epoch(self, epoch, start=0):
-        for batch in self.loader.epoch(epoch, start):
-            if self.left == 0:
-                os.kill(os.getpid(), self.number)
-            self.left -= 1
-            yield batch
+from tests.support.training import Interrupted, metrics, moved, run, snapshot
 
 
 def test_two_fits_in_one_process_both_move(tmp_path):
@@ -112,13 +83,13 @@ def test_interrupted_run_resumes_to_the_same_bits(tmp_path, after, number):
 
 def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
     """All is trained, and nothing is to follow; the next call finds it done."""
-    save = train.save_checkpoint
+    save = loop.save_checkpoint
 
     def stopped(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
         save(*args, **kwargs)
 
-    monkeypatch.setattr(train, "save_checkpoint", stopped)
+    monkeypatch.setattr(loop, "save_checkpoint", stopped)
     svi, progress = run(tmp_path, num_epochs=1)
     assert (progress.epoch, progress.interrupted) == (1, True)
     monkeypatch.undo()
@@ -151,9 +122,8 @@ def test_what_is_not_finite_is_named_and_not_saved(tmp_path):
     with torch.no_grad():
         svi.model.likelihoods["image"].decoder.network[0].weight.fill_(float("inf"))
     svi_loader = tiny_loader()
-    with pytest.raises((FloatingPointError, ValueError)) as caught:
+    with pytest.raises(FloatingPointError, match="image"):
         fit(svi, svi_loader, num_epochs=1, folder=tmp_path, show_progress=False)
-    assert "finite" in str(caught.value) or "image" in str(caught.value)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
 
 
@@ -173,7 +143,7 @@ def test_checkpoint_gives_back_weights_extra_and_progress(tmp_path):
     for a, b in zip(snapshot(svi), snapshot(other), strict=True):
         assert torch.equal(a, b)
     assert load_extra(tmp_path / CHECKPOINT)["speech.loc"].tolist() == [0.0, 1.0, 2.0]
-    assert load_checkpoint(tmp_path / CHECKPOINT, other)["step"] == progress.step
+    assert load_checkpoint(tmp_path / CHECKPOINT, other).step == progress.step
 
 
 def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -185,7 +155,7 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pvae_pyro.training.checkpoint.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
-        train.save_checkpoint(tmp_path / CHECKPOINT, svi, {})
+        save_checkpoint(tmp_path / CHECKPOINT, svi, {})
     assert (tmp_path / CHECKPOINT).read_bytes() == good
     assert not list(tmp_path.glob(".*tmp"))
 
@@ -203,8 +173,7 @@ def test_damaged_or_foreign_checkpoints_are_named(tmp_path):
         load_checkpoint(path, svi)
 
 
-@pytest.mark.parametrize("best_of", [0, 1])
-def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch, best_of):
+def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
     """Finite terms, then a step that is not: the checkpoint stays the last good one."""
     run(tmp_path, num_epochs=1)
     good = (tmp_path / CHECKPOINT).read_bytes()
@@ -220,9 +189,8 @@ def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch, best_of):
     monkeypatch.setattr(svi, "update", spoil)
     loader = tiny_loader(batch_size=23)
     with pytest.raises(FloatingPointError, match="weights"):
-        fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False, best_of=best_of)
+        fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
-    assert not (tmp_path / BEST).exists()
 
 
 def test_checkpoints_are_written_on_the_way(tmp_path):
@@ -238,7 +206,7 @@ def test_checkpoints_are_written_on_the_way(tmp_path):
 
     with pytest.raises(Broken):
         run(tmp_path, loader=Breaks(tiny_loader(), 0), checkpoint_seconds=0.0)
-    assert load_checkpoint(tmp_path / CHECKPOINT, tiny_svi())["step"] == 3
+    assert load_checkpoint(tmp_path / CHECKPOINT, tiny_svi()).step == 3
 
 
 def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):

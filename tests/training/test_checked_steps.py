@@ -1,9 +1,7 @@
-"""NaN and overflow: caught in their step, named, kept out of the weights, and skipped on demand."""
+"""NaN and overflow: found in their step, named, kept out of the weights, and skipped on demand."""
 
-import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyro
@@ -13,13 +11,13 @@ import torch
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.missing import missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.io.files import whole_lines
 from pvae_pyro.svi import SVI
-from pvae_pyro.training import checked_steps as watch
-from pvae_pyro.training.checked_steps import BAD_BATCHES, Watch
-from pvae_pyro.training.checkpoint import read_progress
-from pvae_pyro.training.loop import CHECKPOINT, fit
-from pvae_pyro.training.step_values import Numbers, modalities_of
+from pvae_pyro.training import checked_steps
+from pvae_pyro.training.checked_steps import CheckedSteps
+from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
+from pvae_pyro.training.loop import fit
+from pvae_pyro.training.progress import Progress
+from pvae_pyro.training.step_values import StepValues, modalities_of
 from tests.support.tiny import (
     tiny_batch,
     tiny_examples,
@@ -28,8 +26,7 @@ from tests.support.tiny import (
     tiny_speech_svi,
     tiny_svi,
 )
-from tests.test_svi import snapshot
-from tests.training.test_loop import Interrupted, metrics
+from tests.support.training import Interrupted, metrics, snapshot
 
 BAD = 7  # the example that is not finite
 
@@ -78,13 +75,10 @@ def test_it_is_caught_in_its_step_and_all_is_named(tmp_path, value, kind):
     told = str(error.value)
     assert told.startswith(f"step {number + 1} (epoch 1, batch {number + 1} of 5) is not finite")
     assert f"{kind} in log_prob/speech" in told
-    assert "of modality: speech" in told
-    (record,) = map(json.loads, whole_lines(tmp_path / BAD_BATCHES))
-    assert record["examples"] == {"speech": [f"speech{BAD}"], "image": [image]}
-    assert (record["step"], record["epoch"], record["batch"]) == (number + 1, 1, number + 1)
-    assert record["wrong"]["log_prob/speech"] == kind
+    assert "modality: speech" in told
+    assert f"examples speech: speech{BAD}; image: {image}." in told
     if number:
-        assert read_progress(tmp_path / CHECKPOINT)["step"] == number
+        assert read_progress(tmp_path / CHECKPOINT).step == number
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
@@ -96,49 +90,29 @@ def test_it_is_caught_in_any_batch(tmp_path, number):
     assert str(error.value).startswith(f"step {number + 1} ")
 
 
-def test_pyros_checks_stop_no_step_of_several_processes(tmp_path):
-    """The others would wait for the one that is stopped. Its noise is as without the checks."""
-    which = int(spoilt(0.0).held(0, 0)["speech"][-1])
-    svi, loader = tiny_svi(), spoilt(np.nan, which)
-    before = snapshot(svi)
-    with pytest.raises(FloatingPointError, match=f"step 1 .*speech: speech{which}; image"):
-        one_step(svi, loader, tmp_path, checks=True)
-    assert all(map(torch.equal, before, snapshot(svi)))
-    found = []
-    for checks in (False, True):
+def test_pyros_checks_change_nothing_of_the_first_step(tmp_path):
+    """They run before it, with noise of their own."""
+    loader, found = spoilt(0.0), []
+    for checked in (False, True):
         svi = tiny_svi()
-        one_step(svi, spoilt(0.0), tmp_path, checks)
+        steps = CheckedSteps(svi, loader, skip=False)
+        steps._first = checked
+        steps.take(next(loader.epoch(0)), Progress())
         found.append([*snapshot(svi), torch.rand(1)])
     assert all(map(torch.equal, *found))
 
 
-def test_what_else_pyro_refuses_is_told_in_several_processes_too(tmp_path, monkeypatch):
-    svi, loader = tiny_svi(), spoilt(0.0)
+def test_what_else_pyro_refuses_is_an_error(tmp_path, monkeypatch):
+    svi = tiny_svi()
 
     def refuse(batch):
-        raise ValueError("of another shape")
+        raise ValueError("a wrong shape")
 
     monkeypatch.setattr(svi, "terms", refuse)
-    monkeypatch.setattr(svi, "update", update_of_nothing(svi))
-    with pytest.raises(ValueError, match="of another shape"):
-        one_step(svi, loader, tmp_path, checks=True)
-
-
-def update_of_nothing(svi):
-    def update(batch):
-        svi.numbers = Numbers({}, torch.zeros(1), ["x"], torch.tensor(True))
-        return {}
-
-    return update
-
-
-def one_step(svi, loader, folder, checks):
-    """As one of several processes that have the same."""
-    watched = Watch(svi, loader, folder, skip=False)
-    with pytest.MonkeyPatch.context() as patch, pyro.validation_enabled(checks):
-        patch.setattr(watch.distributed, "world_size", lambda: 2)
-        patch.setattr(watch.distributed, "of_each", lambda value: [value])
-        return watched.step(next(loader.epoch(0)), 0, 0, 1)
+    monkeypatch.setattr(svi, "update", lambda batch: {})
+    svi.last_step = StepValues({}, torch.zeros(1), ["x"], torch.tensor(True))
+    with pytest.raises(ValueError, match="a wrong shape"):
+        train(tmp_path, tiny_loader(), svi=svi)
 
 
 def test_weights_and_optimiser_are_left_alone(tmp_path):
@@ -198,9 +172,9 @@ def test_a_gradient_alone(tmp_path):
     before = snapshot(svi)
     with pytest.raises(FloatingPointError, match="step 1") as error:
         train(tmp_path, spoilt(0.0), svi=svi)
-    assert f"in guide.{name} (of modality: image)" in str(error.value)
-    (record,) = map(json.loads, whole_lines(tmp_path / BAD_BATCHES))
-    assert [len(names) for names in record["examples"].values()] == [5, 5]  # the whole batch
+    assert f"in guide.{name} (modality: image)" in str(error.value)
+    examples = str(error.value).partition("examples ")[2].partition(". The step")[0]
+    assert examples.count(",") == 2 * 4  # all five of each modality
     assert all(map(torch.equal, before, snapshot(svi)))
 
 
@@ -234,20 +208,20 @@ def test_a_term_that_is_only_reported(tmp_path, monkeypatch, name, values):
     before, terms = snapshot(svi), svi.loss.terms
     monkeypatch.setattr(svi.loss, "terms", lambda *args: terms(*args) | {name: values})
     loader = spoilt(0.0)
-    with pytest.raises(FloatingPointError, match=f"step 1 .* in {name} .of modality") as error:
+    with pytest.raises(FloatingPointError, match=f"step 1 .* in {name} .modality") as error:
         train(tmp_path, loader, svi=svi)
     bad = loader.held(0, 0)["speech"][3] if values.isnan().any() else None
     assert bad is None or f"speech: speech{bad}; image" in str(error.value)
     assert all(map(torch.equal, before, snapshot(svi)))
 
 
-def test_skipped_batches_are_counted_and_left_out(tmp_path):
+def test_skipped_batches_are_counted_told_and_left_out(tmp_path, caplog):
     loader = spoilt(np.nan)
     svi, progress = train(tmp_path, loader, num_epochs=3, skip_bad_batches=True)
     assert (progress.step, progress.skipped, progress.epoch) == (12, 3, 3)
-    records = [json.loads(line) for line in whole_lines(tmp_path / BAD_BATCHES)]
-    assert [record["epoch"] for record in records] == [1, 2, 3]
-    assert [record["batch"] - 1 for record in records] == [place(loader, n)[0] for n in range(3)]
+    for epoch in range(3):
+        assert f"epoch {epoch + 1}, batch {place(loader, epoch)[0] + 1} of 5" in caplog.text
+    assert caplog.text.count("is skipped") == 3
     for parameter in svi.parameters():
         assert parameter.isfinite().all()
     for record in metrics(tmp_path):
@@ -284,7 +258,6 @@ def test_skipping_resumes_to_the_same_bits(tmp_path, after):
     assert (progress.step, progress.skipped) == (8, 2)
     assert all(map(torch.equal, snapshot(expected), snapshot(svi)))
     assert metrics(stopped) == metrics(whole)
-    assert whole_lines(stopped / BAD_BATCHES) == whole_lines(whole / BAD_BATCHES)
 
 
 class Halting(Interrupted):
@@ -296,31 +269,12 @@ class Halting(Interrupted):
         return self.loader.examples
 
 
-def test_an_error_is_not_recorded_twice(tmp_path):
-    """Nor lost: a run that is resumed meets it again."""
+def test_a_resumed_run_meets_the_bad_batch_again(tmp_path):
     for resume in (False, True):
-        with pytest.raises(FloatingPointError):
+        with pytest.raises(FloatingPointError, match=f"speech{BAD}"):
             train(tmp_path, spoilt(np.nan), checkpoint_seconds=0.0, resume=resume)
-        assert len(whole_lines(tmp_path / BAD_BATCHES)) == 1
     _, progress = train(tmp_path, spoilt(np.nan), resume=True, skip_bad_batches=True)
     assert (progress.skipped, progress.interrupted) == (2, False)
-
-
-def test_an_error_that_is_not_of_the_numbers_stays_one(tmp_path):
-    """Where the step goes well without Pyro's checks it was something else that they found."""
-    svi = tiny_svi()
-    update, calls = svi.update, []
-
-    def checked_once(batch):
-        calls.append(batch)
-        if len(calls) == 1:
-            raise ValueError("a shape")
-        return update(batch)
-
-    svi.update = checked_once
-    with pytest.raises(ValueError, match="a shape"):
-        train(tmp_path, tiny_loader(), svi=svi)
-    assert len(calls) == 2
 
 
 def test_an_epoch_without_a_good_batch_is_an_error(tmp_path):
@@ -329,20 +283,17 @@ def test_an_epoch_without_a_good_batch_is_an_error(tmp_path):
     loader = PairedLoader({**examples, "speech": replace(examples["speech"], values=values)}, 5)
     with pytest.raises(FloatingPointError, match="no batch of epoch 1 was finite"):
         train(tmp_path, loader, skip_bad_batches=True)
-    assert len(whole_lines(tmp_path / BAD_BATCHES)) == 5
 
 
 def test_where_the_device_is_not_waited_for(tmp_path, monkeypatch):
     """As on CUDA, here by torch's fused Adam: told at the next look, and no weight is spoilt."""
-    monkeypatch.setattr(watch, "_AT_ONCE", ())
+    monkeypatch.setattr(checked_steps, "READ_AT_ONCE", ())
     loader = spoilt(np.nan)
-    number, image = place(loader)
+    number, _ = place(loader)
     torch.manual_seed(0)
     svi = SVI(*tiny_pair(), partial(torch.optim.Adam, lr=1e-3, fused=True), PartitionedELBO())
     with pytest.raises(FloatingPointError, match=f"step {number + 1} .epoch 1, batch {number + 1}"):
         train(tmp_path, loader, svi=svi)
-    (record,) = map(json.loads, whole_lines(tmp_path / BAD_BATCHES))
-    assert record["examples"] == {"speech": [f"speech{BAD}"], "image": [image]}
     steps = {float(state["step"]) for state in svi.optim.state.values()}
     assert steps == {4.0}  # of the five before the look, which the end of the epoch is
     for parameter in svi.parameters():
@@ -351,7 +302,7 @@ def test_where_the_device_is_not_waited_for(tmp_path, monkeypatch):
 
 
 def test_of_several_bad_steps_the_first_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(watch, "_AT_ONCE", ())
+    monkeypatch.setattr(checked_steps, "READ_AT_ONCE", ())
     examples = tiny_examples()
     speech = replace(examples["speech"], values=np.full_like(examples["speech"].values, np.nan))
     with pytest.raises(FloatingPointError, match="step 1 .epoch 1, batch 1 of 5"):
@@ -360,14 +311,14 @@ def test_of_several_bad_steps_the_first_is_told(tmp_path, monkeypatch):
 
 def test_no_checkpoint_is_past_what_was_not_looked_at(tmp_path, monkeypatch):
     """Else a run that goes on from it would be past the bad batch, and never tell."""
-    monkeypatch.setattr(watch, "_AT_ONCE", ())
+    monkeypatch.setattr(checked_steps, "READ_AT_ONCE", ())
     loader = spoilt(np.nan)
     number, _ = place(loader)
     assert number > 0
     with pytest.raises(FloatingPointError, match=f"batch {number + 1} of"):
         train(tmp_path, loader, checkpoint_seconds=-1)
     progress = read_progress(tmp_path / CHECKPOINT)
-    assert (progress["epoch"], progress["batch"]) == (0, number)
+    assert (progress.epoch, progress.batch) == (0, number)
 
 
 def test_terms_and_parameters_are_called_after_modalities():
@@ -383,40 +334,17 @@ def test_terms_and_parameters_are_called_after_modalities():
         assert modalities_of(name, names) == expected
 
 
-def test_what_an_example_lacks_is_not_named():
+def test_what_an_example_lacks_is_not_named(tmp_path):
     examples = tiny_examples()
+    speech = replace(examples["speech"], values=np.full_like(examples["speech"].values, np.nan))
     there = missing_at_random(23, ["speech", "image"], 0.5, seed=0)
-    loader = PairedLoader(examples, 5, presence=there)
-    seen = 0
-    for number, batch in enumerate(loader.epoch(0)):
-        held = loader.held(0, number)
-        for name, index in held.items():
-            assert np.array_equal(index >= 0, batch[name].present.numpy())
-            seen += int((index < 0).sum())
-        named = watch.Watch(tiny_svi(), loader, Path(), skip=False)._named(held, [])
-        assert [n is None for n in named["image"]] == (held["image"] < 0).tolist()
-    assert 0 < seen < 46
-
-
-def test_a_step_that_is_tried_again_has_the_noise_of_the_first_try(tmp_path):
-    """Else a run that is taken up at a bad batch, where checks are on, draws on from elsewhere."""
-    drawn = []
-
-    class Refused:
-        numbers = Numbers({}, torch.tensor([torch.nan]), ["x"], torch.tensor(False))
-
-        def parameters(self):
-            return iter([torch.zeros(1)])
-
-        def update(self, batch):
-            drawn.append(torch.randn(3))
-            if pyro.settings.get("validate_distributions_pyro"):
-                raise ValueError("a check of Pyro's, amid the step")
-            return {"objective": drawn[-1].mean()}
-
-    loader = tiny_loader()
-    watched = Watch(Refused(), loader, tmp_path, skip=True)
-    with pyro.validation_enabled(True):
-        assert watched.step(next(loader.epoch(0)), 0, 0, 1) is None
-    assert len(drawn) == 2
-    assert torch.equal(*drawn)
+    loader = PairedLoader({**examples, "speech": speech}, 23, presence=there)
+    held = loader.held(0, 0)
+    for name, index in held.items():
+        assert np.array_equal(index >= 0, next(loader.epoch(0))[name].present.numpy())
+    svi = tiny_svi(sees_presence=True)
+    with pytest.raises(FloatingPointError) as error:
+        train(tmp_path, loader, svi=svi)
+    named = str(error.value).partition("examples speech: ")[2]
+    first = next(n for n in held["speech"] if n >= 0)
+    assert named.startswith(f"speech{first},")
