@@ -40,6 +40,7 @@ from PIL import Image
 from torch import Tensor
 
 from pvae_pyro import generation as library
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.corpus import shown as printable
@@ -56,7 +57,6 @@ from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.io.files import expanded
 from pvae_pyro.io.provenance import environment, write_json
-from pvae_pyro.modality import Observation
 from pvae_pyro.training.checkpoint import CheckpointError, load_extra
 from pvae_pyro.training.loop import CHECKPOINT
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch
+from pvae_pyro.batch import Batch
 
 
 class GuidesTogether(nn.Module):

@@ -7,8 +7,8 @@ from functools import partial
 from torch import nn
 
 from pvae_pyro.modality import Modality
-from pvae_pyro.nn.image import ImageEncoder, ImageLikelihood
-from pvae_pyro.nn.speech import SpeechEncoder, SpeechLikelihood
+from pvae_pyro.models.likelihoods import ImageLikelihood, SpeechLikelihood
+from pvae_pyro.nn.encoders import ImageEncoder, SpeechEncoder
 from pvae_pyro.nn.speech_encoders import ConvolutionalSpeechEncoder, TransformerSpeechEncoder
 
 SPEECH_ENCODERS = {

@@ -18,7 +18,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch, Observation, batch_size
+from pvae_pyro.batch import Batch, Observation, batch_size
 
 
 class _AtMeans(Messenger):

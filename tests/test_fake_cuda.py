@@ -10,10 +10,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments.bench.plain import PaddedLSTM, PlainPVAE
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM

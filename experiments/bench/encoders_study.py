@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.experiments.bench.work import draw_lengths, interleaved
 from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.entry import entry
 from pvae_pyro.experiments.support.settings import PRESETS
 from pvae_pyro.io.provenance import environment, write_json
-from pvae_pyro.modality import Observation
 from pvae_pyro.models.modalities import SPEECH_ENCODERS
 
 MELS = 80

@@ -21,6 +21,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.run import evaluate_latents
@@ -29,7 +30,6 @@ from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.bench.work import interleaved
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.settings import OBJECTIVES, PRECISIONS
-from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import read_progress
 from pvae_pyro.training.loop import CHECKPOINT, fit

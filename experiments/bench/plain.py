@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from pvae_pyro.modality import Batch, Observation
+from pvae_pyro.batch import Batch, Observation
 from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import in_use

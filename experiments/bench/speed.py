@@ -34,6 +34,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Batch, Observation
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.experiments.bench.data import SECONDS, feature_rates
@@ -53,7 +54,6 @@ from pvae_pyro.experiments.support.entry import entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.settings import PRESETS
 from pvae_pyro.io.provenance import environment, write_json
-from pvae_pyro.modality import Batch, Observation
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
 

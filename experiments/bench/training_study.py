@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
@@ -37,7 +38,6 @@ from pvae_pyro.experiments.support.entry import entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.runs import load_data
 from pvae_pyro.io.provenance import environment, write_json
-from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
 
 WANTED = {"speech": 0.97, "image": 0.96}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.audio.synthesis import to_waveform
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.corpus import CorpusError
@@ -22,7 +23,6 @@ from pvae_pyro.evaluate.subsets import subsets
 from pvae_pyro.experiments.support.trained import Trained
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generation import decode, shared_of
-from pvae_pyro.modality import Observation
 
 
 def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:

@@ -32,8 +32,8 @@ from pvae_pyro.experiments.support.settings import (
     PRIORS,
     VAE,
 )
+from pvae_pyro.models.likelihoods import FAMILIES
 from pvae_pyro.models.modalities import SPEECH_ENCODERS
-from pvae_pyro.nn.image import FAMILIES
 
 # That torch itself computes on, and draws noise.
 _COMPUTING = ("cpu", "cuda", "mps", "xpu")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.resampling import resampled
@@ -15,7 +16,6 @@ from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.pictures import reading as pictures
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.data.pictures.ink import find_drawing
-from pvae_pyro.modality import Observation
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm")

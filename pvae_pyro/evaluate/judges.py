@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.cache import Arrays, cached_arrays, digest, fits
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.modality import Observation
 from pvae_pyro.nn import classifiers as networks
 
 _LEARNING_RATE = 3e-3  # at the top of its cycle

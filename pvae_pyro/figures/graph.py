@@ -7,7 +7,7 @@ from typing import Any
 import pyro
 from pyro.infer.inspect import get_model_relations
 
-from pvae_pyro.modality import Batch
+from pvae_pyro.batch import Batch
 
 
 @dataclass(frozen=True)

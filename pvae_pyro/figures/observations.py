@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.modality import Observation
 
 TICKS_HZ = (500, 1000, 2000, 4000, 8000)
 PAST_THE_END = "0.9"  # light grey: no frame has it

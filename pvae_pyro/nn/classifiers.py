@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
 from pvae_pyro.nn.packing import in_use
 
 

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
 from pvae_pyro.nn.packing import in_use
 
 

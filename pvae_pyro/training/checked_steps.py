@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pvae_pyro import distributed
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.modality import Batch
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.progress import Progress
 from pvae_pyro.training.step_values import StepValues, modalities_of

@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pvae_pyro import distributed
+from pvae_pyro.batch import Batch, batch_size
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.modality import Batch, batch_size
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checked_steps import LOOK_EVERY, CheckedSteps
 from pvae_pyro.training.checkpoint import (

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pyro.infer import Predictive, TraceMeanField_ELBO
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generation import infer, infer_from, product_of_experts
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import PVAE
 from pvae_pyro.objective.contrastive import hinge_of_present, negatives_among, rbf_kernel
 from pvae_pyro.objective.hsic import normalised_hsic

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.evaluate.judges import cached_judge, judge_accuracy, judged, train_judge
-from pvae_pyro.modality import Observation
 from pvae_pyro.nn.classifiers import PictureJudge, SequenceJudge, _blurred, _stretched
 from tests.support.tiny import tiny_batch, tiny_examples
 

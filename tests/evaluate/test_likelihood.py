@@ -14,9 +14,10 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch.distributions import MultivariateNormal
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
 from pvae_pyro.guides import JMVAEGuide, VAEGuide
-from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.modality import Modality
 from pvae_pyro.models import JMVAE
 from pvae_pyro.nn.heads import GaussianHead
 from tests.support.linear_gaussian import (

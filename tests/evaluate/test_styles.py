@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.evaluate.styles import diversity, measured, of_pictures, of_spectra, style_kept
-from pvae_pyro.modality import Observation
 from tests.support.tiny import tiny_examples, tiny_pair
 
 PIXELS = Normalisation(np.float32(0), np.float32(255))

@@ -9,8 +9,9 @@ from pyro.infer import Predictive
 from torch import nn
 
 from pvae_pyro import generation as generate
+from pvae_pyro.batch import Observation
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.modality import Modality
 from pvae_pyro.models import PVAE
 from tests.support.linear_gaussian import (
     DIM,

@@ -8,11 +8,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.figures.graph import Graph, guide_graph, model_graph
 from pvae_pyro.figures.layout import layered_layout
 from pvae_pyro.figures.plate_diagram import graph_figure
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.modality import Modality
 from pvae_pyro.models import PVAE
 from pvae_pyro.models.jmvae import JMVAE
 from tests.support.linear_gaussian import Flat, LinearLikelihood, make_batch, make_pair

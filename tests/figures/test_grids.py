@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.figures.grids import (
     choose_examples,
@@ -17,7 +18,6 @@ from pvae_pyro.figures.sheet import WIDTH, Row, draw_sheet
 from pvae_pyro.figures.style import new_figure, save_figure
 from pvae_pyro.generation import decode, infer
 from pvae_pyro.guides import JMVAEGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import JMVAE
 from tests.support.tiny import NUM_MELS, tiny_examples, tiny_modalities, tiny_pair
 

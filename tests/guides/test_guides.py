@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.guides import GaussianGuide, JMVAEGuide, PartitionedGuide, VAEGuide
-from pvae_pyro.modality import Observation
 from tests.support.linear_gaussian import MODALITIES, make_batch
 
 A, B = MODALITIES

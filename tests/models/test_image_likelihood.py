@@ -8,15 +8,14 @@ import torch
 from pyro import poutine
 from torch import nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generation import decode
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import PVAE, digit_modalities
-from pvae_pyro.nn.image import FAMILIES, ImageLikelihood
+from pvae_pyro.models.likelihoods import FAMILIES, ImageLikelihood, SpeechLikelihood
 from pvae_pyro.nn.scale import MOST, ObservationScale
-from pvae_pyro.nn.speech import SpeechLikelihood
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch
 
 SCALE = 0.3

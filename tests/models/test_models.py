@@ -9,8 +9,8 @@ import torch
 from pyro import poutine
 from pyro.infer import Predictive
 
+from pvae_pyro.batch import Observation, batch_size
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.modality import Observation, batch_size
 from pvae_pyro.svi import SVI
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
 from pvae_pyro.models.modalities import SPEECH_ENCODERS
 
 MELS = 6

@@ -10,8 +10,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Modality, Observation
+from pvae_pyro.modality import Modality
 from pvae_pyro.models import PVAE
 from pvae_pyro.models.priors import StandardNormal, VampPrior
 

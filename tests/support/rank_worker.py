@@ -17,9 +17,9 @@ from torch.distributions import Normal
 
 import pvae_pyro.elbo
 from pvae_pyro import distributed
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.modality import Observation
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.loop import CHECKPOINT, fit
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_loader, tiny_pair, tiny_svi

@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import torch
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.guides import PartitionedGuide, VAEGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import JMVAE, PVAE, digit_modalities
 from pvae_pyro.models.priors import StandardNormal, VampPrior
 from pvae_pyro.svi import SVI

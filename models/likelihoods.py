@@ -1,4 +1,7 @@
-"""The paper's speech networks (appendix B), for log-Mel frames, and a duration of our own."""
+"""The likelihoods p(x | z) of speech and images: the Pyro sites of what is observed.
+
+Pixels are in [0, 1]. Speech is log-Mel frames, with a duration that is ours, not the paper's.
+"""
 
 import math
 
@@ -7,26 +10,64 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.distributions import RaggedNormal
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
+from pvae_pyro.distributions import RaggedNormal, SoftBernoulli
+from pvae_pyro.nn.decoders import ImageDecoder
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
 from pvae_pyro.nn.scale import ObservationScale
 
+FAMILIES = ("normal", "bernoulli", "laplace")  # of a pixel
 
-class SpeechEncoder(nn.Module):
-    """The last state of a one-layer LSTM: ``[B, T, num_mels]``, lengths -> ``[B, num_cells]``.
 
-    Raises ValueError for an observation without lengths.
+class ImageLikelihood(nn.Module):
+    """p(x | z) = Π_pixels p(x_i | z): the site ``<name>``.
+
+        normal      N(x_i; m_i(z), scale²)
+        laplace     exp(-|x_i - m_i(z)| / scale) / (2 scale)
+        bernoulli   p_i^x_i (1 - p_i)^(1 - x_i),  p = sigmoid(m(z)); see `SoftBernoulli`
+
+    m is the decoder's output. Without an observation, the site ``<name>_loc`` holds the mean (m,
+    or p) besides the noisy sample, which under Bernoulli is black and white. What is observed is
+    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: no other's compares with it.
+
+    Args:
+        latent_dim: of z.
+        scale: of a pixel: Normal's standard deviation, Laplace's mean absolute deviation. 1.0 is
+            the paper's unit variance; smaller values give sharper pictures and leave more of the
+            class in the style latent.
+        family: one of `FAMILIES`; the paper's is Normal.
+        learn_scale: `scale` is where learning starts, see `ObservationScale`. A Bernoulli has none.
+
+    Raises ValueError for another family, and as `ObservationScale` does.
     """
 
-    def __init__(self, num_mels: int = 80, num_cells: int = 512):
+    def __init__(
+        self,
+        latent_dim: int,
+        scale: float = 1.0,
+        family: str = "normal",
+        learn_scale: bool = False,
+    ):
         super().__init__()
-        self.out_features = num_cells
-        self.lstm = RaggedLSTM(num_mels, num_cells)
+        if family not in FAMILIES:
+            raise ValueError(f"no likelihood {family!r}: there are {', '.join(FAMILIES)}")
+        self.family = family
+        self.decoder = ImageDecoder(latent_dim)
+        self.scale = ObservationScale(scale, learn_scale and family != "bernoulli")
 
-    def forward(self, observation: Observation) -> Tensor:
-        return self.lstm.last_state(observation.value, observation.packing)
+    def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        pixels = self._pixels(self.decoder(z).to(z.dtype))  # see GaussianHead
+        if observation is None:
+            pyro.deterministic(f"{name}_loc", pixels.mean, event_dim=3)
+        return pyro.sample(name, pixels, obs=None if observation is None else observation.value)
+
+    def _pixels(self, output: Tensor) -> dist.TorchDistribution:
+        if self.family == "bernoulli":
+            return SoftBernoulli(logits=output).to_event(3)
+        scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()  # for all pixels at once
+        of_family = dist.Normal if self.family == "normal" else dist.Laplace
+        return of_family(output, scale).to_event(3)
 
 
 class SpeechLikelihood(nn.Module):
