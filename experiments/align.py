@@ -43,11 +43,12 @@ from pvae_pyro.data.alignment.transcripts import (
     speakers_in_both,
 )
 from pvae_pyro.data.corpora.digit_words import OH
-from pvae_pyro.data.corpus import CorpusError, Problem, shown
+from pvae_pyro.data.corpus import CorpusError, Problem
+from pvae_pyro.errors import shown
 from pvae_pyro.data.summary import problem_lines
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 

@@ -44,12 +44,13 @@ from pvae_pyro.experiments.support.arguments import (
     number,
     place,
 )
-from pvae_pyro.experiments.support.data import add_places, places
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.data import places_of
+from pvae_pyro.experiments.support.data import add_places
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from pvae_pyro.experiments.support.results_file import evaluation_problem
-from pvae_pyro.experiments.support.trained import Trained, open_run
+from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
 from pvae_pyro.io.checked_json import read_json
 from pvae_pyro.io.files import folder_held, most_in_memory, read_regular
 from pvae_pyro.io.provenance import environment, write_json
@@ -59,7 +60,7 @@ EVALUATION = "evaluation.json"
 FORMAT = 3  # of what it holds: one more than before where a measure has changed
 
 
-def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def evaluate(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Measure what is asked for and not there yet; returns what evaluation.json holds."""
     path = run.folder / EVALUATION
     measured_on = {
@@ -76,8 +77,8 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         "corpus": run.data.corpus,
         "stand_in": run.data.stand_in,
         "classes": run.data.classes,
-        "model": run.config["model"],
-        "seed": run.config["seed"],
+        "model": run.config.model,
+        "seed": run.config.seed,
         "config": run.config,
         "format": FORMAT,
         "checkpoint": _of_weights(run),
@@ -94,7 +95,7 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def measured_before(run: Trained) -> dict[str, Any]:
+def measured_before(run: SavedRun) -> dict[str, Any]:
     """What evaluation.json holds if it is of these weights, and measured as today; else nothing.
 
     Raises RunError where it is damaged.
@@ -113,7 +114,7 @@ def measured_before(run: Trained) -> dict[str, Any]:
     return content
 
 
-def _of_weights(run: Trained) -> str:
+def _of_weights(run: SavedRun) -> str:
     """SHA-256 of a run's checkpoint."""
     content = read_regular(run.folder / CHECKPOINT, most_in_memory())
     return hashlib.sha256(content).hexdigest()
@@ -164,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     # Of a folder that is not there `open_run` tells.
     alone = folder_held(options.run) if options.run.is_dir() else nullcontext()
     with alone, torch.no_grad():
-        run = open_run(options.run, options.data, options.device, places(options))
+        run = open_run(options.run, options.data, options.device, places_of(options))
         content = evaluate(run, options)
     print(summary(content))
     print(f"all of it: {options.run / EVALUATION}")

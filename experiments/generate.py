@@ -43,15 +43,16 @@ from pvae_pyro import generation as library
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
-from pvae_pyro.data.corpus import shown as printable
+from pvae_pyro.errors import shown as printable
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, number, place
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.options import resolve_device
-from pvae_pyro.experiments.support.runs import OF_PICTURES, folder_within, load_run, read_config
+from pvae_pyro.experiments.support.device import resolve_device
+from pvae_pyro.experiments.support.runs import OF_PICTURES
+from pvae_pyro.experiments.support.saved_run import folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
@@ -123,7 +124,7 @@ class Run:
             )  # fmt: skip
             values = sound.log_mel
         else:
-            like_mnist = self.config["image_dataset"] == "mnist"
+            like_mnist = self.config.image_dataset == "mnist"
             values, done = read_picture(path, like_mnist, self.framing)
             if done:
                 self.told.append(f"{printable(path)}: {'; '.join(done)}")

@@ -27,7 +27,8 @@ import matplotlib
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import SpeechCorpus, shown
+from pvae_pyro.data.corpus import SpeechCorpus
+from pvae_pyro.errors import shown
 from pvae_pyro.data.features import Computed, compute_features
 from pvae_pyro.data.paired import alike
 from pvae_pyro.data.spoken import open_speech, refuse_problems
@@ -41,7 +42,7 @@ from pvae_pyro.experiments.support.data import (
     image_arguments,
     speech_arguments,
 )
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.provenance import environment, write_json
 
 
@@ -71,22 +72,22 @@ def prepare(
 ) -> tuple[dict[str, Any], SpeechCorpus, Computed]:
     """The report, and what it tells of."""
     started = time.monotonic()
-    corpus = open_speech(config["dataset"], root, **speech_arguments(config))
+    corpus = open_speech(config.dataset, root, **speech_arguments(config))
     computed = compute_features(
         corpus, LogMel(corpus.sample_rate), workers=workers, on_error="skip"
     )
-    refuse_problems(computed.skipped, config["strict"])
+    refuse_problems(computed.skipped, config.strict)
     corpus = replace(corpus, problems=(*corpus.problems, *computed.skipped))
-    report = {"dataset": config["dataset"], **summarise_speech(corpus, computed)}
+    report = {"dataset": config.dataset, **summarise_speech(corpus, computed)}
     report["errors"] = [
         f"no {split} recordings"
         for split, found in report["splits"].items()
         if not found["classes"]
     ]
-    if config["image_dataset"] is not None:
+    if config.image_dataset is not None:
         arguments = image_arguments(config)
         images = image_corpus(arguments["image_dataset"], root, arguments["image_options"])
-        refuse_problems(images.problems, config["strict"])
+        refuse_problems(images.problems, config.strict)
         report["images"] = summarise_images(images)
         for split, found in report["splits"].items():
             there = report["images"]["splits"][split]["classes"]
@@ -186,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     check_corpus_options(parser, arguments)
     config = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "workers")}
-    folder = arguments.out or Path("prepared", file_name(config["dataset"]))
+    folder = arguments.out or Path("prepared", file_name(config.dataset))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,14 +23,16 @@ from typing import Any
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.support.data import add_places, places
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.data import places_of
+from pvae_pyro.experiments.support.data import add_places
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
 from pvae_pyro.experiments.support.results_file import read_results
 from pvae_pyro.experiments.support.run_folder import REPORT
-from pvae_pyro.experiments.support.runs import folder_within
-from pvae_pyro.experiments.support.trained import RESULTS, STYLE, Trained, open_run
+from pvae_pyro.experiments.support.saved_run import folder_within
+from pvae_pyro.experiments.support.trained import STYLE
+from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, open_run
 from pvae_pyro.report.content import galleries
 from pvae_pyro.report.page import (
     Html,
@@ -85,7 +87,7 @@ MEASURES = {
 }
 
 
-def write_report(run: Trained, file: Path, seed: int = 0) -> Path:
+def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
     """Write the report of a run; returns `file`, which is whole or, on any failure, as before.
 
     Figures that are missing, or older than the run's results, are drawn into its folder.
@@ -123,9 +125,9 @@ def _what_was_run(results: Mapping[str, Any]) -> Html:
         "remarks": "; ".join(results.get("remarks", ())) or "none",
         "left out": left_out or "nothing",
         "classes": ", ".join(results["classes"]),
-        "objective": f"{config['objective']}: α {config['alpha']:g}, β {config['beta']:g}",
+        "objective": f"{config.objective}: α {config.alpha:g}, β {config.beta:g}",
         "training": f"{results['epochs']} epochs, {results['steps']} steps of "
-        f"{config['batch_size']}, {results['seconds_training']:.0f} s; preset {results['preset']}",
+        f"{config.batch_size}, {results['seconds_training']:.0f} s; preset {results['preset']}",
         "device": f"{results['device']}; {results['platform']}",
         "commit": results["git_commit"],
         "versions": ", ".join(f"{name} {of}" for name, of in results["versions"].items()),
@@ -172,7 +174,7 @@ def _results(results: Mapping[str, Any]) -> Html:
     return joined([table(head, rows, caption, "numbers", faint), *map(note, notes)])
 
 
-def _listen_and_look(run: Trained, seed: int) -> Html:
+def _listen_and_look(run: SavedRun, seed: int) -> Html:
     sounds = run.data.log_mels
     about = (
         f"Test examples drawn at random (seed {seed}), one of a class; labels choose what is "
@@ -183,7 +185,7 @@ def _listen_and_look(run: Trained, seed: int) -> Html:
             "All that is heard, originals too, was made from log-Mel energies by the Griffin-Lim "
             "algorithm, as loud as each other where peaks allow: no recording is heard as it is."
         )
-    of = (run.model, run.guide.unimodal, run.test, run.data.classes, sounds)
+    of = (run.model, run.unimodal, run.test, run.data.classes, sounds)
     parts = [note(about)]
     try:
         for title, shown in galleries(*of, seed=seed, device=run.device):
@@ -193,7 +195,7 @@ def _listen_and_look(run: Trained, seed: int) -> Html:
     return joined(parts)
 
 
-def _figures(run: Trained, seed: int) -> Iterator[tuple[str, Html]]:
+def _figures(run: SavedRun, seed: int) -> Iterator[tuple[str, Html]]:
     """Sections of the curves, and of all others in the run's folder of figures."""
     folder = folder_within(run.folder, FOLDER)
     written = (run.folder / RESULTS).stat().st_mtime
@@ -213,7 +215,7 @@ def _figures(run: Trained, seed: int) -> Iterator[tuple[str, Html]]:
     yield "Figures", joined([*chain(*of_kind.values())])
 
 
-def _measures(run: Trained, measured: Mapping[str, Any]) -> Html:
+def _measures(run: SavedRun, measured: Mapping[str, Any]) -> Html:
     if not measured:
         why = "of other weights" if (run.folder / EVALUATION).exists() else "not there"
         return note(
@@ -246,7 +248,7 @@ def make_parser() -> argparse.ArgumentParser:
 @entry("no report was written")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    run = open_run(options.run, options.data, options.device, places(options))
+    run = open_run(options.run, options.data, options.device, places_of(options))
     file = write_report(run, options.out or options.run / REPORT, options.seed)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -23,15 +23,16 @@ from tqdm import tqdm
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.data import file_name, places
-from pvae_pyro.experiments.support.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.support.errors import INTERRUPTED, entry
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.given import contradictions
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.results_file import read_results
-from pvae_pyro.experiments.support.runs import CONFIG, load_run_data, read_config
-from pvae_pyro.experiments.support.settings import VAE
+from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
+from pvae_pyro.experiments.support.data import load_run_data
+from pvae_pyro.experiments.support.config import VAE
 from pvae_pyro.experiments.support.table_rows import aggregate, markdown
-from pvae_pyro.experiments.support.trained import RESULTS
+from pvae_pyro.experiments.support.saved_run import RESULTS
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 
@@ -73,8 +74,8 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"{option} is what the rows and seeds differ in")
     # Wrong usage shows before anything is trained; and what auto is now, it is for every run.
     config = resolve(make_parser(None).parse_args(common))
-    preset = config["preset"]
-    vaes = [f"{VAE}{name}" for name in config["modalities"]]
+    preset = config.preset
+    vaes = [f"{VAE}{name}" for name in config.modalities]
     arguments.rows = arguments.rows or [*vaes, *ROWS]
     for row in arguments.rows:
         if row not in (*vaes, *ROWS):
@@ -125,8 +126,8 @@ def run_one(folder: Path, options: list[str]) -> int:
     config = read_config(folder)
     different = contradictions(make_parser(None), options, config)
     epochs = make_parser(None).parse_args(options).epochs
-    if epochs not in (None, config["epochs"]):  # a run may be prolonged, a row of a table not
-        different.append(f"--epochs {epochs} (the run: {config['epochs']})")
+    if epochs not in (None, config.epochs):  # a run may be prolonged, a row of a table not
+        different.append(f"--epochs {epochs} (the run: {config.epochs})")
     if different:
         raise RunError(f"{folder} is of other options: {', '.join(different)}")
     if not (folder / RESULTS).exists():

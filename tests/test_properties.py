@@ -18,7 +18,7 @@ from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.table import read_table
 from pvae_pyro.experiments.support.options import config_of, make_parser, resolve
-from pvae_pyro.experiments.support.runs import read_config
+from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.io.checked_json import misfit, read_json
 from tests.support.sphere import sphere
 

@@ -10,8 +10,9 @@ from pvae_pyro.experiments import generate, run_svi
 from pvae_pyro.experiments.figures import _shown
 from pvae_pyro.experiments.support.given import without_effect
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.runs import load_data, read_config
-from pvae_pyro.experiments.support.trained import open_run
+from pvae_pyro.experiments.support.saved_run import read_config
+from pvae_pyro.experiments.support.data import load_data
+from pvae_pyro.experiments.support.saved_run import open_run
 
 pytest.importorskip("espeakng_loader")
 
@@ -36,8 +37,8 @@ def run(environment, tmp_path_factory):
 
 def test_each_has_its_own_features(run):
     config = read_config(run)
-    assert config["modalities"] == ["speech", "spanish"]
-    assert config["sample_rates"] == {"speech": 8000, "spanish": 16000}
+    assert config.modalities == ["speech", "spanish"]
+    assert config.sample_rates == {"speech": 8000, "spanish": 16000}
     results = json.loads((run / "results.json").read_text("utf-8"))
     assert results["corpus"] == "manifest words.csv + eSpeak NG digits (Spanish)"
     assert results["stand_in"] is True
@@ -45,7 +46,7 @@ def test_each_has_its_own_features(run):
     opened = open_run(run, None)
     data = opened.data
     assert data.train["speech"].normalisation is not data.train["spanish"].normalisation
-    assert config["max_frames"] == max(of.lengths.max() for of in data.train.values())
+    assert config.max_frames == max(of.lengths.max() for of in data.train.values())
     axes = _shown(opened, 0)["axes"]
     assert axes["spanish"].bin_hz[-1] > 1.5 * axes["speech"].bin_hz[-1]
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: by the code of this checkout, whatever is installed
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import tempfile
@@ -27,7 +27,7 @@ from pvae_pyro.data.features import compute_features, corpus_features
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.experiments.bench.work import Times, interleaved
 from pvae_pyro.experiments.support.arguments import number
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 
 # Recorded at, features at, in Hz: FSDD, Speech Commands, TIDIGITS, AudioMNIST.
 RATES = ((8000, 8000), (16000, 16000), (20000, 20000), (48000, 16000))

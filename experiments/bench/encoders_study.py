@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: by the code of this checkout, whatever is installed
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from pvae_pyro.batch import Observation
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.experiments.bench.work import draw_lengths, interleaved
 from pvae_pyro.experiments.support.arguments import number, place
-from pvae_pyro.experiments.support.entry import entry
-from pvae_pyro.experiments.support.settings import PRESETS
+from pvae_pyro.experiments.support.errors import entry
+from pvae_pyro.experiments.support.config import PRESETS
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.models.modalities import SPEECH_ENCODERS
 

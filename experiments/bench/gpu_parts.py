@@ -29,7 +29,8 @@ from pvae_pyro.experiments.bench.gpu_pack import read_data
 from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.bench.work import interleaved
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.settings import OBJECTIVES, PRECISIONS
+from pvae_pyro.experiments.support.build import PRECISIONS
+from pvae_pyro.experiments.support.config import OBJECTIVES
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import read_progress
 from pvae_pyro.training.loop import CHECKPOINT, fit
@@ -71,8 +72,8 @@ class Check:
         return {**self.data[1]["configs"][objective], **own, **(TINY if self.tiny else {})}
 
     def loader(self, config: Mapping[str, Any]) -> PairedLoader:
-        train, size = self.data[0]["train"], config["batch_size"]
-        return PairedLoader(train, size, seed=config["seed"], device=self.device)
+        train, size = self.data[0]["train"], config.batch_size
+        return PairedLoader(train, size, seed=config.seed, device=self.device)
 
     def left(self) -> float:
         return self.deadline - time.monotonic()
@@ -292,7 +293,7 @@ def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
             check.wait()
             each = time.monotonic() - begun
     left = check.left() - EVALUATION * (not check.tiny)
-    epochs = min(config["epochs"], int(share * left / (1.1 * each)))
+    epochs = min(config.epochs, int(share * left / (1.1 * each)))
     if epochs < 1:
         check.left_out.append(f"{objective}: an epoch takes {each:.1f} s, {left:.0f} s were left")
         return {}
@@ -305,7 +306,7 @@ def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
     scores = evaluate_latents(svi.guide.unimodal, partitions["test"], classes, check.device)
     return {
         "epochs": progress.epoch,
-        "of_epochs": config["epochs"],
+        "of_epochs": config.epochs,
         "interrupted": progress.interrupted,
         "steps": progress.step,
         "seconds_training": progress.seconds,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: by the code of this checkout, whatever is installed
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import json
@@ -34,7 +34,7 @@ from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.modality import Modality

@@ -87,12 +87,12 @@ class PlainPVAE(nn.Module):
                     locs[name] = q_m[0]
         a, b, negatives = locs["speech"], locs["image"], derangement(len(elbo), elbo.device)
         hinge = self.hinge(a, b, b[negatives]) + self.hinge(b, a, a[negatives])
-        objective = elbo - self.config["alpha"] * coherence - self.config["beta"] * hinge
-        for name, loc in locs.items() if self.config["gamma"] else ():
+        objective = elbo - self.config.alpha * coherence - self.config.beta * hinge
+        for name, loc in locs.items() if self.config.gamma else ():
             dependence = normalised_hsic(loc.detach(), z[f"z_style_{name}"])
-            objective = objective - self.config["gamma"] * dependence
-        if self.config["delta"]:
-            objective = objective - self.config["delta"] * self.restyling(z)
+            objective = objective - self.config.gamma * dependence
+        if self.config.delta:
+            objective = objective - self.config.delta * self.restyling(z)
         return -objective.mean()
 
     def restyling(self, z: dict[str, Tensor]) -> Tensor:
@@ -166,10 +166,10 @@ class PlainPVAE(nn.Module):
         return -0.5 * residual.square().sum((1, 2, 3)) - constant
 
     def hinge(self, a: Tensor, b: Tensor, other: Tensor) -> Tensor:
-        width = 2 * self.config["length_scale"] ** 2
+        width = 2 * self.config.length_scale ** 2
         same = torch.exp(-(a - b).square().sum(1) / width)
         different = torch.exp(-(a - other).square().sum(1) / width)
-        return torch.relu(self.config["margin"] - same + different)
+        return torch.relu(self.config.margin - same + different)
 
 
 def _other(lstm: RaggedLSTM, kind: type[nn.LSTM]) -> nn.LSTM:

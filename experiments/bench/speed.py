@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: by the code of this checkout, whatever is installed
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import tempfile
@@ -50,9 +50,9 @@ from pvae_pyro.experiments.bench.work import (
 )
 from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.settings import PRESETS
+from pvae_pyro.experiments.support.config import PRESETS
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import Packing

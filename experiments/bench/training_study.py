@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 if not __package__:  # run as a file: by the code of this checkout, whatever is installed
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import argparse
 import json
@@ -34,9 +34,9 @@ from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.run_svi import longest
 from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.entry import entry
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.runs import load_data
+from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.svi import SVI
 
@@ -48,8 +48,8 @@ def seconds_to_purity(
     most: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Train until z_sem is `WANTED`, or for `most` steps; returns how it went."""
-    loader = PairedLoader(data.train, config["batch_size"], seed=config["seed"])
-    pyro.set_rng_seed(config["seed"])
+    loader = PairedLoader(data.train, config.batch_size, seed=config.seed)
+    pyro.set_rng_seed(config.seed)
     seconds, done, curve = 0.0, 0, []
     batches = (batch for epoch in range(most) for batch in loader.epoch(epoch))
     for _ in tqdm(range(most), unit="step", mininterval=0.5 if sys.stderr.isatty() else 30):

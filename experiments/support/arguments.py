@@ -46,7 +46,7 @@ def number(
             raise argparse.ArgumentTypeError(f"{text} is more than {most:.15g}")
         return value
 
-    convert.of, convert.most = kind, most
+    convert.most = most  # type: ignore[attr-defined]
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number
     return convert
 

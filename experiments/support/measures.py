@@ -21,18 +21,19 @@ from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.unseen import unseen_classes
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.measures_of_generation import generation, of_subsets, recognised
-from pvae_pyro.experiments.support.trained import STYLE, Trained
+from pvae_pyro.experiments.support.trained import STYLE
+from pvae_pyro.experiments.support.saved_run import SavedRun
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
 OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of how to measure
 
 
-def clustering(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
-    num_clusters = run.config["num_clusters"] or len(run.data.classes)
-    return evaluate_latents(run.guide.unimodal, run.test, num_clusters, run.device)
+def clustering(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
+    num_clusters = run.config.num_clusters or len(run.data.classes)
+    return evaluate_latents(run.unimodal, run.test, num_clusters, run.device)
 
 
-def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def num_classes(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of the training partition, which has more examples; none of a latent hardly in use."""
     found: dict[str, Any] = {}
     for latent, of_modality in run.latents("train").items():
@@ -44,7 +45,7 @@ def num_classes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def prior_clusters(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def prior_clusters(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """The test partition's posterior means of the shared latent, clustered by the prior.
 
     A cluster is a component of the prior, and holds the means that it is most responsible for;
@@ -69,7 +70,7 @@ def prior_clusters(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def probes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def probes(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of each latent and modality: the class, and the speaker (None where it is not known).
 
     Read off the posterior means, and off one sample of each posterior, which is what a decoder
@@ -91,7 +92,7 @@ def probes(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def retrieval(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     labels = {name: examples.labels for name, examples in run.test.items()}
     return {
         latent: cross_modal_retrieval(of_modality, labels)
@@ -100,12 +101,12 @@ def retrieval(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def unseen(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of each latent and modality; of a run with --unseen-classes."""
-    if not run.config["unseen_classes"]:
+    if not run.config.unseen_classes:
         return {"reason": "the run was trained on all classes"}
     classes = list(run.data.classes)
-    left_out = [classes.index(label) for label in run.config["unseen_classes"]]
+    left_out = [classes.index(label) for label in run.config.unseen_classes]
     for name, examples in run.test.items():
         is_unseen = np.isin(examples.labels, left_out)
         if is_unseen.all() or not is_unseen.any():
@@ -126,7 +127,7 @@ def unseen(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def log_likelihood(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of the first pairs of the test partition."""
     loader = PairedLoader(run.data.test, 32, device=run.device, names=run.names)
     batches = []
@@ -141,7 +142,7 @@ def log_likelihood(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
 
 
 # What is measured together -> how. The keys of evaluation.json are those of `KEYS`.
-MEASURES: dict[str, Callable[[Trained, argparse.Namespace], dict[str, Any]]] = {
+MEASURES: dict[str, Callable[[SavedRun, argparse.Namespace], dict[str, Any]]] = {
     "clustering": clustering,
     "num_classes": num_classes,
     "prior_clusters": prior_clusters,

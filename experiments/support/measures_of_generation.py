@@ -20,22 +20,22 @@ from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.recognise import DIGITS, recognition_accuracy
 from pvae_pyro.evaluate.styles import diversity, style_kept
 from pvae_pyro.evaluate.subsets import subsets
-from pvae_pyro.experiments.support.trained import Trained
+from pvae_pyro.experiments.support.saved_run import SavedRun
 from pvae_pyro.figures.observations import panels
 from pvae_pyro.generation import decode, shared_of
 
 
-def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def generation(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Coherence, style swaps and what of a style is kept, by the same judges."""
     judges = _judges(run, options)
-    arguments = (run.model, run.guide.unimodal, judges, run.test, run.device)
+    arguments = (run.model, run.unimodal, judges, run.test, run.device)
     return {
         "coherence": coherence(*arguments, limit=options.limit),
         "style_swap": style_swap(*arguments, limit=options.limit),
         "styles": {
             "kept": style_kept(
                 run.model,
-                run.guide.unimodal,
+                run.unimodal,
                 run.test,
                 run.device,
                 speaker_judges=_speaker_judges(run, options),
@@ -47,7 +47,7 @@ def generation(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _judges(run: Trained, options: argparse.Namespace) -> dict[str, nn.Module]:
+def _judges(run: SavedRun, options: argparse.Namespace) -> dict[str, nn.Module]:
     return {
         name: cached_judge(
             run.data.train[name],
@@ -60,7 +60,7 @@ def _judges(run: Trained, options: argparse.Namespace) -> dict[str, nn.Module]:
     }
 
 
-def _speaker_judges(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def _speaker_judges(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of modalities whose speakers are all in the training partition too, two or more."""
     found = {}
     for name in run.names:
@@ -80,7 +80,7 @@ def _speaker_judges(run: Trained, options: argparse.Namespace) -> dict[str, Any]
 
 
 def _diversity(
-    run: Trained, options: argparse.Namespace, judges: Mapping[str, nn.Module]
+    run: SavedRun, options: argparse.Namespace, judges: Mapping[str, nn.Module]
 ) -> dict[str, Any]:
     """Of translations of each modality into each other one, in styles from the prior: of those
     that are judged to be of the right class."""
@@ -89,7 +89,7 @@ def _diversity(
         real = run.test[target]
         index = np.random.default_rng(0).permutation(len(run.test[source]))[: options.limit]
         content = run.test[source].take(index)
-        locs = posterior_locs(run.guide.unimodal[source], source, content, run.device)
+        locs = posterior_locs(run.unimodal[source], source, content, run.device)
         shared = shared_of({site: torch.from_numpy(z) for site, z in locs.items()})
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -109,7 +109,7 @@ def _diversity(
     return found
 
 
-def of_subsets(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def of_subsets(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of models of several modalities."""
     if len(run.names) < 2:
         return {"reason": "the model has one modality"}
@@ -118,13 +118,13 @@ def of_subsets(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
         run.guide,
         _judges(run, options),
         run.test,
-        run.config["num_clusters"] or len(run.data.classes),
+        run.config.num_clusters or len(run.data.classes),
         run.device,
         limit=options.limit,
     )
 
 
-def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def recognised(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """What a recogniser of words, trained on other recordings, hears: fractions of right classes.
 
     Of spoken digits alone. Everything is made of log-Mel features, also "originals": what is lost
@@ -138,14 +138,14 @@ def recognised(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     given = run.data.test[name]
     given = given.take(np.random.default_rng(0).permutation(len(given))[: options.limit])
     labels = {name: given.labels}
-    locs = posterior_locs(run.guide.unimodal[name], name, given, run.device)
+    locs = posterior_locs(run.unimodal[name], name, given, run.device)
     found = {"originals": given.observation(np.arange(len(given)))}
     own = {site: torch.from_numpy(z).to(run.device) for site, z in locs.items()}
     found["reconstructions"] = decode(run.model, own, [name])[name]
     for source in (n for n in run.names if n != name):
         content = run.test[source]
         content = content.take(np.random.default_rng(0).permutation(len(content))[: options.limit])
-        of = posterior_locs(run.guide.unimodal[source], source, content, run.device)
+        of = posterior_locs(run.unimodal[source], source, content, run.device)
         shared = shared_of({site: torch.from_numpy(z).to(run.device) for site, z in of.items()})
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -35,7 +35,7 @@ def scored_part(config: Mapping[str, Any]) -> str:
 
 def row_of(config: Mapping[str, Any]) -> str:
     """The model of the table that a configuration stands for: the PVAE with β = 0 is another."""
-    return "pvae-b0" if (config["model"], config["beta"]) == ("pvae", 0) else config["model"]
+    return "pvae-b0" if (config.model, config.beta) == ("pvae", 0) else config.model
 
 
 def known_of(results: Mapping[str, Any], corpus: str) -> dict[str, dict[str, float]]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from pvae_pyro.data.corpus import shown
+from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
-from pvae_pyro.experiments.support.settings import OBJECTIVES, PLACES
+from pvae_pyro.experiments.support.config import OBJECTIVES, PLACES
 
 TITLES = {
     "vae-speech": "VAE-sp",

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data.audio.reading import Format, read_audio, read_format
-from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
+from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split
+from pvae_pyro.errors import shown
 from pvae_pyro.data.shards import MAY_PASS
 from pvae_pyro.data.spans import Spans
 

@@ -11,7 +11,8 @@ from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.resampling import resampled
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
-from pvae_pyro.data.corpus import AudioError, shown
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.errors import shown
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.pictures import reading as pictures
 from pvae_pyro.data.pictures.framing import Framing

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus, shown
+from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus
+from pvae_pyro.errors import shown
 from pvae_pyro.data.features import Computed
 from pvae_pyro.data.spelling import look_alike_lines
 from pvae_pyro.data.table import SPLITS

@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pvae_pyro import distributed
+from pvae_pyro.errors import PvaeError
 from pvae_pyro.io.checksums import read_sealed, seal
 from pvae_pyro.io.files import RefusedError, flush_folder, naming, write_whole
 from pvae_pyro.svi import SVI
@@ -37,7 +38,7 @@ class _Header(BaseModel):
     config: dict[str, Any] | None = None
 
 
-class CheckpointError(Exception):
+class CheckpointError(PvaeError):
     """A checkpoint is missing, damaged or of another model; the message names the file."""
 
 

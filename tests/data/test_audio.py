@@ -17,7 +17,8 @@ import pytest
 import soundfile
 
 from pvae_pyro.data.audio.reading import read_audio
-from pvae_pyro.data.corpus import AudioError, shown
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.errors import shown
 from tests.support.sphere import sphere
 
 SAMPLES = np.array([0.5, -0.25, 0.0, 1 / 32768, -1.0], dtype=np.float32)

@@ -10,8 +10,10 @@ from pvae_pyro.experiments import criticise, evaluate, figures, generate, report
 from pvae_pyro.experiments.support import runs
 from pvae_pyro.experiments.support.arguments import number
 from pvae_pyro.experiments.support.errors import DeviceError, RunError
-from pvae_pyro.experiments.support.options import make_parser, resolve_device
-from pvae_pyro.experiments.support.runs import check_memory, read_config
+from pvae_pyro.experiments.support.options import make_parser
+from pvae_pyro.experiments.support.device import resolve_device
+from pvae_pyro.experiments.support.build import check_memory
+from pvae_pyro.experiments.support.saved_run import read_config
 from tests.robustness.fuzz.runs import CONFIGURATION
 
 

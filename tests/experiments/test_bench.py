@@ -69,7 +69,7 @@ def test_our_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
     # The prior's own draws, which are of no gradient, torch.normal makes.
     monkeypatch.setattr(torch, "normal", lambda loc, scale: loc + noise * scale)
     config, batch = tiny_config("ours"), bench.make_batch(LENGTHS)
-    assert config["gamma"] > 0 < config["delta"]
+    assert config.gamma > 0 < config.delta
     svi = build(config)
     plain = PlainPVAE(svi, config, lstm)
     terms = svi.terms(batch)

@@ -11,7 +11,7 @@ import torch
 
 from pvae_pyro.evaluate.likelihood import evaluate_likelihood
 from pvae_pyro.experiments import criticise
-from pvae_pyro.experiments.support.trained import open_run
+from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.figures.criticism import (
     pareto_k,
     pareto_k_figure,

@@ -11,7 +11,7 @@ import torch
 
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support import measures
-from pvae_pyro.experiments.support.trained import open_run
+from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.models.priors import GaussianMixture
 from tests.support.tiny_run import small_corpus
 
@@ -180,14 +180,14 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes(run, monkeypat
     assert found["z_sem"]["b"]["agreed"] is None
     assert "distinct points" in found["z_sem"]["b"]["reason"]
     # And in the run: every image of one latent.
-    everywhere = evaluate.Trained.latents
+    everywhere = evaluate.SavedRun.latents
 
     def collapsed(self, partition="test"):
         of = everywhere(self, partition)
         of["z"]["image"] = np.zeros_like(of["z"]["image"])
         return of
 
-    monkeypatch.setattr(evaluate.Trained, "latents", collapsed)
+    monkeypatch.setattr(evaluate.SavedRun, "latents", collapsed)
     assert evaluate.main([str(run), "--only", "num_classes", "purity"]) == 0
     of_run = read(run)["num_classes"]["z"]
     assert of_run["image"]["agreed"] is None

@@ -122,7 +122,7 @@ def test_the_number_of_classes_is_not_found_twice(run, monkeypatch):
 
 @pytest.mark.parametrize("collapsed", [["image"], ["speech", "image"]])
 def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed):
-    everywhere = evaluate.Trained.latents
+    everywhere = evaluate.SavedRun.latents
     drawn = {}
 
     def latents(self, partition="test"):
@@ -138,7 +138,7 @@ def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed
 
         return figure
 
-    monkeypatch.setattr(evaluate.Trained, "latents", latents)
+    monkeypatch.setattr(evaluate.SavedRun, "latents", latents)
     for kind in ("inertia", "scatter"):
         monkeypatch.setattr(figures, f"{kind}_figure", remember(kind))
     assert figures.main([str(run), "--only", "tsne", "inertia", "--formats", "png"]) == 0

@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.experiments import generate, run_svi
-from pvae_pyro.experiments.support.runs import read_config
+from pvae_pyro.experiments.support.saved_run import read_config
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.download import offline
 from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, table1
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.entry import INTERRUPTED, entry
+from pvae_pyro.experiments.support.errors import INTERRUPTED, entry
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.options import make_parser
-from pvae_pyro.experiments.support.runs import as_tensor, load_run_data
-from pvae_pyro.experiments.support.trained import open_run
+from pvae_pyro.experiments.support.runs import as_tensor
+from pvae_pyro.experiments.support.data import load_run_data
+from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.io import provenance as results
 from tests.support.tiny_run import small_corpus
 
@@ -67,7 +68,7 @@ def test_a_run_is_resumed_where_its_data_lie_now(moved):
     run, options = moved
     assert run_svi.main(["--resume", str(run), "--epochs", "2", "--no-report", *options]) == 0
     config = json.loads((run / "config.json").read_text("utf-8"))
-    assert config["dataset"] == options[1]
+    assert config.dataset == options[1]
     assert run_svi.main(["--resume", str(run), "--epochs", "3", "--no-report"]) == 0  # kept
 
 
@@ -116,9 +117,9 @@ def test_a_table_takes_runs_whose_data_moved_and_no_others(moved, begun, tmp_pat
 def test_paths_of_another_system_are_read(moved):
     run, options = moved
     config = json.loads((run / "config.json").read_text("utf-8"))
-    config["dataset"] = "manifest:C:\\data\\words.csv"
+    config.dataset = "manifest:C:\\data\\words.csv"
     (run / "config.json").write_text(json.dumps(config), "utf-8")
-    assert load_run_data(run, None, now(options)).digest() == config["data_digest"]
+    assert load_run_data(run, None, now(options)).digest() == config.data_digest
 
 
 def test_a_checkpoint_does_not_depend_on_where_data_lie():

@@ -20,7 +20,7 @@ from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.experiments import evaluate, figures, report
 from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.trained import open_run
+from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.report.content import galleries
 from pvae_pyro.report.page import element, nested_rows, table, text

@@ -20,7 +20,7 @@ from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support import run_folder
 from pvae_pyro.experiments.support.options import fill_epochs, make_parser, resolve
 from pvae_pyro.experiments.support.paper_table import table
-from pvae_pyro.experiments.support.runs import load_run
+from pvae_pyro.experiments.support.saved_run import load_run
 from tests.conftest import REPOSITORY
 from tests.support.tiny_run import TINY, command
 
@@ -112,7 +112,7 @@ def test_another_number_of_threads_is_told(small_runs, here, tmp_path):
     shutil.copytree(small_runs["pvae"], folder)
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    assert config["threads"] == torch.get_num_threads() == 1
+    assert config.threads == torch.get_num_threads() == 1
     assert "threads, and now" not in (folder / "run.log").read_text()
     path.write_text(json.dumps(config | {"threads": 3}))
     done = here(["--resume", folder])

@@ -14,8 +14,10 @@ from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.given import without_effect
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.runs import check_data, load_run, read_config
-from pvae_pyro.experiments.support.settings import MODELS, OBJECTIVES, PRIORS
+from pvae_pyro.experiments.support.saved_run import load_run, read_config
+from pvae_pyro.experiments.support.data import check_data
+from pvae_pyro.experiments.support.settings import MODELS, PRIORS
+from pvae_pyro.experiments.support.config import OBJECTIVES
 from pvae_pyro.models.flow import Flow
 from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder

@@ -9,7 +9,7 @@ import pytest
 from pvae_pyro.experiments import run_svi, table1
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.paper_table import row_of
-from pvae_pyro.experiments.support.runs import read_config
+from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.experiments.support.table_rows import aggregate, markdown
 
 LATENTS = {"pvae": ("z_sem", "z_style")}
@@ -38,7 +38,7 @@ class Trainer:
             folder = arguments.out
             folder.mkdir(parents=True)
             config = resolve(arguments)
-            config["epochs"] = config["epochs"] or 7
+            config.epochs = config.epochs or 7
             (folder / "config.json").write_text(json.dumps(config))
         row = folder.name.split("-seed")[0]
         if row in self.stops:
@@ -47,8 +47,8 @@ class Trainer:
         return 0
 
     def result(self, config):
-        latents = LATENTS.get(config["model"], ("z",))
-        modalities = MODALITIES.get(config["model"], ("speech", "image"))
+        latents = LATENTS.get(config.model, ("z",))
+        modalities = MODALITIES.get(config.model, ("speech", "image"))
 
         def scores(of):
             return {
@@ -56,13 +56,13 @@ class Trainer:
             }
 
         return {
-            "purity": scores(BY_SEED[config["seed"]]),
+            "purity": scores(BY_SEED[config.seed]),
             "active_units": scores(8),
             "corpus": "a corpus",
             "stand_in": False,
-            "dataset": config["dataset"],
-            "preset": config["preset"],
-            "seed": config["seed"],
+            "dataset": config.dataset,
+            "preset": config.preset,
+            "seed": config.seed,
             "steps": 40,
             "config": config,
             "git_commit": "c0ffee",
@@ -169,8 +169,8 @@ def test_every_run_is_asked_for_as_its_row(trainer, out):
         config = resolve(arguments)
         row = arguments.out.name.removesuffix(f"-seed{arguments.seed}")
         assert row_of(config) == row.removesuffix("-ours")
-        assert (config["objective"] == "ours") == row.endswith("-ours")
-        assert (config["dataset"], config["batch_size"]) == ("fsdd", 16)
+        assert (config.objective == "ours") == row.endswith("-ours")
+        assert (config.dataset, config.batch_size) == ("fsdd", 16)
         assert arguments.out.parent == out
     assert len({a.out for a in called}) == 12
 

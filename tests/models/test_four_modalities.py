@@ -12,7 +12,8 @@ from pvae_pyro.experiments import criticise, evaluate, figures, generate, report
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.runs import load_data, read_config
+from pvae_pyro.experiments.support.saved_run import read_config
+from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.models import modalities
 from tests.support.tiny_run import small_corpus
 from tests.support.tokens import MODALITY, token_column

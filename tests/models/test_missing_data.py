@@ -8,7 +8,7 @@ import torch
 
 from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.experiments.support.runs import load_run
+from pvae_pyro.experiments.support.saved_run import load_run
 from tests.support.tiny import tiny_examples, tiny_loader
 
 NAMES = ("speech", "image")

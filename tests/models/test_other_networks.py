@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pvae_pyro.experiments import evaluate, figures, run_svi
-from pvae_pyro.experiments.support.runs import load_run
+from pvae_pyro.experiments.support.saved_run import load_run
 
 EPOCHS = 2
 

@@ -28,7 +28,7 @@ from pvae_pyro.data.pictures import reading as pictures
 from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.runs import load_run, read_config
+from pvae_pyro.experiments.support.saved_run import load_run, read_config
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.style import new_figure, save_figure
 from pvae_pyro.io.files import file_held

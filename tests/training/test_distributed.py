@@ -16,7 +16,8 @@ from pvae_pyro import distributed
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.runs import CONFIG, check_memory, load_run
+from pvae_pyro.experiments.support.build import check_memory
+from pvae_pyro.experiments.support.saved_run import CONFIG, load_run
 from pvae_pyro.training.checked_steps import BAD_BATCHES
 from pvae_pyro.training.checkpoint import save_checkpoint
 from pvae_pyro.training.loop import CHECKPOINT, METRICS
@@ -178,7 +179,7 @@ def test_parts_have_about_as_many_frames() -> None:
 def test_a_model_is_measured_and_loaded_by_one_process_alone(tmp_path, monkeypatch) -> None:
     """Of several processes the others are not at the same: nothing may wait for them."""
     config = resolve(make_parser("").parse_args(["--num-cells", "8", "--device", "cpu"]))
-    config["max_frames"] = 9
+    config.max_frames = 9
     save_checkpoint(tmp_path / CHECKPOINT, build(config), {})
     (tmp_path / CONFIG).write_text(json.dumps(config))
     monkeypatch.setattr(distributed, "world_size", lambda: 2)

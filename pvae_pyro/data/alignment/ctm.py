@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvae_pyro.data.corpus import Problem, shown
+from pvae_pyro.data.corpus import Problem
+from pvae_pyro.errors import shown
 from pvae_pyro.data.text_file import read_text
 
 _LATEST = 86_400.0  # seconds

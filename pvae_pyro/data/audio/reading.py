@@ -13,7 +13,8 @@ import soundfile
 
 from pvae_pyro.data.audio import ffmpeg, ogg, sphere
 from pvae_pyro.data.audio.no_sound import other_kind
-from pvae_pyro.data.corpus import AudioError, shown
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.errors import shown
 
 # Formats of libsndfile in which a file that was cut is noticed: by libsndfile, or below.
 _FORMATS = {"WAV", "WAVEX", "AIFF", "AU", "FLAC", "OGG", "MP3"}

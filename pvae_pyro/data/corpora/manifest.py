@@ -11,14 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
-from pvae_pyro.data.corpus import (
-    CorpusError,
-    ImageCorpus,
-    Problem,
-    SpeechCorpus,
-    Split,
-    shown,
-)
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, SpeechCorpus, Split
+from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, hash_files, list_corpus
 from pvae_pyro.data.pictures import framing
 from pvae_pyro.data.pictures import reading as pictures

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, Problem, shown
+from pvae_pyro.data.corpus import CorpusError, Problem
+from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry
 
 PLACEHOLDERS = ("digit", "speaker", "phone", "split", "any")

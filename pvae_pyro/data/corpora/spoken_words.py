@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
+from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.spelling import found_file
 

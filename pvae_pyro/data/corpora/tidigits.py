@@ -14,15 +14,8 @@ from pathlib import Path
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
 from pvae_pyro.data.corpora.digit_words import OH, WORDS, digit_label
-from pvae_pyro.data.corpus import (
-    CorpusError,
-    CorpusMissing,
-    Problem,
-    Recording,
-    SpeechCorpus,
-    Split,
-    shown,
-)
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Recording, SpeechCorpus, Split
+from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, list_corpus
 
 SAMPLE_RATE = 20000

@@ -7,7 +7,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.errors import shown
 
 _WORKED_ON = 200  # longest side in pixels when ink is looked for
 _PAGE = 1600  # longest side in pixels of which ink is taken

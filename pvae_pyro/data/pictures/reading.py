@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.errors import shown
 from pvae_pyro.data.pictures.ink import border, find_drawing
 
 SIZE = 28  # of the image networks, as MNIST
