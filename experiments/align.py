@@ -44,9 +44,9 @@ from pvae_pyro.data.alignment.transcripts import (
 )
 from pvae_pyro.data.corpora.digit_words import OH
 from pvae_pyro.data.corpus import CorpusError, Problem
-from pvae_pyro.errors import shown
 from pvae_pyro.data.summary import problem_lines
 from pvae_pyro.data.table import SPLITS
+from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.files import write_whole

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from pvae_pyro.data.loader import PairedLoader
@@ -38,12 +39,9 @@ from pvae_pyro.experiments.support.arguments import (
     number,
     place,
 )
-from pvae_pyro.experiments.support.data import places_of
-from pvae_pyro.experiments.support.data import add_places
-from pvae_pyro.experiments.support.errors import entry
-from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.saved_run import folder_within
-from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.errors import RunError, entry
+from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.criticism import (
     GOOD_K,
     pareto_k,
@@ -85,7 +83,7 @@ def criticise(run: SavedRun, options: argparse.Namespace) -> Weighed:
         "corpus": run.data.corpus,
         "stand_in": run.data.stand_in,
         "model": run.config.model,
-        "config": run.config,
+        "config": run.config.model_dump(mode="json"),
         "options": {name: getattr(options, name) for name in OPTIONS},
         "device": run.device,
         **environment(),
@@ -104,7 +102,7 @@ def of_run(run: SavedRun, options: argparse.Namespace) -> Any:
     coords: dict[str, Any] = {}
     for name, log_mel in run.data.log_mels.items():
         if name in run.names:
-            longest = max(run.config.max_frames, batch[name].value.shape[1])
+            longest = max(run.config.max_frames or 0, batch[name].value.shape[1])
             coords[f"{name}_frame"] = np.arange(longest) * log_mel.hop
             coords[f"{name}_bin"] = log_mel.centre_frequencies
     return inference_data(
@@ -124,7 +122,9 @@ def weigh(run: SavedRun, options: argparse.Namespace) -> Weighed:
     The targets are all modalities together, where there are several, and each alone. Raises
     RunError where a likelihood is not finite.
     """
-    targets = {name: ([run.guide, run.unimodal[name]], (name,)) for name in run.names}
+    targets: dict[str, tuple[list[nn.Module], tuple[str, ...]]] = {
+        name: ([run.guide, run.unimodal[name]], (name,)) for name in run.names
+    }
     if len(run.names) > 1:
         targets = {JOINT: ([run.guide], run.names), **targets}
     else:  # of one modality alone, its guide is the guide
@@ -252,7 +252,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     runs = [
-        open_run(folder, options.data, options.device, places_of(options)) for folder in options.runs
+        open_run(folder, options.data, options.device, places_of(options))
+        for folder in options.runs
     ]
     check_comparable(runs)
     with torch.no_grad():

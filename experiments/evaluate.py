@@ -34,6 +34,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 from tqdm import tqdm
 
 from pvae_pyro.experiments.support.arguments import (
@@ -44,14 +45,11 @@ from pvae_pyro.experiments.support.arguments import (
     number,
     place,
 )
-from pvae_pyro.experiments.support.data import places_of
-from pvae_pyro.experiments.support.data import add_places
-from pvae_pyro.experiments.support.errors import entry
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
-from pvae_pyro.experiments.support.results_file import evaluation_problem
+from pvae_pyro.experiments.support.results import Evaluation
 from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
-from pvae_pyro.io.checked_json import read_json
 from pvae_pyro.io.files import folder_held, most_in_memory, read_regular
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.loop import CHECKPOINT
@@ -76,10 +74,10 @@ def evaluate(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     content |= {
         "corpus": run.data.corpus,
         "stand_in": run.data.stand_in,
-        "classes": run.data.classes,
+        "classes": list(run.data.classes),
         "model": run.config.model,
         "seed": run.config.seed,
-        "config": run.config,
+        "config": run.config.model_dump(mode="json"),
         "format": FORMAT,
         "checkpoint": _of_weights(run),
         **measured_on,
@@ -102,15 +100,17 @@ def measured_before(run: SavedRun) -> dict[str, Any]:
     """
     path = run.folder / EVALUATION
     try:
-        content = read_json(path)
-        if (content.get("format"), content.get("checkpoint")) != (FORMAT, _of_weights(run)):
+        content = from_json(read_regular(path), allow_inf_nan=False)
+        kept = content.get("format"), content.get("checkpoint")
+        if kept != (FORMAT, _of_weights(run)):
             return {}
-        if wrong := evaluation_problem(content):
-            raise ValueError(wrong)
+        Evaluation.model_validate(content)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); evaluate.py --again makes it anew") from error
+    except (ValueError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); evaluate.py --again makes it again"
+        ) from error
     return content
 
 

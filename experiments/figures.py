@@ -31,14 +31,11 @@ from tqdm import tqdm
 
 from pvae_pyro.experiments.evaluate import measured_before
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.support.data import places_of
-from pvae_pyro.experiments.support.data import add_places
-from pvae_pyro.experiments.support.errors import entry
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.measures import num_classes as find_all
-from pvae_pyro.experiments.support.saved_run import folder_within
-from pvae_pyro.experiments.support.trained import STYLE
-from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
+from pvae_pyro.experiments.support.results import STYLE
+from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.graph import guide_graph, model_graph
@@ -47,7 +44,7 @@ from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.plate_diagram import graph_figure
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.training.loop import METRICS
+from pvae_pyro.training.records import METRICS
 
 FOLDER = "figures"  # of a run
 NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents

@@ -23,16 +23,13 @@ from typing import Any
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.support.data import places_of
-from pvae_pyro.experiments.support.data import add_places
-from pvae_pyro.experiments.support.errors import entry
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
 from pvae_pyro.experiments.support.results_file import read_results
 from pvae_pyro.experiments.support.run_folder import REPORT
-from pvae_pyro.experiments.support.saved_run import folder_within
+from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, folder_within, open_run
 from pvae_pyro.experiments.support.trained import STYLE
-from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, open_run
 from pvae_pyro.report.content import galleries
 from pvae_pyro.report.page import (
     Html,

@@ -8,8 +8,8 @@
 The run folder holds config.json (the whole configuration), metrics.jsonl (a line an epoch: every
 term of the objective, in nats per example), checkpoint.safetensors and the one before it,
 TensorBoard events, run.log, results.json and report.html. Ctrl-C and SIGTERM save, and exit with
-code 130 (1 under torchrun, which reports it in its own way); errors exit with 1, wrong usage with 2.
-docs/trust.md says what is promised of a run that is stopped or killed.
+code 130 (1 under torchrun, which reports it in its own way); errors exit with 1, wrong usage with
+2. docs/trust.md says what is promised of a run that is stopped or killed.
 """
 
 import sys
@@ -20,10 +20,8 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 
 import argparse
 
-from pydantic import ValidationError
-
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.command_line import add_options, what_is_wrong
+from pvae_pyro.experiments.support.command_line import add_options, validated
 from pvae_pyro.experiments.support.config import OPTIONS, Options
 from pvae_pyro.experiments.support.errors import entry
 
@@ -62,13 +60,10 @@ def make_parser() -> argparse.ArgumentParser:
 def options_of(
     parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> tuple[Options, dict[str, object]]:
-    """The options that say what is trained, and those of the command alone; exits on wrong usage."""
+    """What is to be trained, and the options of the command alone; exits on wrong usage."""
     given = vars(parser.parse_args(argv))
     of_command = {name: given.pop(name) for name in ("data", "out", "resume", "report")}
-    try:
-        asked = Options(**given)
-    except ValidationError as error:
-        parser.error(what_is_wrong(error))
+    asked = validated(parser, Options, given)
     if asked.epochs and asked.steps:
         parser.error("give --epochs or --steps, not both")
     if of_command["resume"] is True:

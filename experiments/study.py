@@ -34,8 +34,8 @@ from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, number, place
 from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.errors import INTERRUPTED, entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.study_rows import collect, markdown
 from pvae_pyro.experiments.support.saved_run import RESULTS
+from pvae_pyro.experiments.support.study_rows import collect, markdown
 from pvae_pyro.experiments.table1 import run_one, where
 from pvae_pyro.figures.against import against
 from pvae_pyro.figures.style import save_figure

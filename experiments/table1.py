@@ -22,17 +22,14 @@ from tqdm import tqdm
 
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support.arguments import number, place
-from pvae_pyro.experiments.support.data import file_name, places
-from pvae_pyro.experiments.support.errors import INTERRUPTED, entry
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.config import VAE
+from pvae_pyro.experiments.support.data import file_name, load_run_data, places
+from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, entry
 from pvae_pyro.experiments.support.given import contradictions
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.results_file import read_results
-from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
-from pvae_pyro.experiments.support.data import load_run_data
-from pvae_pyro.experiments.support.config import VAE
+from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, read_config
 from pvae_pyro.experiments.support.table_rows import aggregate, markdown
-from pvae_pyro.experiments.support.saved_run import RESULTS
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 

@@ -24,8 +24,8 @@ from pvae_pyro.batch import Observation
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.experiments.bench.work import draw_lengths, interleaved
 from pvae_pyro.experiments.support.arguments import number, place
-from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.config import PRESETS
+from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.models.modalities import SPEECH_ENCODERS
 

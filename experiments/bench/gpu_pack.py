@@ -110,9 +110,9 @@ def main(argv: list[str] | None = None) -> int:
     # Not above: they need libraries that a machine without a network may lack.
     from pvae_pyro.data.cache import data_root
     from pvae_pyro.experiments.run_svi import longest
-    from pvae_pyro.experiments.support.options import make_parser, resolve
-    from pvae_pyro.experiments.support.data import load_data
     from pvae_pyro.experiments.support.config import OBJECTIVES
+    from pvae_pyro.experiments.support.data import load_data
+    from pvae_pyro.experiments.support.options import make_parser, resolve
 
     options = ["--dataset", "fsdd", "--preset", "paper", "--device", "cpu", "--require-corpus"]
     parse = make_parser(None).parse_args

@@ -28,8 +28,7 @@ from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.experiments.bench.gpu_pack import read_data
 from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.bench.work import interleaved
-from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.build import PRECISIONS
+from pvae_pyro.experiments.support.build import PRECISIONS, build
 from pvae_pyro.experiments.support.config import OBJECTIVES
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import read_progress

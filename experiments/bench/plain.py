@@ -166,7 +166,7 @@ class PlainPVAE(nn.Module):
         return -0.5 * residual.square().sum((1, 2, 3)) - constant
 
     def hinge(self, a: Tensor, b: Tensor, other: Tensor) -> Tensor:
-        width = 2 * self.config.length_scale ** 2
+        width = 2 * self.config.length_scale**2
         same = torch.exp(-(a - b).square().sum(1) / width)
         different = torch.exp(-(a - other).square().sum(1) / width)
         return torch.relu(self.config.margin - same + different)

@@ -34,9 +34,9 @@ from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.run_svi import longest
 from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.svi import SVI
 

@@ -1,9 +1,9 @@
 """Command lines made from pydantic models: a field is an option, its description the help."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -16,17 +16,33 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(parser: argparse.ArgumentParser, model: type[Model], given: dict[str, Any]) -> Model:
+    """The model with the options that were given. On a value that is not valid the parser exits."""
+    try:
+        return model(**given)
+    except ValidationError as error:
+        parser.error(what_is_wrong(error))
+
+
 def add_options(
-    parser: argparse.ArgumentParser, groups: Iterable[type[BaseModel]], main: Any = None
+    parser: argparse.ArgumentParser,
+    groups: Iterable[type[BaseModel]],
+    main: Any = None,
+    without: Collection[str] = (),
 ) -> None:
     """Add an option for each field of `groups`, a group of --help for each model.
 
     What was not given is not in the namespace. main: the group of --help for the fields marked
-    `first`; None leaves them where they are.
+    `first`; None leaves them where they are. without: fields that get no option.
     """
     for group in groups:
         place = parser.add_argument_group((group.__doc__ or "").splitlines()[0])
         for name, field in group.model_fields.items():
+            if name in without:
+                continue
             extra = field.json_schema_extra
             first = isinstance(extra, dict) and bool(extra.get("first"))
             add_option(main if main is not None and first else place, name, field)

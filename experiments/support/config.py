@@ -362,7 +362,7 @@ OPTIONS: tuple[type[Group], ...] = (
 )  # fmt: skip
 # What may change when a run is resumed: how long, where, and how carefully.
 MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches")
-# Where data lie. They may have moved since a run was begun; their digest tells if they are the same.
+# Where data lie. They may have moved since a run was begun; their digest tells if they are equal.
 PLACES = (
     *("dataset", "image_dataset", "modality"),
     *("folder", "alignments", "manifest_root", "image_root"),

@@ -89,8 +89,11 @@ def _as_list(value: Any) -> Any:
 
 
 def load_data(config: Config, root: Path) -> PairedData:
-    """Raises CorpusError as `join` and the columns do, and RunError for a modality that is not known
-    or has no data."""
+    """The paired data of a configuration.
+
+    Raises CorpusError as `join` and the columns do, and RunError for a modality that is not known
+    or has no data.
+    """
     try:
         columns = load_columns(config, root)
     except ValueError as error:
@@ -114,7 +117,9 @@ def _options_of_places(config: Config) -> list[str]:
     given = [name for name in PLACES if name in heeded and getattr(config, name)]
     datasets = ("dataset", "image_dataset", "modality")
     return [
-        flag(name) for name in given if name not in datasets or MANIFEST in str(getattr(config, name))
+        flag(name)
+        for name in given
+        if name not in datasets or MANIFEST in str(getattr(config, name))
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.clustering import (
     clustering_scores,
@@ -21,7 +22,7 @@ from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.unseen import unseen_classes
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.measures_of_generation import generation, of_subsets, recognised
-from pvae_pyro.experiments.support.trained import STYLE
+from pvae_pyro.experiments.support.results import STYLE
 from pvae_pyro.experiments.support.saved_run import SavedRun
 
 CLUSTERING = ("purity", "nmi", "ari", "hungarian", "active_units")
@@ -29,8 +30,7 @@ OPTIONS = ("limit", "judge_steps", "num_samples", "likelihood_examples")  # of h
 
 
 def clustering(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
-    num_clusters = run.config.num_clusters or len(run.data.classes)
-    return evaluate_latents(run.unimodal, run.test, num_clusters, run.device)
+    return evaluate_latents(run.unimodal, run.test, run.num_clusters, run.device)
 
 
 def num_classes(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def unseen(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
 def log_likelihood(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Of the first pairs of the test partition."""
     loader = PairedLoader(run.data.test, 32, device=run.device, names=run.names)
-    batches = []
+    batches: list[Batch] = []
     for batch in loader.epoch(0):
         if len(batches) * 32 >= options.likelihood_examples:
             break

@@ -118,7 +118,7 @@ def of_subsets(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
         run.guide,
         _judges(run, options),
         run.test,
-        run.config.num_clusters or len(run.data.classes),
+        run.num_clusters,
         run.device,
         limit=options.limit,
     )

@@ -113,8 +113,8 @@ def tell_of_lost(folder: Path) -> None:
     """Warn of epochs that a run which begins has trained already."""
     if lost := len(whole_lines(folder / METRICS)):
         log.warning(
-            f"no checkpoint is left: the run starts again, and loses {lost} epochs (a checkpoint is "
-            "written every --checkpoint-seconds, and at the end)"
+            f"no checkpoint is left: the run starts again, and loses {lost} epochs (a checkpoint "
+            "is written every --checkpoint-seconds, and at the end)"
         )
 
 
@@ -126,8 +126,8 @@ def check_threads(before: int | None) -> int:
     now = torch.get_num_threads()
     if before not in (None, now):
         log.warning(
-            f"this run was last trained with {before} threads and now has {now}: it resumes, but not "
-            f"bit for bit; set OMP_NUM_THREADS={before} to resume as before"
+            f"this run was last trained with {before} threads and now has {now}: it resumes, but "
+            f"not bit for bit; set OMP_NUM_THREADS={before} to resume as before"
         )
     return now
 

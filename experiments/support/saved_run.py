@@ -186,7 +186,7 @@ def open_run(
 
 
 def folder_within(folder: Path, name: str) -> Path:
-    """The folder of that name in a run's folder, which commands write into, whether it exists or not.
+    """The folder of that name in a run's folder, which commands write into; it may not exist yet.
 
     Raises RunError if it is a link: whoever made it had us write elsewhere.
     """

@@ -6,8 +6,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from pvae_pyro.errors import shown
-from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
 from pvae_pyro.experiments.support.config import OBJECTIVES, PLACES
+from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
 
 TITLES = {
     "vae-speech": "VAE-sp",

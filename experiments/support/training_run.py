@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pvae_pyro import distributed
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.framing import Framing
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.experiments.support.build import build, check_memory, gaps, presence
@@ -28,6 +28,7 @@ from pvae_pyro.experiments.support.config import Config, Options
 from pvae_pyro.experiments.support.data import check_data, load_data
 from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.paper_table import table
+from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.run_folder import (
     REPORT,
     Place,
@@ -102,7 +103,7 @@ def _train(asked: Options, place: Place, held: contextlib.ExitStack) -> int:
     if results is None:
         log.info(f"stopped and saved{_how_to_resume(opened.path)}")
         return INTERRUPTED
-    log.info(table(results))
+    log.info(table(Results.model_validate(results)))
     log.info(f"results in {opened.path / RESULTS}")
     if place.report:
         _report(opened.path, root)
@@ -144,7 +145,7 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
 def train_and_score(
     config: Config, data: PairedData, folder: Path, resume: bool
 ) -> dict[str, Any] | None:
-    """Returns what results.json then holds; None if interrupted, and in all processes but the first.
+    """Returns what results.json holds; None if interrupted, and in all processes but the first.
 
     Raises RunError if the model is larger than memory or than the checkpoint that is to be resumed,
     or there are fewer examples to score than clusters.
@@ -229,11 +230,13 @@ def _results_of(config: Config, data: PairedData, progress: Progress) -> dict[st
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:
-    """Raises RunError where there are more clusters than examples: told before hours of training."""
+    """Raises RunError, before hours of training, if there are more clusters than examples."""
     number = config.num_clusters or len(data.classes)
     scored = min(len(data.test[name]) for name in config.modelled)
     if number > scored:
-        raise RunError(f"--num-clusters is {number}, but only {scored} test examples can be clustered")
+        raise RunError(
+            f"--num-clusters is {number}, but only {scored} test examples can be clustered"
+        )
     return number
 
 
@@ -282,7 +285,7 @@ def _longest(data: PairedData) -> int | None:
 
 
 def _report(folder: Path, root: Path) -> None:
-    """Write the page of the run. If that fails, the run is finished all the same, and it is told."""
+    """Write the page of the run. If that fails, the run is finished all the same; a line tells."""
     # Not before: it needs the figures' libraries, which a run without it need not load.
     from pvae_pyro.experiments.report import write_report
     from pvae_pyro.experiments.support.saved_run import open_run

@@ -12,11 +12,11 @@ from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.resampling import resampled
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.errors import shown
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.data.pictures import reading as pictures
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.data.pictures.ink import find_drawing
+from pvae_pyro.errors import shown
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm")

@@ -1,4 +1,4 @@
-"""The paper's encoders of speech and images (appendix B); speech_encoders.py has others of speech."""
+"""The paper's encoders of speech and images (appendix B); speech_encoders.py has others."""
 
 from torch import Tensor, nn
 

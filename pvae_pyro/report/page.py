@@ -12,8 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pvae_pyro.errors import shown
 from pvae_pyro.data.pictures.reading import png_width
+from pvae_pyro.errors import shown
 from pvae_pyro.figures.style import RC
 from pvae_pyro.io.files import read_regular, write_whole
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvae_pyro.data.corpus import Problem
-from pvae_pyro.errors import shown
 from pvae_pyro.data.text_file import read_text
+from pvae_pyro.errors import shown
 
 _LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0051  # seconds: times are written with two decimals, each rounded

@@ -8,9 +8,9 @@ from pathlib import Path
 from pvae_pyro.data.alignment.forced import AlignedWord, Request, align_all
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
 from pvae_pyro.data.corpus import Problem, Split
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.table import read_table
+from pvae_pyro.errors import shown
 
 _RATE = 16000  # of no consequence: what is listed here is aligned, not made into features
 _COLUMNS = ("path", "speaker", "split", "transcript")

@@ -21,9 +21,9 @@ from pvae_pyro.data.alignment.transcripts import (
 )
 from pvae_pyro.data.corpora.digit_words import OH
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.table import SPLITS
+from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 16000
 

@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from pvae_pyro.data import cache
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, SpeechCorpus, Split
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, hash_files, list_corpus
 from pvae_pyro.data.pictures import framing
 from pvae_pyro.data.pictures import reading as pictures
 from pvae_pyro.data.table import SPLITS, Row, read_table
+from pvae_pyro.errors import shown
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000

@@ -17,9 +17,9 @@ import numpy as np
 from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
-from pvae_pyro.errors import shown
 from pvae_pyro.data.download import check_scheme, fetch, is_safe, offline, tell_waiting
 from pvae_pyro.data.pace import Pace, opener
+from pvae_pyro.errors import shown
 from pvae_pyro.io.files import file_held
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvae_pyro.data.corpus import CorpusError, Problem
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry
+from pvae_pyro.errors import shown
 
 PLACEHOLDERS = ("digit", "speaker", "phone", "split", "any")
 SOUNDS = (".wav", ".flac", ".sph")

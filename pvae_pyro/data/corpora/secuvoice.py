@@ -15,8 +15,8 @@ from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.corpora.patterns import Match, matches, of_phone, phones, split_entries
 from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, SpeechCorpus
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.errors import shown
 
 logger = logging.getLogger(__name__)
 

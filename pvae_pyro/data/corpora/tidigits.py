@@ -14,9 +14,16 @@ from pathlib import Path
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
 from pvae_pyro.data.corpora.digit_words import OH, WORDS, digit_label
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Recording, SpeechCorpus, Split
-from pvae_pyro.errors import shown
+from pvae_pyro.data.corpus import (
+    CorpusError,
+    CorpusMissing,
+    Problem,
+    Recording,
+    SpeechCorpus,
+    Split,
+)
 from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 20000
 # Of the adults, in the public alignments (tidigits_ctm): every digit of every string.

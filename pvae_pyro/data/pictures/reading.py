@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.errors import shown
 from pvae_pyro.data.pictures.ink import border, find_drawing
+from pvae_pyro.errors import shown
 
 SIZE = 28  # of the image networks, as MNIST
 # Not all of Pillow's: to read PostScript, it runs Ghostscript.
