@@ -16,6 +16,7 @@ from pvae_pyro.data import cache
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.table import read_table
 from pvae_pyro.experiments.support.options import config_of, make_parser, resolve
 from pvae_pyro.experiments.support.saved_run import read_config
@@ -117,14 +118,14 @@ def test_tables(rows):
     writer.writerows([("path", "label", "split"), *rows])
     with tempfile.TemporaryDirectory() as folder:
         path = _written(file.getvalue().encode(), "a.csv", folder)
-        found, problems = read_table(path, ("path", "label", "split"))
+        found, problems, _ = read_table(path, ("path", "label", "split"))
         root = Path(folder).resolve()
     assert len(found) + len(problems) == len(rows)
     for row in found:
         assert row.path.is_relative_to(root)
         assert row.fields["label"]
         assert (row.fields["path"], row.fields["label"]) in {
-            (path.strip(), label.strip()) for path, label, _ in rows
+            (path.strip(), tidied(label)) for path, label, _ in rows
         }
 
 

@@ -82,7 +82,7 @@ def test_likelihoods_are_those_of_evaluate(runs):
     loader = criticise.PairedLoader(run.data.test, 32, names=run.names)
     known = evaluate_likelihood(run.model, run.guide, loader.epoch(0), num_samples=1000, seed=1)
     for target, one in {"joint": known["joint"], **known["marginal"]}.items():
-        assert weighed[target]["log_likelihood"].mean() == pytest.approx(one["mean"], abs=1.0)
+        assert weighed[target]["log_likelihood"].mean() == pytest.approx(one["mean"], abs=3.0)
         assert weighed[target]["log_likelihood"].mean() >= weighed[target]["elbo"].mean()
 
 
