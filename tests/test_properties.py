@@ -18,9 +18,9 @@ from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.table import read_table
-from pvae_pyro.experiments.support.options import config_of, make_parser, resolve
 from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.io.checked_json import misfit, read_json
+from tests.support.configs import config
 from tests.support.sphere import sphere
 
 # The same examples each time, and none kept on disk.
@@ -152,18 +152,14 @@ def test_json(content):
 def test_configurations_that_the_command_makes_are_read(
     cells, seed, alpha, rate, model, classes, trim
 ):
-    options = make_parser(None).parse_args(
-        [
-            *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
-            *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
-            *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
-        ]
+    made = config(
+        *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
+        *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
+        *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
     )
-    config = resolve(options)
-    assert config.keys() == config_of(options).keys()
     with tempfile.TemporaryDirectory() as folder:
-        _written(json.dumps(config).encode(), "config.json", folder)
-        assert read_config(folder) == config
+        _written(made.model_dump_json().encode(), "config.json", folder)
+        assert read_config(folder) == made
 
 
 @same

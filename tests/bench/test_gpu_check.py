@@ -12,9 +12,9 @@ import torch
 
 from pvae_pyro.experiments.bench import gpu_check, gpu_pack, gpu_parts
 from pvae_pyro.experiments.bench.growth import Case, synthetic
-from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.build import PRECISIONS
 from pvae_pyro.experiments.support.config import OBJECTIVES
+from pvae_pyro.experiments.support.options import make_parser, resolve
 from tests.conftest import REPOSITORY
 
 # Those that the machine lacks. One that is not there raises ModuleNotFoundError.

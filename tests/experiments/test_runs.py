@@ -1,7 +1,5 @@
 """That options reach what they name, and that each partition is used for its own end."""
 
-import json
-
 import numpy as np
 import pyro
 import pytest
@@ -9,25 +7,26 @@ import torch
 
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
-from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.given import without_effect
-from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.saved_run import load_run, read_config
-from pvae_pyro.experiments.support.data import check_data
-from pvae_pyro.experiments.support.settings import MODELS, PRIORS
 from pvae_pyro.experiments.support.config import OBJECTIVES
+from pvae_pyro.experiments.support.data import check_data
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.saved_run import load_run, read_config
+from pvae_pyro.experiments.support.without_effect import without_effect
 from pvae_pyro.models.flow import Flow
 from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
 from pvae_pyro.training.checkpoint import save_checkpoint
-from pvae_pyro.training.loop import Progress
+from pvae_pyro.training.progress import Progress
+from tests.support import configs
+
+MODELS = ("pvae", "jmvae")
+PRIORS = ("normal", "mixture", "vamp", "flow")
 
 
 def config(*arguments):
-    parsed = make_parser("").parse_args(["--device", "cpu", "--num-cells", "4", *arguments])
-    return {**resolve(parsed), "max_frames": 20}
+    return configs.config("--num-cells", "4", *arguments, max_frames=20)
 
 
 def examples(size, seed):
@@ -63,8 +62,9 @@ def test_options_reach_the_objective_and_the_optimiser():
             "6",
             "--delta",
             "7",
+            "--learning-rate",
+            "0.02",
         )
-        | {"learning_rate": 0.02}
     )
     assert (svi.loss.alpha, svi.loss.beta, svi.loss.margin, svi.loss.length_scale) == (2, 3, 0.4, 5)
     assert (svi.loss.gamma, svi.loss.delta) == (6, 7)
@@ -131,9 +131,8 @@ def _heads(guide):
 
 
 def test_num_components_needs_components():
-    argv = ["--num-components", "7", "--prior", "flow"]
     for prior in PRIORS:
-        told = without_effect(make_parser(None), argv, config("--prior", prior))
+        told = without_effect(["num_components", "prior"], config("--prior", prior))
         assert told == ([] if prior in ("mixture", "vamp") else ["--num-components"])
 
 
@@ -145,14 +144,11 @@ def test_a_prior_of_too_few_dimensions_is_told():
 
 def test_a_run_of_before_there_were_priors_is_loaded(tmp_path):
     """Neither its configuration nor its checkpoint says anything of a prior."""
-    kept = {k: v for k, v in config().items() if k not in ("prior", "num_components")}
-    (tmp_path / "config.json").write_text(json.dumps(kept))
+    kept = config().model_dump_json(exclude={"prior", "num_components"})
+    (tmp_path / "config.json").write_text(kept)
     svi = build(config("--seed", "3"))
     save_checkpoint(tmp_path / "checkpoint.safetensors", svi, {})
-    assert (read_config(tmp_path)["prior"], read_config(tmp_path)["num_components"]) == (
-        "normal",
-        30,
-    )
+    assert (read_config(tmp_path).prior, read_config(tmp_path).num_components) == ("normal", 30)
     model, _ = load_run(tmp_path)
     assert isinstance(model.prior, StandardNormal)
     assert not any("prior" in key for key in svi.model.state_dict())
@@ -186,11 +182,12 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
         assert loader.shuffle
         return {}
 
-    monkeypatch.setattr(run_svi, "fit", fit)
-    monkeypatch.setattr(run_svi, "evaluate_latents", latents)
-    monkeypatch.setattr(run_svi, "evaluate_terms", terms)
+    monkeypatch.setattr(training_run, "fit", fit)
+    monkeypatch.setattr(training_run, "evaluate_latents", latents)
+    monkeypatch.setattr(training_run, "evaluate_terms", terms)
     for arguments, clusters in (((), 2), (("--num-clusters", "5"), 5)):
-        run_svi.run(config(*arguments), data, tmp_path, resume=False)
+        one = config(*arguments, "--epochs", "1")
+        training_run.train_and_score(one, data, tmp_path, resume=False)
         assert used == {
             "fit": data.train,
             "latents": data.test,
@@ -200,28 +197,18 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
 
 
 def test_going_on_with_other_data_is_refused(data, tmp_path):
-    begun = check_data({}, data, tmp_path)
-    assert begun["stand_in"] is True
+    begun = check_data(config(), data, tmp_path)
+    assert begun.stand_in is True
     assert check_data(begun, data, tmp_path) == begun
     other = PairedData("made up", True, ("a", "b"), examples(26, 5), data.test)
     with pytest.raises(RunError, match="begun on other data"):
         check_data(begun, other, tmp_path)
 
 
-def test_data_and_model_must_have_the_same_modalities(data, tmp_path):
-    del data.train["image"]
-    with pytest.raises(RunError, match="modalities"):
-        run_svi.run(config(), data, tmp_path, resume=False)
-
-
 @pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
 def test_options_of_no_effect_are_those_that_change_nothing(model):
     """Whatever else they are: parameters, and terms of a batch, to the bit."""
-    told = without_effect(
-        make_parser(None),
-        [word for name in OBJECTIVES["ours"] for word in (f"--{name.replace('_', '-')}", "0.7")],
-        config("--model", model),
-    )
+    told = without_effect(OBJECTIVES["ours"], config("--model", model))
     several = examples(4, seed=0)
     batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
 
@@ -240,8 +227,8 @@ def test_options_of_networks_that_have_no_effect():
     """A network that is not there, and the scale of what has none."""
 
     def told(model, *options):
-        of = config("--model", model, *options)
-        return without_effect(make_parser(None), [*options], of)
+        given = [word[2:].replace("-", "_") for word in options if word.startswith("--")]
+        return without_effect(given, config("--model", model, *options))
 
     bernoulli = ("--image-likelihood", "bernoulli")
     assert told("vae-speech", *bernoulli) == ["--image-likelihood"]

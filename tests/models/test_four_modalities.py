@@ -10,11 +10,11 @@ import pytest
 from pvae_pyro.evaluate.judges import judge_accuracy, train_judge
 from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.errors import RunError
-from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.experiments.support.data import load_data
+from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.models import modalities
+from tests.support import configs
 from tests.support.tiny_run import small_corpus
 from tests.support.tokens import MODALITY, token_column
 from tests.test_modalities_page import FILE
@@ -126,26 +126,21 @@ def test_judges_learn_vectors_and_tokens(own):
 def test_a_modality_of_ones_own_can_lead(own, environment, small):
     """The classes are those asked for; the limit is of what leads."""
     options = [*small, "--modalities", "touch,tokens", "--classes", "a,b", "--limit", "3"]
-    config = resolve(make_parser("").parse_args(options))
+    config = configs.config(*options)
     data = load_data(config, None)
     assert data.classes == ("a", "b")
     assert [len(data.train[name]) for name in ("touch", "tokens")] == [6, 16]
     assert data.log_mels == {}
-    assert "max_frames" not in run_svi.longest(data)
     svi = build(config)
     assert list(svi.guide.unimodal) == ["touch", "tokens"]
 
 
 def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, capsys):
     def told(names):
-        with pytest.raises(SystemExit):
-            run_svi.main([*small, "--modalities", names])
+        assert run_svi.main([*small, "--modalities", names]) == 1
         return capsys.readouterr().err
 
-    assert "no modality smell: there are speech, spanish, image, touch, tokens" in told(
-        "smell,image"
-    )
-    assert "each modality once" in told("image,image")
+    assert "no modality 'smell': there are speech, image, touch, tokens" in told("smell,image")
     with pytest.raises(SystemExit):
         run_svi.main([*small, "--model", "vae-touch"])
     assert "--modalities has no touch" in capsys.readouterr().err
@@ -157,10 +152,10 @@ def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, 
         with pytest.raises(RunError, match=message):
             build(read_config(run))
     monkeypatch.delitem(modalities.OWN, "touch")
-    with pytest.raises(RunError, match="no modality touch: there are"):
+    with pytest.raises(RunError, match="no modality 'touch': there are"):
         build(read_config(run))
     monkeypatch.setattr("tests.support.tokens.MODALITY", modalities.Modality("tokens", None, None))
     options = [*small, "--modalities", "speech,tokens"]
     with pytest.raises(RunError, match="'tokens' has no column"):
-        load_data(resolve(make_parser("").parse_args(options)), None)
+        load_data(configs.config(*options), None)
     assert MODALITY.column is token_column

@@ -14,9 +14,9 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.errors import shown
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.summary import problem_lines
+from pvae_pyro.errors import shown
 from pvae_pyro.experiments import figures, prepare, report, run_svi
 from pvae_pyro.experiments.support.errors import RunError, tell
 from pvae_pyro.experiments.support.table_rows import aggregate, markdown

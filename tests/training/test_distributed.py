@@ -14,14 +14,12 @@ from safetensors.torch import load_file
 
 from pvae_pyro import distributed
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.experiments.support.build import check_memory
+from pvae_pyro.experiments.support.build import build, check_memory
 from pvae_pyro.experiments.support.saved_run import CONFIG, load_run
 from pvae_pyro.training.checked_steps import BAD_BATCHES
 from pvae_pyro.training.checkpoint import save_checkpoint
 from pvae_pyro.training.loop import CHECKPOINT, METRICS
-from tests.support import rank_worker
+from tests.support import configs, rank_worker
 from tests.support.tiny import tiny_examples, tiny_loader
 
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
@@ -178,10 +176,9 @@ def test_parts_have_about_as_many_frames() -> None:
 
 def test_a_model_is_measured_and_loaded_by_one_process_alone(tmp_path, monkeypatch) -> None:
     """Of several processes the others are not at the same: nothing may wait for them."""
-    config = resolve(make_parser("").parse_args(["--num-cells", "8", "--device", "cpu"]))
-    config.max_frames = 9
+    config = configs.config("--num-cells", "8", max_frames=9)
     save_checkpoint(tmp_path / CHECKPOINT, build(config), {})
-    (tmp_path / CONFIG).write_text(json.dumps(config))
+    (tmp_path / CONFIG).write_text(config.model_dump_json())
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ValueError, match="process group"):  # what trains is of all
         build(config)

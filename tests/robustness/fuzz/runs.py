@@ -25,9 +25,8 @@ from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results_file import read_results
-from pvae_pyro.experiments.support.saved_run import CONFIG, load_run, read_config
+from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, load_run, read_config
 from pvae_pyro.experiments.support.table_rows import aggregate, markdown
-from pvae_pyro.experiments.support.saved_run import RESULTS
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.svi import SVI
