@@ -50,8 +50,7 @@ from pvae_pyro.errors import shown as printable
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, number, place
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.errors import RunError, entry
-from pvae_pyro.experiments.support.runs import OF_PICTURES
-from pvae_pyro.experiments.support.saved_run import folder_within, load_run, read_config
+from pvae_pyro.experiments.support.saved_run import FRAMING, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
@@ -156,7 +155,7 @@ def framing(path: Path) -> Framing | None:
 
     Raises CheckpointError for one that cannot be.
     """
-    kept = load_extra(path).get(OF_PICTURES)
+    kept = load_extra(path).get(FRAMING)
     try:
         return None if kept is None else Framing.of(kept.tolist())
     except (TypeError, ValueError) as error:

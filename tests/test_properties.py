@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import tempfile
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.table import read_table
 from pvae_pyro.experiments.support.saved_run import read_config
-from pvae_pyro.io.checked_json import misfit, read_json
 from tests.support.configs import config
 from tests.support.sphere import sphere
 
@@ -127,16 +125,6 @@ def test_tables(rows):
         assert (row.fields["path"], row.fields["label"]) in {
             (path.strip(), tidied(label)) for path, label, _ in rows
         }
-
-
-@same
-@given(st.dictionaries(TEXT, JSON))
-def test_json(content):
-    with tempfile.TemporaryDirectory() as folder:
-        path = _written(json.dumps(content).encode(), "a.json", folder)
-        assert read_json(path) == content
-    assert misfit(content, {str: object}) is None
-    assert (misfit(content, {str: int}) is None) == all(type(v) is int for v in content.values())
 
 
 @same

@@ -25,7 +25,6 @@ from pvae_pyro.experiments import (
     table1,
 )
 from pvae_pyro.experiments.support.config import PRESETS
-from pvae_pyro.experiments.support.options import make_parser
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models.modalities import OWN
 from pvae_pyro.models.priors import GaussianMixture
@@ -156,7 +155,7 @@ def test_command_lines_parse(command, line, monkeypatch):
         monkeypatch.setattr(table1, "train_all", lambda *_: 77)
         assert table1.main(arguments) == 77
     else:
-        parser = make_parser("") if command == "run_svi" else COMMANDS[command].make_parser()
+        parser = COMMANDS[command].make_parser()
         parser.parse_args(arguments)
 
 
@@ -267,7 +266,7 @@ def test_the_readme_shows_every_command():
 
 
 def test_options_and_presets_in_the_text_exist(capsys):
-    known = make_parser("").format_help()
+    known = run_svi.make_parser().format_help()
     for command in (evaluate, figures, table1):
         with pytest.raises(SystemExit):
             command.main(["--help"])
