@@ -101,11 +101,11 @@ def test_what_cannot_be_compared_is_refused(runs, tmp_path, capsys):
     for name in FILES:
         (other / name).unlink(missing_ok=True)
     run = open_run(runs["pvae"], None, "cpu")
-    changed = {**run.config, "duration_scale": 0.0}
+    changed = run.config.but(duration_scale=0.0)
     without = SimpleNamespace(folder=other, names=run.names, data=run.data, config=changed)
     with pytest.raises(criticise.RunError, match="one has durations in its likelihood"):
         criticise.check_comparable([run, without])
-    without.config = {**run.config, "image_likelihood": "bernoulli"}
+    without.config = run.config.but(image_likelihood="bernoulli")
     with pytest.raises(criticise.RunError, match="one has probabilities of pixels"):
         criticise.check_comparable([run, without])
     without.names = ("speech",)

@@ -13,6 +13,7 @@ from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support import measures
 from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.models.priors import GaussianMixture
+from tests.support.configs import config
 from tests.support.tiny_run import small_corpus
 
 # The keys that issue 4 names.
@@ -256,7 +257,7 @@ def test_k_means_beside_it_has_as_many_clusters_as_components_are_in_use():
 @pytest.mark.parametrize(("labels", "told"), [([0, 1, 1], "left out"), ([2, 2], "seen")])
 def test_unseen_classes_that_the_test_partition_lacks(labels, told):
     run = SimpleNamespace(
-        config={"unseen_classes": ["c"]},
+        config=config("--unseen-classes", "c"),
         data=SimpleNamespace(classes=("a", "b", "c")),
         test={
             "image": SimpleNamespace(labels=np.array([0, 1, 2])),

@@ -43,7 +43,7 @@ def made(run, files, *arguments) -> set[str]:
 
 
 def test_the_rate_of_features_is_kept_with_the_run(run):
-    assert read_config(run)["sample_rates"] == {"speech": 8000}
+    assert read_config(run).sample_rates == {"speech": 8000}
 
 
 def test_translate_to_a_picture_in_the_style_of_one(run, files):
@@ -138,7 +138,7 @@ def test_nothing_is_mixed_with_what_was_there(run, files, capsys):
 
 def test_no_run(tmp_path, capsys):
     assert generate.main(["sample", str(tmp_path)]) == 1
-    assert "is no run" in capsys.readouterr().err
+    assert "config.json" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
