@@ -5,10 +5,11 @@ fields below. A new option is a field here and the line that uses it.
 """
 
 from pathlib import PureWindowsPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import from_json, to_json
+from typing_extensions import Self
 
 from pvae_pyro.io.files import expanded
 

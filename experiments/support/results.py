@@ -2,7 +2,7 @@
 and `Evaluation.model_json_schema()`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from typing_extensions import Self
 
 from pvae_pyro.experiments.support.config import Config, of_earlier_version
 from pvae_pyro.experiments.support.errors import RunError

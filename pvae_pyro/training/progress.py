@@ -1,11 +1,12 @@
 """Where a training run stands, and the terms of its objective so far in the epoch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from typing_extensions import Self
 
 from pvae_pyro import distributed
 

@@ -5,7 +5,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
 
 from pvae_pyro.io.files import append_line, read_regular, whole_lines, write_whole
 from pvae_pyro.training.progress import Progress
