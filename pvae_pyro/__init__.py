@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pvae_pyro.data.column import column_of as column_of
     from pvae_pyro.data.loader import PairedLoader as PairedLoader
     from pvae_pyro.data.paired import join as join
+    from pvae_pyro.data.paired import load_paired as load_paired
     from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
     from pvae_pyro.modality import Modality as Modality
     from pvae_pyro.svi import SVI as SVI
@@ -40,6 +41,7 @@ _MODULES = {
     "fit": "training.loop",
     "infer_from": "generation",
     "join": "data.paired",
+    "load_paired": "data.paired",
     "load_run": "experiments.support.saved_run",
     "predict": "generation",
     "restyle": "generation",
