@@ -11,9 +11,13 @@
 
 # %%
 import os
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+
+if "__file__" in globals():  # run as a file: by the code of this checkout, whatever is installed
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import pyro

@@ -24,12 +24,15 @@ SYNONYMS = {
     "start": ("begin", "onset", "offset", "start_time", "begin_time", "segment_start", "xmin"),
     "end": ("stop", "end_time", "stop_time", "segment_end", "xmax", "tmax"),
     "duration": ("dur", "segment_duration"),
+    "channel": ("ch", "channel_id", "channel_number"),
 }
 _SECONDS = re.compile(r"_(s|secs?|seconds?)$")
 _PART = re.compile(
     r"(^|_)(start|begin|beginning|onset|end|ending|stop|offset|dur|duration|length|bbox|"
-    r"[xyt]_?(min|max))(_|$)"
+    r"[xyt]_?(min|max))(_|$)|^(time|times|from|to|segment|segments|t_?\d)$"
 )
+# Beside a start these say where the part ends; alone they are the length of the file.
+_COUNT = re.compile(r"^((num|n|number_of)_)?(samples|frames)$")
 
 
 def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -42,7 +45,7 @@ def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
     file taken for the part.
     """
     names = [" ".join(name.lower().split()) for name in header]
-    plain = [_plain(name) for name in names]
+    plain = [_plain(name) for name in header]
     for role in wanted:
         found = [n for n, name in enumerate(plain) if name == role] or [
             n for n, name in enumerate(plain) if name in _synonyms(role, plain)
@@ -55,7 +58,8 @@ def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
         for n in found:
             names[n] = role
     for n, name in enumerate(names):
-        if name not in wanted and _PART.search(plain[n]):
+        counted = "start" in names and _COUNT.search(plain[n])
+        if name not in wanted and (_PART.search(plain[n]) or counted):
             known = [role for role in ("start", "end", "duration") if role in wanted]
             raise CorpusError(
                 f"has a column {shown(header[n].strip())}, which looks like a part of a file: "
@@ -72,7 +76,8 @@ def num_known(header: Sequence[str], wanted: Sequence[str]) -> int:
 
 
 def _plain(name: str) -> str:
-    return _SECONDS.sub("", re.sub(r"\W+", "_", name.lower()).strip("_"))
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)  # startTime
+    return _SECONDS.sub("", re.sub(r"\W+", "_", words.lower()).strip("_"))
 
 
 def _synonyms(role: str, header: Sequence[str]) -> tuple[str, ...]:

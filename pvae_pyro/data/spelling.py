@@ -63,4 +63,6 @@ def _folded(name: str) -> str:
     plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     if _NUMBER.fullmatch(plain.strip()):
         return f"{float(plain.strip().replace(',', '.'))!r}"
-    return re.sub(r"[\s_-]+", " ", plain).strip()
+    # Between numbers a separator tells them apart: s1_1 is not s11.
+    plain = re.sub(r"(?<=\d)[\s_\W]+(?=\d)", " ", plain)
+    return re.sub(r"(?<!\d)[\s_\W]+|[\s_\W]+(?!\d)", "", plain) or name

@@ -63,6 +63,8 @@ def _git_commit() -> str | None:
         ).stdout.strip()
 
     try:
+        if 'name = "pvae-pyro"' not in (top / "pyproject.toml").read_text("utf-8"):
+            return None
         git("ls-files", "--error-unmatch", str(file.relative_to(top)))
         if git("rev-parse", "--show-prefix"):
             return None

@@ -342,6 +342,8 @@ def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypa
         ("offset,duration", "0.1,0.2"),
         ("start,stop", "0.1,0.3"),
         ("start_time,end_time", "0.1,0.3"),
+        ("startTime,endTime", "0.1,0.3"),
+        ("StartSec,EndSec", "0.1,0.3"),
         ("onset,offset", "0.1,0.3"),
         ("Start (s),End (s)", "0.1,0.3"),
         ("xmin,xmax", "0.1,0.3"),

@@ -142,6 +142,17 @@ def test_two_sheets_with_something_on_them() -> None:
     assert error.value.kind == "no sheet"
 
 
+def test_a_drawing_over_the_edge_of_a_turned_sheet() -> None:
+    """Whatever is taken for the sheet, the desk is never taken for ink."""
+    sheet = np.full((280, 280), 225, np.uint8)
+    sheet[20:260, 3:30] = sheet[20:47, 3:277] = 40
+    turned = Image.fromarray(sheet).convert("LA").rotate(20, expand=True)
+    desk = Image.new("L", (turned.width + 120, turned.height + 120), 30)
+    desk.paste(turned.convert("L"), (60, 60), mask=turned.getchannel("A"))
+    with pytest.raises(CorpusError, match=r"turned\.png.*crop"):
+        find_drawing(np.asarray(desk), "turned.png")
+
+
 def test_an_empty_sheet_on_a_desk() -> None:
     sheet = np.pad(page(ink=225), 40, constant_values=30)
     with pytest.raises(CorpusError, match="empty"):

@@ -17,6 +17,9 @@ from pvae_pyro.data.spelling import look_alike, look_alike_lines
         ("new-york", "new york"),
         ("Straße", "STRASSE"),
         ("ab", "a\u200db"),
+        ("don't", "don\u2019t"),
+        ("yes.", "yes"),
+        ("spk_1", "spk1"),
     ],
 )
 def test_alike(one, other):
@@ -25,7 +28,16 @@ def test_alike(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("si", "sí"), ("1-1", "11"), ("-1", "1"), ("7", "7.5"), ("a", "b"), ("7", "7")],
+    [
+        ("si", "sí"),
+        ("1-1", "11"),
+        ("s1_1", "s11"),
+        ("?", "!"),
+        ("-1", "1"),
+        ("7", "7.5"),
+        ("a", "b"),
+        ("7", "7"),
+    ],
 )
 def test_not_alike(one, other):
     assert look_alike([one], [other]) == []

@@ -137,7 +137,7 @@ def git(folder, *arguments):
 def repository(folder, *files):
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text("")
+        (folder / file).write_text('name = "pvae-pyro"\n' if file.endswith(".toml") else "")
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "all")
@@ -155,12 +155,13 @@ def commit_of(package, monkeypatch):
     "place", [".venv/lib/site-packages/pvae_pyro/io", "pvae_pyro/io", "tracked/pvae_pyro/io"]
 )
 def test_a_repository_of_the_user_is_not_ours(tmp_path, monkeypatch, place):
-    repository(tmp_path, "thesis.tex", "tracked/pvae_pyro/io/provenance.py")
+    files = ("thesis.tex", "pvae_pyro/io/provenance.py", "tracked/pvae_pyro/io/provenance.py")
+    repository(tmp_path, *files)
     assert commit_of(tmp_path / place, monkeypatch) is None
 
 
 def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
-    ours = repository(tmp_path / "ours", "pvae_pyro/io/provenance.py")
+    ours = repository(tmp_path / "ours", "pvae_pyro/io/provenance.py", "pyproject.toml")
     package = tmp_path / "ours" / "pvae_pyro" / "io"
     assert commit_of(package, monkeypatch) == ours
     git(tmp_path / "ours", "worktree", "add", "-q", str(tmp_path / "beside"))

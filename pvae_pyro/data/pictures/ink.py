@@ -106,6 +106,7 @@ def _smooth(pixels: np.ndarray) -> np.ndarray:
 def _sheet(grey: np.ndarray, name: str) -> np.ndarray:
     """Where the sheet is: the smallest that has ink which does not go beyond it, or all."""
     found: list[np.ndarray] = []
+    crossed = False
     least = 0.25 * float(np.ptp(grey))  # what is drawn is not much fainter than what is around
     for sheet in sorted(_sheets(grey), key=np.count_nonzero):
         if any((sheet & other).any() for other in found):
@@ -122,9 +123,16 @@ def _sheet(grey: np.ndarray, name: str) -> np.ndarray:
         whole = ndimage.binary_erosion(inner, _BOTH, 2, border_value=1)[_box(inner)]
         if not (kept & ~whole).any():
             found.append(sheet)
+        else:
+            crossed = True
     if len(found) > 1:
         raise CorpusError(
             f"{shown(name)}: {len(found)} sheets have something on them: crop the picture to one",
+            "no sheet",
+        )
+    if crossed and not found:
+        raise CorpusError(
+            f"{shown(name)}: something is drawn over the edge of the sheet: crop the picture to it",
             "no sheet",
         )
     return found[0] if found else np.ones(grey.shape, bool)
