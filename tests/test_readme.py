@@ -24,8 +24,8 @@ from pvae_pyro.experiments import (
     study,
     table1,
 )
-from pvae_pyro.experiments.support.options import make_parser
 from pvae_pyro.experiments.support.config import PRESETS
+from pvae_pyro.experiments.support.options import make_parser
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models.modalities import OWN
 from pvae_pyro.models.priors import GaussianMixture
@@ -84,7 +84,7 @@ TINY = {
 # Lines that are not run here: the test that runs them, or None where there is nothing to run.
 ELSEWHERE = {
     "python experiments/bench/speed.py": (
-        "experiments.test_bench.test_bench_prints_and_writes_what_it_promises"
+        "bench.test_speed.test_bench_prints_and_writes_what_it_promises"
     ),
     "python experiments/bench/gpu_check.py": "bench.test_gpu_check.test_all_of_it_but_the_tests",
     ". .venv/bin/activate": None,

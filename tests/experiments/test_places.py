@@ -226,7 +226,7 @@ def test_every_path_of_every_command_is_a_place():
         paths = [a for a in command._actions if a.metavar in ("DIR", "FILE", "FILE.csv")]
         assert paths
         assert all(action.type is place for action in paths), command.prog
-    for name in ("align", "criticise", "generate", "study", "table1", "bench", "bench_growth"):
+    for name in ("align", "criticise", "generate", "study", "table1", "bench.speed"):
         source = importlib.import_module(f"pvae_pyro.experiments.{name}").__file__
         with open(source, encoding="utf-8") as file:
             assert "type=Path" not in file.read()
