@@ -144,10 +144,9 @@ def test_bench_prints_and_writes_what_it_promises(capsys, tmp_path, monkeypatch)
     assert figures["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_training_on_noise_in_processes_of_their_own(ranks):
+def test_training_on_noise_in_processes_of_their_own():
     small = {"examples": 60, "cells": 8, "batch": 16}
-    figures = noise.measure(Case(**small), ranks=ranks, threads=1)
+    figures = noise.measure(Case(**small), ranks=2, threads=1)
     assert {name: figures[name] for name in small} == small
     assert figures["step_seconds"] > 0
     assert 100 < figures["peak_memory_mib"] < 4000
