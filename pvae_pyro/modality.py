@@ -6,10 +6,12 @@ Shapes: B examples of a batch, D latent dimensions; `...` stands for any leading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from pvae_pyro.data.column import Column
+if TYPE_CHECKING:  # it imports torchaudio, without which models are built and trained
+    from pvae_pyro.data.column import Column
 
 
 @dataclass(frozen=True)
@@ -30,4 +32,4 @@ class Modality:
     name: str
     encoder: Callable[[], nn.Module]
     likelihood: Callable[[int], nn.Module]
-    column: Callable[[Path, Sequence[str]], Column] | None = None
+    column: "Callable[[Path, Sequence[str]], Column] | None" = None

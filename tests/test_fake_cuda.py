@@ -18,6 +18,7 @@ from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.svi import SVI
+from tests.support.configs import config
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 
@@ -134,9 +135,9 @@ def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> No
     monkeypatch.setattr(PaddedLSTM, "forward", padded)
     monkeypatch.setattr(PaddedLSTM, "flatten_parameters", lambda lstm: None)
     svi = svi_on(cuda)
-    weights = {"alpha": 1.0, "beta": 1.0, "margin": 0.5, "length_scale": 1.0}
+    weights = config("--objective", "paper", "--gamma", 1.0)
     with cuda:
-        plain = PlainPVAE(svi, {**weights, "gamma": 1.0, "delta": 0.0}, lstm)
+        plain = PlainPVAE(svi, weights, lstm)
     loss = plain(batch_on(cuda))
     assert loss.device.type == "cuda"
     assert loss.requires_grad

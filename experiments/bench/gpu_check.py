@@ -31,8 +31,7 @@ import traceback
 import zipfile
 from typing import Any
 
-import torch
-
+# torch is imported later too: it imports typing_extensions, of which pydantic needs a recent one.
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("tests", "steps", "resume", "paper", "ours")  # functions of gpu_parts.py
 
@@ -49,6 +48,8 @@ def use_wheels(packed: Path, scratch: Path) -> None:
 
 def machine(device: str) -> dict[str, Any]:
     """What it runs on."""
+    import torch
+
     versions = {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda}
     if not device.startswith("cuda"):
         return versions
@@ -111,15 +112,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--packed {arguments.packed}: nothing is packed there; gpu_pack.py packs")
     if arguments.device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        if not torch.cuda.is_available():
-            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
     with tempfile.TemporaryDirectory() as scratch:
         use_wheels(arguments.packed, Path(scratch))
-        from pvae_pyro.experiments.bench.gpu_parts import (  # they need what is packed
-            Check,
-            train,
-        )
+        import torch  # not before: see above
 
+        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need what is packed
+
+        if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)
         if arguments.child is not None:

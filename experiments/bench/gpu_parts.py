@@ -1,6 +1,7 @@
 """The parts of `gpu_check.py`: each takes a `Check` and returns figures, to be kept as JSON."""
 
 import gc
+import json
 import math
 import os
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -29,10 +30,10 @@ from pvae_pyro.experiments.bench.gpu_pack import read_data
 from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.bench.work import interleaved
 from pvae_pyro.experiments.support.build import PRECISIONS, build
-from pvae_pyro.experiments.support.config import OBJECTIVES
+from pvae_pyro.experiments.support.config import OBJECTIVES, Config, config_of_json
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.checkpoint import read_progress
-from pvae_pyro.training.loop import CHECKPOINT, fit
+from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
+from pvae_pyro.training.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"tests": 45, "steps": 30, "resume": 60, "paper": 40, "ours": 40}  # seconds, at least
@@ -66,11 +67,12 @@ class Check:
     def on_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
-    def config(self, objective: str, precision: str = "float32") -> dict[str, Any]:
+    def config(self, objective: str, precision: str = "float32") -> Config:
+        packed = config_of_json(json.dumps(self.data[1]["configs"][objective]).encode())
         own = {"device": self.device, "precision": precision}
-        return {**self.data[1]["configs"][objective], **own, **(TINY if self.tiny else {})}
+        return packed.but(**own, **(TINY if self.tiny else {}))
 
-    def loader(self, config: Mapping[str, Any]) -> PairedLoader:
+    def loader(self, config: Config) -> PairedLoader:
         train, size = self.data[0]["train"], config.batch_size
         return PairedLoader(train, size, seed=config.seed, device=self.device)
 
@@ -227,7 +229,7 @@ def killed_and_resumed(check: Check, deterministic: bool) -> dict[str, Any]:
                     process.kill()
         if process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"the child ended with {process.returncode}, and was to be killed")
-        step = read_progress(folders["resumed"] / CHECKPOINT)["step"]
+        step = read_progress(folders["resumed"] / CHECKPOINT).step
         ends = {
             kind: train(check, folder, deterministic, resumed=kind == "resumed")
             for kind, folder in folders.items()
@@ -292,17 +294,26 @@ def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
             check.wait()
             each = time.monotonic() - begun
     left = check.left() - EVALUATION * (not check.tiny)
+    assert config.epochs is not None  # the preset's
     epochs = min(config.epochs, int(share * left / (1.1 * each)))
     if epochs < 1:
         check.left_out.append(f"{objective}: an epoch takes {each:.1f} s, {left:.0f} s were left")
         return {}
     svi = build(config)
     with tempfile.TemporaryDirectory() as folder:
-        own = {"num_epochs": epochs, "folder": Path(folder), "checkpoint_seconds": math.inf}
-        progress = fit(svi, loader, **own, show_progress=False)
+        progress = fit(
+            svi,
+            loader,
+            num_epochs=epochs,
+            folder=Path(folder),
+            checkpoint_seconds=math.inf,
+            show_progress=False,
+        )
     begun, (partitions, about) = time.monotonic(), check.data
-    classes = len(about["classes"])
-    scores = evaluate_latents(svi.guide.unimodal, partitions["test"], classes, check.device)
+    guide: Any = svi.guide  # its parts are no part of the type nn.Module
+    scores = evaluate_latents(
+        guide.unimodal, partitions["test"], len(about["classes"]), check.device
+    )
     return {
         "epochs": progress.epoch,
         "of_epochs": config.epochs,

@@ -5,7 +5,6 @@ and image: the paper's terms and, where γ and δ are not 0, ours.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pvae_pyro.batch import Batch, Observation
+from pvae_pyro.experiments.support.config import Config
 from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import in_use
@@ -56,13 +56,16 @@ class PlainPVAE(nn.Module):
         lstm: `PackedLSTM` or `PaddedLSTM`, in place of our recurrent network; None is ours.
     """
 
-    def __init__(self, svi: SVI, config: Mapping[str, Any], lstm: type[nn.LSTM] | None):
+    def __init__(self, svi: SVI, config: Config, lstm: type[nn.LSTM] | None):
         super().__init__()
-        self.guide, self.config, self.ours = svi.guide, config, lstm is None
-        self.speech = svi.model.likelihoods["speech"]
-        self.image = svi.model.likelihoods["image"]
+        # Their parts, such as `guide.multimodal`, are no part of the type nn.Module.
+        model: Any = svi.model
+        self.guide: Any = svi.guide
+        self.speech: Any = model.likelihoods["speech"]
+        self.image: Any = model.likelihoods["image"]
+        self.config, self.ours = config, lstm is None
         ours = (m for m in (*self.guide.modules(), self.speech.lstm) if isinstance(m, RaggedLSTM))
-        self.lstms = {id(m): m if lstm is None else _other(m, lstm) for m in ours}
+        self.lstms: dict[int, Any] = {id(m): m if lstm is None else _other(m, lstm) for m in ours}
 
     def forward(self, batch: Batch) -> Tensor:
         speech, image = batch["speech"], batch["image"]
@@ -123,7 +126,7 @@ class PlainPVAE(nn.Module):
         loc = torch.where(in_use(lengths, longest), self.speech_loc(z, of_them), 0.0)
         return Observation(loc, of_them.lengths)
 
-    def encode(self, guide: nn.Module, observation: Observation, name: str) -> Tensor:
+    def encode(self, guide: Any, observation: Observation, name: str) -> Tensor:
         encoder = guide.encoders[name]
         if name == "image":
             return encoder(observation)

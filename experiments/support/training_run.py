@@ -135,7 +135,7 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     there = presence(config, data)
     config = config.with_epochs(len(data.train[config.names[0]] if there is None else there))
     config = config.but(
-        max_frames=config.max_frames or _longest(data),
+        max_frames=config.max_frames or longest(data),
         # For what is to be prepared alike, without the corpus.
         sample_rates={name: log_mel.sample_rate for name, log_mel in data.log_mels.items()},
     )
@@ -278,7 +278,7 @@ def _begin(config: Config, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _longest(data: PairedData) -> int | None:
+def longest(data: PairedData) -> int | None:
     """Frames of the longest training example of speech: nothing longer is ever generated."""
     lengths = [data.train[name].lengths for name in data.log_mels]
     return max((int(of.max()) for of in lengths if of is not None), default=None)

@@ -5,26 +5,29 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 
 import numpy as np
 import pytest
 import torch
 
 from pvae_pyro.experiments.bench import gpu_check, gpu_pack, gpu_parts
-from pvae_pyro.experiments.bench.growth import Case, synthetic
+from pvae_pyro.experiments.bench.noise import Case, synthetic
 from pvae_pyro.experiments.support.build import PRECISIONS
 from pvae_pyro.experiments.support.config import OBJECTIVES
-from pvae_pyro.experiments.support.options import make_parser, resolve
-from tests.conftest import REPOSITORY
+from tests.support.configs import config
+from tests.support.tiny_run import REPOSITORY
 
-# Those that the machine lacks. One that is not there raises ModuleNotFoundError.
-LACKING = (
-    *("torchaudio", "torchvision", "matplotlib", "arviz", "tensorboard"),
-    *("soundfile", "av", "PIL", "mlxtend", "espeakng_loader", "pocketsphinx"),
+# Installed on the machine with the GPU (what `pip list` says there, without packages of CUDA).
+MACHINE = (
+    *("torch", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "setuptools"),
+    *("sympy", "typing-extensions", "numpy", "safetensors", "tqdm"),
+    *("scikit-learn", "joblib", "cloudpickle", "narwhals", "scipy", "threadpoolctl"),
 )
-WITHOUT = f"""
+# With the modules of all other packages not found, as they would not be there.
+BARE = """
 import sys
-sys.modules |= dict.fromkeys({LACKING!r})
+sys.modules |= dict.fromkeys(sys.argv[1:])
 import pvae_pyro.experiments.bench.gpu_check, tests.conftest
 from pvae_pyro.experiments.bench.gpu_parts import files_of_tests
 for file in files_of_tests():
@@ -39,13 +42,14 @@ def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed")
     examples = synthetic(Case(examples=60, frames=5))
     examples["image"] = examples["image"].take(np.arange(200))
-    options = ["--preset", "paper", "--device", "cpu", "--objective"]
-    configs = {name: resolve(make_parser("").parse_args([*options, name])) for name in OBJECTIVES}
+    configs = {
+        name: config("--preset", "paper", "--objective", name, max_frames=20) for name in OBJECTIVES
+    }
     about = {
         "commit": "abc",
         "corpus": "noise",
         "classes": [*"0123456789"],
-        "configs": {name: config | {"max_frames": 20} for name, config in configs.items()},
+        "configs": {name: of.model_dump(mode="json") for name, of in configs.items()},
     }
     gpu_pack.write_data(folder, {"train": examples, "test": examples}, about)
     (folder / gpu_pack.WHEELS).mkdir()
@@ -69,13 +73,20 @@ def check(packed, tmp_path, monkeypatch):
 
 
 def test_it_needs_nothing_that_the_machine_lacks():
+    there = {*MACHINE, *gpu_pack.PACKAGES, *gpu_pack.OF_TESTS, "pvae-pyro"}
+    lacking = [
+        module
+        for module, packages in packages_distributions().items()
+        if there.isdisjoint(package.lower().replace("_", "-") for package in packages)
+    ]
+    assert {"torchaudio", "soundfile", "PIL", "hypothesis"} <= {*lacking}
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], cwd=REPOSITORY, capture_output=True, text=True
+        [sys.executable, "-c", BARE, *lacking], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    there = done.stdout.split()
-    assert {"sklearn.cluster", "tests.models.test_models", "tests.nn.test_recurrent"} <= {*there}
-    assert "tests.bench.test_gpu_check" not in there
+    imported = done.stdout.split()
+    assert {"sklearn.cluster", "tests.models.test_models", "tests.nn.test_recurrent"} <= {*imported}
+    assert "tests.bench.test_gpu_check" not in imported
 
 
 def test_all_of_it_but_the_tests(check, monkeypatch):
@@ -176,6 +187,8 @@ def test_a_folder_that_is_too_large_is_refused(tmp_path, monkeypatch):
 
 def test_without_cuda_or_what_is_packed(tmp_path, packed, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
     for options, told in ((["--packed", str(tmp_path)], str(tmp_path)), ([], "--device cpu")):
         with pytest.raises(SystemExit, match="2"):

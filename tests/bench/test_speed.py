@@ -8,11 +8,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pvae_pyro.experiments.bench import data as bench_data
-from pvae_pyro.experiments.bench import encoders_study as bench_encoders
-from pvae_pyro.experiments.bench import growth as bench_growth
-from pvae_pyro.experiments.bench import speed as bench
-from pvae_pyro.experiments.bench.growth import Case
+from pvae_pyro.experiments.bench import noise, speed
+from pvae_pyro.experiments.bench.noise import Case
 from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
 from pvae_pyro.experiments.bench.work import (
     LOG_FRAMES,
@@ -21,27 +18,25 @@ from pvae_pyro.experiments.bench.work import (
     interleaved,
 )
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.options import make_parser, resolve
-from pvae_pyro.models.modalities import SPEECH_ENCODERS
 from pvae_pyro.nn.lstm import native_cell as lstm_native
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
+from tests.support.configs import config
 
 LENGTHS = torch.tensor([5, 9, 2, 7, 7, 1])
 
 
 def tiny_config(objective="paper"):
-    options = ["--device", "cpu", "--num-cells", "12", "--objective", objective]
-    return resolve(make_parser("").parse_args([*options])) | {"max_frames": 9}
+    return config("--num-cells", 12, "--objective", objective, max_frames=9)
 
 
 @pytest.mark.parametrize("lstm", [PackedLSTM, PaddedLSTM, None])
 def test_the_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
     for module in ("pvae_pyro.experiments.bench.plain", "pvae_pyro.elbo"):
         monkeypatch.setattr(f"{module}.derangement", lambda size, device: torch.arange(size) - 1)
-    config, batch = tiny_config(), bench.make_batch(LENGTHS)
-    svi = build(config)
-    plain = PlainPVAE(svi, config, lstm)
+    settings, batch = tiny_config(), speed.make_batch(LENGTHS)
+    svi = build(settings)
+    plain = PlainPVAE(svi, settings, lstm)
     pyro.set_rng_seed(3)
     expected = svi.evaluate_loss(batch) / len(LENGTHS)
     pyro.set_rng_seed(3)
@@ -68,10 +63,10 @@ def test_our_objective_by_hand_is_the_one_of_pyro(monkeypatch, lstm):
     )
     # The prior's own draws, which are of no gradient, torch.normal makes.
     monkeypatch.setattr(torch, "normal", lambda loc, scale: loc + noise * scale)
-    config, batch = tiny_config("ours"), bench.make_batch(LENGTHS)
-    assert config.gamma > 0 < config.delta
-    svi = build(config)
-    plain = PlainPVAE(svi, config, lstm)
+    settings, batch = tiny_config("ours"), speed.make_batch(LENGTHS)
+    assert settings.gamma > 0 < settings.delta
+    svi = build(settings)
+    plain = PlainPVAE(svi, settings, lstm)
     terms = svi.terms(batch)
     loss = plain(batch)
     assert loss.item() == pytest.approx(-terms["objective"].mean().item(), rel=1e-5)
@@ -128,13 +123,13 @@ def test_lengths_of_a_corpus(data_root, corpus):
 
 
 def test_bench_prints_and_writes_what_it_promises(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "LARGE", ((64, 64, 64),))
-    monkeypatch.setattr(bench, "keep_freed_memory", lambda: True)  # not for later tests
-    measured = []
-    monkeypatch.setattr(bench, "measure", lambda *a, **k: measured.append(a) or FIGURES)
+    monkeypatch.setattr(speed, "LARGE", ((64, 64, 64),))
+    monkeypatch.setattr(speed, "keep_freed_memory", lambda: True)  # not for later tests
+    trained = {"step_seconds": 1.0, "peak_memory_mib": 300.0}
+    monkeypatch.setattr(speed, "measure", lambda *args, **kwargs: trained)
     file = tmp_path / "bench.json"
     options = ["--repeats", "1", "--cells", "8", "--batch", "6", "--threads", "1"]
-    assert bench.main([*options, "--json", str(file)]) == 0
+    assert speed.main([*options, "--json", str(file)]) == 0
     text, figures = capsys.readouterr().out, json.loads(file.read_text())
     for row in ("nn.LSTM, packed", "nn.LSTM, padded", "ours, encoder", "Pyro, our networks"):
         assert row in text
@@ -147,56 +142,11 @@ def test_bench_prints_and_writes_what_it_promises(capsys, tmp_path, monkeypatch)
     ):  # fmt: skip
         assert isinstance(figures[name], float), name
     assert figures["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert measured
 
 
-FIGURES = {"step_seconds": 1.0, "epoch_seconds": 9.0, "peak_memory_mib": 300.0}
-
-
-def test_encoders_side_by_side(capsys, tmp_path, monkeypatch):
-    presets = {"tiny": {"batch_size": 5, "num_cells": 8}}
-    monkeypatch.setattr(bench_encoders, "PRESETS", presets)
-    file = tmp_path / "encoders.json"
-    assert bench_encoders.main(["--repeats", "2", "--threads", "1", "--json", str(file)]) == 0
-    figures = json.loads(file.read_text())
-    assert figures["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert (figures["tiny"]["batch"], figures["tiny"]["cells"]) == (5, 8)
-    text = capsys.readouterr().out
-    for name, of in figures["tiny"]["encoders"].items():
-        assert f"\n{name} " in text
-        assert 0 < of["least"] <= of["seconds"] <= of["most"]
-        encoder = SPEECH_ENCODERS[name](80, 8)
-        assert of["parameters"] == sum(p.numel() for p in encoder.parameters())
-    assert figures["tiny"]["encoders"].keys() == SPEECH_ENCODERS.keys()
-
-
-def test_growth_trains_in_a_process_of_its_own():
+def test_training_on_noise_in_processes_of_their_own():
     small = {"examples": 60, "cells": 8, "batch": 16}
-    figures = bench_growth.measure(Case(**small))
+    figures = noise.measure(Case(**small), ranks=2, threads=1)
     assert {name: figures[name] for name in small} == small
-    assert figures["epoch_seconds"] == pytest.approx(4 * figures["step_seconds"])
+    assert figures["step_seconds"] > 0
     assert 100 < figures["peak_memory_mib"] < 4000
-
-
-@pytest.mark.parametrize("number", [1, 3])
-def test_growth_with_other_modalities(number):
-    case = Case(examples=30, cells=8, batch=16, modalities=number)
-    assert bench_growth.train(case)["step_seconds"] > 0
-    assert len(bench_growth.synthetic(case)) == number
-
-
-def test_growth_draws_what_it_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_growth, "VARIED", {"examples": (10, 20), "cells": (8,)})
-    monkeypatch.setattr(bench_growth, "measure", lambda case: {**vars(case), **FIGURES})
-    files = ["--json", str(tmp_path / "g.json"), "--figure", str(tmp_path / "g.png")]
-    assert bench_growth.main(files) == 0
-    assert len(json.loads((tmp_path / "g.json").read_text())["cases"]) == 3
-    assert (tmp_path / "g.png").stat().st_size > 1000
-    assert capsys.readouterr().out.count("\n") == 4
-
-
-def test_bench_data_prints_its_table(capsys):
-    assert bench_data.main(["--files", "5", "--repeats", "1"]) == 0
-    text = capsys.readouterr().out
-    for row in (" 8000 Hz   8000 Hz", "20000 Hz  20000 Hz", "48000 Hz  16000 Hz", "from the cache"):
-        assert row in text
