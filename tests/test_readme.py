@@ -24,7 +24,6 @@ from pvae_pyro.experiments import (
     table1,
 )
 from pvae_pyro.experiments.support.config import PRESETS
-from pvae_pyro.experiments.support.options import make_parser
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models.modalities import OWN
 from pvae_pyro.models.priors import GaussianMixture

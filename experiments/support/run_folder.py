@@ -17,7 +17,7 @@ from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
-from pvae_pyro.io.files import folder_held, remove_unfinished, whole_lines
+from pvae_pyro.io.files import LOCK, folder_held, remove_unfinished, whole_lines
 from pvae_pyro.training.checkpoint import CHECKPOINT, has_checkpoint
 from pvae_pyro.training.records import METRICS
 
@@ -62,7 +62,7 @@ def open_folder(asked: Options, place: Place, held: contextlib.ExitStack) -> Run
     held.enter_context(folder_held(folder))
     remove_unfinished(folder)
     _check_appended(folder)
-    if others := {path.name for path in folder.iterdir()} - {LOG}:
+    if others := {path.name for path in folder.iterdir()} - {LOG, LOCK}:
         raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
     return RunFolder(folder, config, has_checkpoint(folder / CHECKPOINT))
 
@@ -161,6 +161,7 @@ def end_log() -> None:
 
 def leave_no_trace(folder: Path, *args: Any) -> None:
     """Remove the folder of a run that did not begin."""
-    (folder / LOG).unlink(missing_ok=True)
+    for name in (LOG, LOCK):
+        (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()

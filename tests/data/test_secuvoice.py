@@ -1,6 +1,9 @@
-"""SecuVoice, as look-alikes: the phone, the split, and silence cut off."""
+"""SecuVoice, as look-alikes: what names say, the phone, the split, and silence cut off."""
 
+import hashlib
+import os
 import pickle
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +206,148 @@ def test_features(made: Path, tmp_path: Path):
     features = corpus_features(corpus, LogMel(16000), tmp_path)
     assert len(features) == 40
     assert 48 <= len(features[0]) <= 55  # 10 ms each
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def _named(folder: Path, pattern: str, *names: str | bytes, **options):
+    """The corpus of files of those names and no sound."""
+    for name in names:
+        path = Path(os.fsdecode(os.path.join(os.fsencode(folder), os.fsencode(name))))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(path))  # another file for each
+    return secuvoice_corpus(folder, folder=folder, pattern=pattern, **options)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "digit", "speaker"),
+    [
+        ("{speaker}/{phone}/{digit}_{any}.wav", "Ana/s5/7_x y.WAV", "7", "ana"),
+        ("{digit}_{speaker}_{any}.wav", "Tres_ana_01.wav", "3", "ana"),
+        ("In-{any}/S{speaker}.{digit}.flac", "in-x/s1.4.FLAC", "4", "1"),
+        ("{any}/{any}_{digit}/{speaker}.sph", "x/take_2/ana b.sph", "2", "ana b"),
+        ("v(1.0)+/{speaker}[{digit}].wav", "v(1.0)+/ana[0].wav", "0", "ana"),
+        ("{speaker}/{digit}.wav", unicodedata.normalize("NFD", "Peña/1.wav"), "1", "peña"),
+        (unicodedata.normalize("NFD", "ñ/{speaker}/{digit}.wav"), "Ñ/bo/nueve.wav", "9", "bo"),
+        ("{speaker}/{digit}.wav", b"an\xff/1.wav", "1", r"an\xff"),
+    ],
+)
+def test_patterns(tmp_path: Path, pattern: str, name: str, digit: str, speaker: str):
+    other = os.fsencode(pattern.format(digit=5, speaker="zoe", any="any", phone="s5"))
+    corpus = _named(tmp_path, pattern, name, other, test_speakers=["zoe"])
+    found = {r.split: (r.label, r.speaker) for r in corpus.recordings}
+    assert found == {"train": (digit, speaker), "test": ("5", "zoe")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1_a.wav", "ana/x/1_a.wav", "ana/10_a.wav", "ana/unos_a.wav", "ana/1_.wav", "ana/٣_a.wav"],
+)
+def test_other_names(tmp_path: Path, name: str):
+    passed_over = (".hidden/1_a.wav", "ana/.1_a.wav", "readme.txt", "ana/1_a.wav.bak")
+    names = ("ana/1_a.wav", "bo/2_a.wav", name, *passed_over)
+    corpus = _named(tmp_path, "{speaker}/{digit}_{any}.wav", *names)
+    assert {r.name for r in corpus.recordings} == {"ana/1_a.wav", "bo/2_a.wav"}
+    assert [(p.name, p.kind) for p in corpus.problems] == [(name, "name")]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "{speaker}/{any}.wav",
+        "a/{digit}.wav",
+        "{speaker}/{digit}_{number}.wav",
+        "{speaker}/{digit}_{}.wav",
+        "{speaker}/{digit.wav",
+        "{speaker}/{speaker}_{digit}.wav",
+    ],
+)
+def test_patterns_that_cannot_be_used(tmp_path: Path, pattern: str):
+    with pytest.raises(CorpusError) as caught:
+        _named(tmp_path, pattern, "ana/1_a.wav")
+    assert repr(pattern) in str(caught.value)
+    for placeholder in ("{digit}", "{speaker}", "{phone}", "{split}", "{any}"):
+        assert placeholder in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):  # chmod does not stop root
+        if Path(path) == tmp_path / "bo":
+            raise PermissionError(13, "denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(CorpusError, match=f"{tmp_path / 'bo'}.*denied"):
+        _named(tmp_path, "{speaker}/{digit}.wav", "ana/1.wav", "bo/1.wav")
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+MANY = [f"s{number:03d}" for number in range(60)]
+
+
+def _split(folder: Path, *speakers: str, **options) -> dict[str, set[str]]:
+    names = [f"{speaker}/1.wav" for speaker in speakers]
+    corpus = _named(folder, "{speaker}/{digit}.wav", *names, **options)
+    return {
+        split: {r.speaker for r in corpus.recordings if r.split == split}
+        for split in ("train", "test")
+    }
+
+
+def test_a_quarter_of_the_speakers_is_for_testing(tmp_path: Path):
+    before, after = _split(tmp_path, *MANY[:30]), _split(tmp_path, *MANY)
+    first = {name: hashlib.sha256(name.encode()).hexdigest()[0] for name in MANY}
+    assert after["test"] == {name for name in MANY if first[name] in "0123"}
+    assert after["train"] == {*MANY} - after["test"]
+    assert before["test"] < after["test"]  # more speakers do not move the others
+    assert before["train"] < after["train"]
+
+
+@pytest.mark.parametrize("share", ["0123", "456789abcdef"])
+def test_both_splits_have_a_speaker(tmp_path: Path, share: str):
+    """Of speakers who would all be for testing, or all for training."""
+    alike = [s for s in MANY if hashlib.sha256(s.encode()).hexdigest()[0] in share][:4]
+    split = _split(tmp_path, *alike)
+    assert sorted(map(len, split.values())) == [1, 3]
+    assert len(split["train"]) == (1 if share == "0123" else 3)
+
+
+def test_test_speakers_by_name(tmp_path: Path):
+    speakers = ("ana", "bo", "cy")
+    assert _split(tmp_path, *speakers, test_speakers=["BO", "cy"])["test"] == {"bo", "cy"}
+    for given, told in ((["eve", "bo"], "eve"), ([*speakers], "training"), ([], "testing")):
+        with pytest.raises(CorpusError, match=told):
+            _split(tmp_path, *speakers, test_speakers=given)
+
+
+def test_one_speaker_cannot_be_split(tmp_path: Path):
+    with pytest.raises(CorpusError, match="testing.*ana"):
+        _split(tmp_path, "ana")
+
+
+def test_split_by_name(tmp_path: Path):
+    names = ("train/ana/1.wav", "Train/bo/2.wav", "TEST/ana/3.wav", "dev/ana/4.wav")
+    corpus = _named(tmp_path, "{split}/{speaker}/{digit}.wav", *names)
+    assert {r.name: r.split for r in corpus.recordings} == dict(
+        zip(names, ("train", "train", "test"), strict=False)
+    )
+    assert [p.name for p in corpus.problems] == ["dev/ana/4.wav"]
+    with pytest.raises(CorpusError, match="{split}"):
+        _named(tmp_path, "{split}/{speaker}/{digit}.wav", test_speakers=["ana"])
+    (tmp_path / "TEST" / "ana" / "3.wav").unlink()
+    with pytest.raises(CorpusError, match="testing"):
+        _named(tmp_path, "{split}/{speaker}/{digit}.wav")
+
+
+def test_real_names(data_root: Path):
+    corpus = secuvoice_corpus(
+        data_root, folder=data_root / "fsdd", pattern="recordings/{digit}_{speaker}_{any}.wav"
+    )
+    assert (len(corpus.recordings), corpus.problems) == (3000, ())
+    assert len({r.speaker for r in corpus.recordings}) == 6
+    assert all(r.label == Path(r.name).name[0] for r in corpus.recordings)

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -194,18 +193,9 @@ def test_downloaded(server, files: dict[str, bytes], tmp_path: Path):
     }
 
 
-def test_resumed(server, tmp_path: Path):
-    server.break_after = 1000
-    with pytest.raises(CorpusError, match="broke off after 1000 of .*try again to go on"):
-        speech_commands_corpus(tmp_path)
-    server.break_after = None
-    assert len(speech_commands_corpus(tmp_path).recordings) == 20
-    assert server.ranges == [None, "bytes=1000-"]
-
-
 def test_another_archive(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(speech_commands, "SHA256", SHA256)
-    with pytest.raises(CorpusError, match=f"has SHA-256 .*, expected {SHA256}"):
+    with pytest.raises(CorpusError, match=SHA256):
         speech_commands_corpus(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -223,17 +213,5 @@ def test_torchaudios_own_archive_is_used(server, tmp_path: Path, monkeypatch):
     archive.write_bytes(server.files["archive.tar.gz"])
     monkeypatch.setenv("PVAE_OFFLINE", "1")
     assert len(speech_commands_corpus(tmp_path).recordings) == 20
-    assert server.ranges == []
+    assert server.asked == []
     assert archive.exists()
-
-
-def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/a.tar.gz"
-        monkeypatch.setattr(speech_commands, "URL", url)
-        with pytest.raises(CorpusError, match=rf"could not download {url}"):
-            speech_commands_corpus(tmp_path)
-    monkeypatch.setenv("PVAE_OFFLINE", "1")
-    with pytest.raises(CorpusError, match="PVAE_OFFLINE is set"):
-        speech_commands_corpus(tmp_path)

@@ -5,7 +5,6 @@ Whatever happens is told in a line that names the file, and what was whole befor
 
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -15,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -435,51 +433,6 @@ def test_run_on_a_full_disk_and_where_nothing_may_be_written(corpus, tmp_path, c
         told = capfd.readouterr().err.replace(str(folder), "…")
         assert "Read-only file system: '…/other'" in told
         record("faults", "run_svi.py on a read-only disk", f"code 1: {told.strip()}")
-
-
-def test_a_lock_that_was_let_go_is_nobodys(tmp_path):
-    """Who waited for it holds a file without a name, while another one has the new file."""
-    path, waits, entered = tmp_path / "lock", threading.Event(), threading.Event()
-
-    def wait_for_it():
-        with files.file_held(path, waits.set):
-            entered.set()
-
-    first = files._locked(path, lambda: None)
-    thread = threading.Thread(target=wait_for_it)
-    thread.start()
-    assert waits.wait(600)
-    path.unlink()
-    second = files._locked(path, lambda: None)
-    os.close(first)
-    assert not entered.wait(0.2)
-    path.unlink()
-    os.close(second)
-    assert entered.wait(600)
-    thread.join()
-    assert not path.exists()
-
-
-def test_locks_of_a_network_file_system(tmp_path, monkeypatch):
-    """NFS may lock nothing that is open to be read alone: then a folder has no lock."""
-    locked = []
-
-    def flock(descriptor, operation):
-        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        locked.append(descriptor)
-
-    monkeypatch.setattr(files.fcntl, "flock", flock)
-    with files.file_held(tmp_path / "lock", list):
-        assert len(locked) == 1
-    with files.folder_held(tmp_path), files.folder_held(tmp_path):
-        assert len(locked) == 1
-    with nobody() as place:
-        theirs = place / "lock"
-        theirs.touch()
-        theirs.chmod(0o444)
-        with files.file_held(theirs, list):
-            pass
 
 
 def test_what_was_left_unfinished_is_a_file(tmp_path):

@@ -31,7 +31,6 @@ from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import load_run, read_config
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.style import new_figure, save_figure
-from pvae_pyro.io.files import file_held
 from pvae_pyro.report.page import figure
 from pvae_pyro.training import checkpoint
 from pvae_pyro.training.checkpoint import (
@@ -669,16 +668,13 @@ def test_a_log_that_is_a_link_is_not_begun(small, environment, tmp_path, capsys)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links are followed there")
-def test_no_file_is_made_by_a_link_for_a_lock(tmp_path, caplog):
+def test_no_file_is_made_by_a_link_for_a_lock(tmp_path):
     outside, cached = tmp_path / "outside", tmp_path / "cache"
     cached.mkdir()
     lock = cached / ".key.safetensors.lock"
     lock.symlink_to(outside)
-    with pytest.raises(OSError, match=r"is a link, and no lock: .*\.lock"), file_held(lock, list):
-        pass
     arrays, _ = cache.cached_arrays("key", lambda: ({"x": np.ones(2)}, {}), cached)
     assert arrays["x"].tolist() == [1, 1]
-    assert "is a link, and no lock" in caplog.text
     assert not outside.exists()
     assert lock.is_symlink()
 

@@ -1,29 +1,27 @@
-"""A web server on 127.0.0.1 that serves bytes, whole or as asked by Range, and can misbehave."""
+"""A web server on 127.0.0.1 that serves bytes, and can misbehave."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import BinaryIO
 
 
 @dataclass
 class LocalServer:
-    """url: ends in "/". ranges: the Range header of each GET, None where there was none.
+    """url: ends in "/". files: name -> content. redirects: name -> address.
 
-    raw: writes the whole answer itself, from its first byte, until the other side hangs up.
+    break_after: bytes of a file, after which the server hangs up. before_answer: called for each
+    request. asked: the names that were asked for.
     """
 
     url: str
     files: dict[str, bytes]
     redirects: dict[str, str] = field(default_factory=dict)
     break_after: int | None = None
-    with_ranges: bool = True
     with_length: bool = True
-    with_right_start: bool = True
-    raw: Callable[[BinaryIO], None] | None = None
-    ranges: list[str | None] = field(default_factory=list)
+    before_answer: Callable[[], object] = lambda: None
+    asked: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -31,44 +29,23 @@ def local_server(files: dict[str, bytes]) -> Iterator[LocalServer]:
     served = LocalServer("", files)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
         def do_GET(self) -> None:
             name = self.path.removeprefix("/")
-            asked = self.headers.get("Range")
-            served.ranges.append(asked)
-            if served.raw is not None:
-                self.close_connection = True
-                with contextlib.suppress(OSError):
-                    served.raw(self.wfile)
-                return
+            served.asked.append(name)
+            served.before_answer()
             if name in served.redirects:
                 self.send_response(302)
                 self.send_header("Location", served.redirects[name])
                 self.end_headers()
-                return
-            if name not in served.files:
+            elif name not in served.files:
                 self.send_error(404)
-                return
-            content = served.files[name]
-            start = 0
-            if asked is not None and served.with_ranges:
-                start = int(asked.removeprefix("bytes=").removesuffix("-"))
-                start = start if served.with_right_start else 0
-                if start >= len(content):
-                    self.send_error(416)
-                    return
-                self.send_response(206)
-                last = len(content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{len(content)}")
             else:
+                content = served.files[name]
                 self.send_response(200)
-            if served.with_length:
-                self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            self.wfile.write(content[start:][: served.break_after])
+                if served.with_length:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: served.break_after])
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -83,3 +60,12 @@ def local_server(files: dict[str, bytes]) -> Iterator[LocalServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """An address, ending in "/", at which nobody answers."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler, bind_and_activate=False)
+    with server:
+        server.server_bind()  # not listening
+        yield f"http://127.0.0.1:{server.server_port}/"
