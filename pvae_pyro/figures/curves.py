@@ -1,13 +1,14 @@
 """Training curves: the objective's terms against the gradient step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 
 from pvae_pyro.figures.style import RC, new_figure
 from pvae_pyro.io.files import whole_lines
@@ -22,29 +23,28 @@ PANELS = (
     ("independence", "per example", ("independence",)),
     ("restyling", "nats per example", ("restyling",)),
 )
-_RECORD = TypeAdapter(dict[str, FiniteFloat])
+
+_RECORD = TypeAdapter(dict[str, int | FiniteFloat])
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.training.loop.fit`.
 
     A line that is being written is left out. Raises ValueError, which names the file, when there
     is none, or one that is damaged; OSError where it cannot be read.
     """
-    records: list[dict[str, float]] = []
-    for line in whole_lines(path):
-        try:
-            content = line.encode(errors="surrogateescape")
-            records.append(_RECORD.validate_json(content, strict=True))
-        except ValidationError as error:
-            told = error.errors()[0]["msg"]
-            raise ValueError(f"{path} is damaged in line {len(records) + 1}: {told}") from error
+    records: list[dict[str, Any]] = []
+    try:
+        for line in whole_lines(path):
+            records.append(_RECORD.validate_json(line, strict=True))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged in line {len(records) + 1}: {error}") from error
     if not records:
         raise ValueError(f"{path}: no epoch was finished yet")
     return records
 
 
-def curves_figure(records: Sequence[Mapping[str, float]]) -> Figure:
+def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
     """A panel of each kind of term that the run has: its mean over the epoch against the step.
 
     Nats per example and unweighted, as `PartitionedELBO.terms` has them; the contrastive term is

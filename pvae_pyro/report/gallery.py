@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.figures.grids import choose_examples
-from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
+from pvae_pyro.figures.grids import choose_examples, latents_of
+from pvae_pyro.figures.observations import Drawing, originals, panels
 from pvae_pyro.generation import decode, shared_of, style_of
 
 MOST_CLASSES = 20  # rows of a table; of more classes, evenly spaced ones
@@ -63,7 +62,7 @@ class _Shown:
     content: an example of each class. latents: of them, site -> ``[len(content), D]``.
     style: references. style_latents: theirs, of this modality alone, site -> ``[len(style), D]``;
         empty where the model has no styles.
-    colours: name of a colour map, and the ends of its scale.
+    drawing: its colours.
     sound: how features were computed; None is silent.
     """
 
@@ -72,7 +71,7 @@ class _Shown:
     latents: Latents
     style: Examples
     style_latents: Latents
-    colours: tuple[str, float, float]
+    drawing: Drawing
     sound: LogMel | None
 
 
@@ -105,16 +104,16 @@ def galleries(
     shown = []
     for name, guide in unimodal.items():
         some = examples[name]
-        try:
-            colours = _colours(some)
-        except ValueError:  # it cannot be drawn
-            continue
         rows = _spread(len(classes), min(len(classes), MOST_CLASSES))
         content = some.take(choose_examples(some, rows, seed))
+        try:
+            drawing = Drawing.of_examples(some, originals(content))
+        except ValueError:  # it cannot be drawn
+            continue
         style = some.take(choose_examples(some, _spread(len(classes), NUM_STYLES), seed + 1))
-        latents, of_style = (_latents(guide, name, part, device) for part in (content, style))
+        latents, of_style = (latents_of(guide, name, part, device) for part in (content, style))
         own = style_of(of_style, name)
-        shown.append(_Shown(name, content, latents, style, own, colours, sounds.get(name)))
+        shown.append(_Shown(name, content, latents, style, own, drawing, sounds.get(name)))
     found = []
     for one in shown:
         what = "reconstructed and restyled" if one.style_latents else "reconstructed"
@@ -129,14 +128,14 @@ def _gallery(
     model: nn.Module, title: str, source: _Shown, target: _Shown, classes: Sequence[str]
 ) -> Gallery:
     """A row an example of the source; a column what the model makes of it in the target."""
-    originals = _originals(source.content)
-    references = _originals(target.style) if target.style_latents else []
+    contents = originals(source.content)
+    references = originals(target.style) if target.style_latents else []
     made = {}
     for column, latents in _recipes(source, target, classes).items():
         decoded = decode(model, latents, [target.name])[target.name]
         made[column] = panels(decoded, target.content.normalisation)
     longest = {target.name: _longest([*references, *chain(*made.values())])}
-    longest[source.name] = max(longest.get(source.name, 0), _longest(originals))
+    longest[source.name] = max(longest.get(source.name, 0), _longest(contents))
 
     def show(one: _Shown, panel: np.ndarray, what: str) -> Exhibit:
         return _exhibit(one, panel, f"{one.name}, {what}", longest[one.name])
@@ -147,7 +146,7 @@ def _gallery(
         column = columns[n][0]
         columns[n] = column, show(target, panel, f"reference of {column}")
     rows = []
-    for n, panel in enumerate(originals):
+    for n, panel in enumerate(contents):
         who = _who(source.content, n, classes)
         cells = [show(source, panel, f"original: {who}")]
         for column, shown in made.items():
@@ -177,7 +176,7 @@ def _recipes(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str
 def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Exhibit:
     """What can be seen of it, and its sound if it can be heard."""
     height, width = panel.shape
-    colours, low, high = one.colours
+    colours, low, high = one.drawing.colours, one.drawing.low, one.drawing.high
     if one.content.lengths is None:
         size = (_WIDTH, _VECTOR) if height == 1 else (round(_PICTURE * width / height), _PICTURE)
         origin = "upper"
@@ -196,26 +195,6 @@ def _wav(log_mel: np.ndarray, settings: LogMel) -> bytes:
         path = Path(folder) / "sound.wav"
         write_wav(path, level_matched(samples, LOUDNESS), settings.sample_rate)
         return path.read_bytes()
-
-
-def _latents(
-    guide: nn.Module, name: str, examples: Examples, device: torch.device | str
-) -> Latents:
-    locs = posterior_locs(guide, name, examples, device)
-    return {site: torch.from_numpy(loc).to(device) for site, loc in locs.items()}
-
-
-def _originals(examples: Examples) -> list[np.ndarray]:
-    return panels(examples.observation(np.arange(len(examples))), examples.normalisation)
-
-
-def _colours(examples: Examples) -> tuple[str, float, float]:
-    """Of 200 originals, so that what is generated is held against them."""
-    some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    originals = _originals(examples.take(some))
-    axes = None if examples.lengths is None else SequenceAxes()
-    drawing = Drawing.of(originals, originals, axes)
-    return drawing.colours.name, drawing.low, drawing.high
 
 
 def _longest(shown: Sequence[np.ndarray]) -> int:
