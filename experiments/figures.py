@@ -38,11 +38,10 @@ from pvae_pyro.experiments.support.results import STYLE
 from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
-from pvae_pyro.figures.graph import guide_graph, model_graph
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.plate_diagram import graph_figure
+from pvae_pyro.figures.plate_diagram import guide_graph, model_graph, plate_diagrams
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.training.records import METRICS
 
@@ -54,15 +53,19 @@ Drawn = Iterator[tuple[str, Figure]]
 def model(run: SavedRun, seed: int) -> Drawn:
     """Generation, and inference from everything and from each modality (paper, Fig. 1)."""
     batch = {name: examples.observation(np.arange(2)) for name, examples in run.test.items()}
-    graphs = {"generation": model_graph(run.model, batch)}
-    if len(run.names) > 1:
-        graphs["inference from all"] = guide_graph(run.guide, batch)
-    for name, guide in run.unimodal.items():
-        graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
+    try:
+        graphs = {"generation": model_graph(run.model, batch)}
+        if len(run.names) > 1:
+            graphs["inference from all"] = guide_graph(run.guide, batch)
+        for name, guide in run.unimodal.items():
+            graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
+    except ValueError as error:  # of a modality of a user's own, as with plates of its own
+        print(f"the model is not drawn: {error}", file=sys.stderr)
+        return
     labels = dict(NAMES)
     labels |= {f"{STYLE}_{name}": rf"$z_\mathrm{{{name}}}$" for name in run.names}
     labels |= {f"{name}_log_frames": "log T" for name in run.names}
-    yield "model", graph_figure(graphs, labels=labels)
+    yield "model", plate_diagrams(graphs, labels)
 
 
 def curves(run: SavedRun, seed: int) -> Drawn:

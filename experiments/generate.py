@@ -52,8 +52,8 @@ from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.saved_run import FRAMING, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
+from pvae_pyro.figures.titled_panels import titled_panels_figure
 from pvae_pyro.io.files import expanded
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.checkpoint import CheckpointError, load_extra
@@ -249,7 +249,7 @@ def write(run: Generator, shown: Shown, latents: dict[str, Tensor], out: Path) -
                 pixels = np.clip(panel, 0, 255).round().astype(np.uint8)
                 enlarged = np.kron(pixels, np.ones((ENLARGED, ENLARGED), np.uint8))
                 Image.fromarray(enlarged).save(files[-1])
-    files += save_figure(strip_figure(drawn, titles, axes), out / "sheet", ["png"])
+    files += save_figure(titled_panels_figure(drawn, titles, axes), out / "sheet", ["png"])
     arrays |= {f"inferred-{site}": z.cpu().numpy() for site, z in latents.items()}
     np.savez_compressed(out / "generated.npz", **arrays)  # type: ignore[arg-type]
     return [*files, out / "generated.npz"]

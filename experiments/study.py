@@ -37,7 +37,7 @@ from pvae_pyro.experiments.support.options import make_parser, resolve
 from pvae_pyro.experiments.support.saved_run import RESULTS
 from pvae_pyro.experiments.support.study_rows import collect, markdown
 from pvae_pyro.experiments.table1 import run_one, where
-from pvae_pyro.figures.against import against
+from pvae_pyro.figures.scores_by_fraction import scores_by_fraction_figure
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
@@ -165,7 +165,8 @@ def write_tables(study: str, out: Path) -> None:
     write_json(out / "study.json", content)
     write_whole(out / "study.md", markdown(content).encode())
     if study in AGAINST:
-        save_figure(against(content["runs"], AGAINST[study]), out / "study", ("png",))
+        figure = scores_by_fraction_figure(content["runs"], AGAINST[study])
+        save_figure(figure, out / "study", ("png",))
 
 
 if __name__ == "__main__":

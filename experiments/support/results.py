@@ -80,10 +80,10 @@ class Results(_File):
                     raise ValueError("its scores are not of the same latents")
         return self
 
-    def kl(self, latent: str, modality: str) -> float:
+    def kl(self, latent: str, modality: str) -> float | None:
         """The latent's KL divergence in nats; one number for a latent that modalities share."""
         site = f"{latent}_{modality}" if latent == STYLE else latent
-        return self.test_terms[f"kl/{site}"]
+        return self.test_terms.get(f"kl/{site}")
 
 
 class Probe(_File):

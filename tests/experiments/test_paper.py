@@ -2,16 +2,21 @@
 
 import pytest
 
+from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.paper_table import TABLE_1, row_of, table
+from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.table_rows import TITLES
 
 STYLED = ("z_sem", "z_style")
 
 
-def results(model="pvae", beta=100.0, dataset="tidigit", modalities=("speech", "image")):
-    """results.json of a run; every figure is another one."""
-    latents = STYLED if model == "pvae" else ("z",)
-    places = [(latent, modality) for latent in latents for modality in modalities]
+def results(
+    dataset="tidigit", modalities=("speech", "image"), stand_in=False, unused=(), **options
+):
+    """Results of a run; every figure is another one. unused: (latent, modality) with no unit."""
+    config = Options(modalities=modalities, **options).resolved("cpu")
+    latents = STYLED if config.model == "pvae" else ("z",)
+    places = [(latent, modality) for latent in latents for modality in config.modelled]
 
     def score(first, step):
         found = {latent: {} for latent in latents}
@@ -19,21 +24,26 @@ def results(model="pvae", beta=100.0, dataset="tidigit", modalities=("speech", "
             found[latent][modality] = first + n * step
         return found
 
+    active_units = score(7, 1)
+    for latent, modality in unused:
+        active_units[latent][modality] = 0
     sites = {f"{lat}_{m}" if lat == "z_style" else lat for lat, m in places}
-    return {
-        "purity": score(0.5, 0.01),
-        "nmi": score(0.25, 0.001),
-        "ari": score(0.125, 0.001),
-        "active_units": score(7, 1),
-        "test_terms": {f"kl/{site}": 20.0 + n for n, site in enumerate(sorted(sites))},
-        "config": {"model": model, "beta": beta, "objective": "ours"},
-        "dataset": dataset,
-        "corpus": "a corpus",
-        "stand_in": False,
-        "steps": 12,
-        "seconds_training": 34.4,
-        "seed": 5,
-    }
+    return Results(
+        purity=score(0.5, 0.01),
+        nmi=score(0.25, 0.001),
+        ari=score(0.125, 0.001),
+        active_units=active_units,
+        test_terms={f"kl/{site}": 20.0 + n for n, site in enumerate(sorted(sites))},
+        config=config,
+        dataset=dataset,
+        corpus="a corpus",
+        stand_in=stand_in,
+        preset="quick",
+        steps=12,
+        seconds_training=34.4,
+        seed=5,
+        git_commit=None,
+    )
 
 
 def lines(text):
@@ -57,7 +67,7 @@ def lines(text):
     ],
 )
 def test_the_row_of_a_configuration(model, beta, row):
-    assert row_of({"model": model, "beta": beta}) == row
+    assert row_of(Options(model=model, beta=beta).resolved("cpu")) == row
 
 
 def test_a_line_of_every_latent_and_modality():
@@ -78,16 +88,16 @@ def test_a_line_of_every_latent_and_modality():
 
 
 @pytest.mark.parametrize(
-    ("model", "beta", "modalities", "paper"),
+    ("model", "beta", "paper"),
     [
-        ("pvae", 0.0, ("speech", "image"), ["65.69", "97.95", "30.88", "21.73"]),
-        ("jmvae", 100.0, ("speech", "image"), ["45.48", "98.16"]),
-        ("vae-speech", 100.0, ("speech",), ["45.73"]),
-        ("vae-image", 100.0, ("image",), ["76.38"]),
+        ("pvae", 0.0, ["65.69", "97.95", "30.88", "21.73"]),
+        ("jmvae", 100.0, ["45.48", "98.16"]),
+        ("vae-speech", 100.0, ["45.73"]),
+        ("vae-image", 100.0, ["76.38"]),
     ],
 )
-def test_beside_the_papers_figures_of_the_same_model(model, beta, modalities, paper):
-    found = lines(table(results(model, beta, modalities=modalities)))
+def test_beside_the_papers_figures_of_the_same_model(model, beta, paper):
+    found = lines(table(results(model=model, beta=beta)))
     assert [words[-1] for words in found.values()] == paper
 
 
@@ -101,29 +111,30 @@ def test_no_figures_of_another_corpus():
 
 
 def test_what_was_scored_and_which_objective_are_told():
-    of = results()
-    assert "Scored on the test partition:" in table(of)
-    assert "seed 5, objective: ours." in table(of)
-    of["config"] |= {"hold_out": 0.15, "objective": "paper"}
-    assert "Scored on the held-out 15 % of the training partition:" in table(of)
-    assert "test partition" not in table(of)
-    assert "seed 5, objective: paper." in table(of)
+    text = table(results())
+    assert "test partition" in text
+    assert "objective: ours" in text
+    text = table(results(hold_out=0.15, objective="paper"))
+    assert "held-out 15 % of the training partition" in text
+    assert "test partition" not in text
+    assert "objective: paper" in text
 
 
-def test_a_modality_that_the_paper_does_not_have():
+def test_no_figures_of_other_modalities():
     found = lines(table(results(modalities=("touch", "image"))))
-    assert found["z_sem", "touch"][-1] == "20.0"
-    assert found["z_sem", "image"][-1] == "99.10"
+    assert found["z_sem", "touch"][-1] == found["z_sem", "image"][-1] == "20.0"
+
+
+def test_scores_that_earlier_versions_did_not_keep_are_dashes():
+    earlier = results().model_copy(update={"nmi": {}, "ari": {}, "test_terms": {}})
+    assert lines(table(earlier))["z_sem", "speech"] == ["50.00", "–", "–", "7", "–", "99.77"]
 
 
 def test_stand_ins_and_latents_that_are_not_in_use_are_marked():
-    of = results()
-    of["stand_in"] = True
-    of["active_units"]["z_style"]["image"] = 0
-    text = table(of)
+    text = table(results(stand_in=True, unused=[("z_style", "image")]))
     assert "This run: STAND-IN: a corpus" in text
-    assert text.splitlines()[-1].startswith("This run's corpus is a STAND-IN")
-    (marked,) = (line for line in text.splitlines() if "not in use: its purity" in line)
+    assert "STAND-IN" in text.splitlines()[-1]
+    (marked,) = (line for line in text.splitlines() if "not in use" in line)
     assert marked.split()[:2] == ["z_style", "image"]
 
 

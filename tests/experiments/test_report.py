@@ -1,13 +1,11 @@
 """report.py on tiny runs: what stands in the page, and that it is one file that needs no other."""
 
-import base64
 import io
 import json
 import os
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
@@ -22,51 +20,14 @@ from pvae_pyro.experiments import evaluate, figures, report
 from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.figures.grids import choose_examples
-from pvae_pyro.report.content import galleries
-from pvae_pyro.report.page import element, nested_rows, table, text
+from pvae_pyro.generation import decode
+from pvae_pyro.report import gallery
+from pvae_pyro.report.gallery import galleries
+from tests.support.page import Page
 from tests.support.tiny import tiny_examples, tiny_pair
 
 ATTACK = "<script>alert('x')</script>\"&"
-VOID = {"meta", "link", "img"}
 ADDRESSES = ("src", "href", "srcset", "poster", "data", "action")
-
-
-class Page(HTMLParser):
-    """tags: (name, attributes) in order. text: what is read. headings: (level, text)."""
-
-    def __init__(self, content):
-        super().__init__()
-        self.content, self.tags, self.headings, self._open = content, [], [], []
-        self.text = ""
-        self.feed(content)
-        assert not self._open, "elements that are not closed"
-
-    def handle_starttag(self, name, attributes):
-        self.tags.append((name, dict(attributes)))
-        if name not in VOID:
-            self._open.append(name)
-        if re.fullmatch("h[1-6]", name):
-            self.headings.append((int(name[1]), ""))
-
-    def handle_endtag(self, name):
-        assert self._open.pop() == name
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text += data
-        if self._open and re.fullmatch("h[1-6]", self._open[-1]):
-            level, before = self.headings[-1]
-            self.headings[-1] = level, before + data
-
-    def all(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-    def files(self, name):
-        """The contents of all elements of that name, and what each is called."""
-        return [
-            (base64.b64decode(a["src"].split(",", 1)[1]), a.get("alt") or a.get("aria-label"))
-            for a in self.all(name)
-        ]
 
 
 @pytest.fixture
@@ -223,15 +184,13 @@ def test_each_cell_is_made_of_the_content_and_style_beside_it(monkeypatch):
     examples = tiny_examples(num_classes=4)
     asked = []
 
-    def decode(model, latents, names):
+    def remember(model, latents, names):
         asked.append((names, {site: z.numpy() for site, z in latents.items()}))
-        return real(model, latents, names)
+        return decode(model, latents, names)
 
-    real = galleries.__globals__["decode"]
-    monkeypatch.setitem(galleries.__globals__, "decode", decode)
+    monkeypatch.setattr(gallery, "decode", remember)
     classes = ("a", "b", "c", "d")
-    found = dict(galleries(model, guide.unimodal, examples, classes, {}, seed=3))
-    assert len(found) == 4
+    assert len(galleries(model, guide.unimodal, examples, classes, {}, seed=3)) == 4
     locs, at, style_at = {}, {}, {}
     for name, of in examples.items():
         locs[name] = posterior_locs(guide.unimodal[name], name, of, "cpu")
@@ -257,13 +216,14 @@ def test_each_cell_is_made_of_the_content_and_style_beside_it(monkeypatch):
 def test_what_has_no_sound_is_silent_and_what_cannot_be_drawn_is_left_out():
     model, guide = tiny_pair()
     examples = tiny_examples()
-    shown = dict(galleries(model, guide.unimodal, examples, ("a", "b", "c"), {}))
-    assert not any("<audio" in part for part in shown.values())
+    shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
+    assert len(shown) == 4
+    assert not any(cell.wav for one in shown for _, cells in one.rows for cell in cells)
     colour = np.zeros((4, 3, 8, 8), np.uint8)
     of_image = examples["image"]
     examples["image"] = Examples(colour, np.array([0, 1, 2, 0]), of_image.normalisation)
-    shown = dict(galleries(model, guide.unimodal, examples, ("a", "b", "c"), {}))
-    assert list(shown) == ["Speech, reconstructed and restyled"]
+    shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
+    assert [one.title for one in shown] == ["Speech, reconstructed and restyled"]
 
 
 def test_text_stays_text(run, drawn):
@@ -275,7 +235,7 @@ def test_text_stays_text(run, drawn):
     test = opened.data.test | {"speech": replace(speech, groups=groups)}
     classes = tuple(f"{ATTACK}{n}" for n in range(3))
     opened.data = replace(opened.data, classes=classes, test=test)
-    config = opened.config | {"dataset": ATTACK}
+    config = opened.config.model_dump(mode="json") | {"dataset": ATTACK}
     edit(folder, corpus=ATTACK, dataset=ATTACK, remarks=[ATTACK], classes=classes, config=config)
     (folder / "figures").mkdir()
     Image.new("L", (5, 5)).save(folder / "figures" / "<i>own.png")
@@ -336,7 +296,7 @@ def test_what_cannot_be_heard_is_told_and_nothing_is_left(run, drawn, monkeypatc
     def silent(*arguments):
         raise ValueError("log-Mel energies must be finite")
 
-    monkeypatch.setitem(galleries.__globals__, "to_waveform", silent)
+    monkeypatch.setattr(gallery, "to_waveform", silent)
     before = sorted(run.iterdir())
     with pytest.raises(RunError, match=f"{run}: .*must be finite"):
         report.write_report(open_run(run, None), run / "report.html")
@@ -354,18 +314,14 @@ def test_out_and_what_is_no_finished_run(run, drawn, tmp_path, capsys):
     assert "is not finished" in capsys.readouterr().err
 
 
-def test_elements_escape_what_is_text():
-    assert text("<&>") == "&lt;&amp;&gt;"
-    assert text(None) == "–"
-    made = element("p", "a<b", element("i", '"'), class_='x"y', hidden=True, id=None)
-    assert made == '<p class="x&quot;y" hidden>a&lt;b<i>&quot;</i></p>'
-    made = table(["<h>"], [["<a>", "<b>"]], "<c>", faint=[0])
-    assert "<th scope=\"row\">&lt;a&gt;</th><td>&lt;b&gt;</td>" in made  # fmt: skip
-    assert not re.search("<[abch]>", made)
-
-
 def test_rows_of_measures():
     found = {"z": {"a": {"r": 0.5, "n": 3, "curves": {}}, "b": {"r": None}}, "seed": 1}
-    assert nested_rows(found, ("r", "n")) == [["z, a", "0.500", 3], ["z, b", None, None]]
+    assert report.rows_of_measures(found, ("r", "n")) == [
+        ["z, a", "0.500", 3],
+        ["z, b", None, None],
+    ]
     found = {"prior": {"a,b": 0.25}, "a->b": 1.0, "num_examples": {"a": 3}, "seed": 1}
-    assert nested_rows(found, ("fraction",)) == [["prior, a,b", "0.250"], ["a->b", "1.000"]]
+    assert report.rows_of_measures(found, ("fraction",)) == [
+        ["prior, a,b", "0.250"],
+        ["a->b", "1.000"],
+    ]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pvae_pyro.experiments import evaluate, study
 from pvae_pyro.experiments.support.options import make_parser
 from pvae_pyro.experiments.support.study_rows import markdown
-from pvae_pyro.figures.against import against
+from pvae_pyro.figures.scores_by_fraction import scores_by_fraction_figure
 
 
 def a_run(row, seed, purity, **figures):
@@ -35,7 +35,7 @@ def test_table_by_hand():
 
 def test_figure_has_a_line_for_each_kind_and_name():
     runs = [a_run("0", 0, 0.9), a_run("0.5", 0, 0.8), a_run("0.5", 1, 0.6), a_run("0.5 cut", 0, 1)]
-    figure = against(runs, "fraction")
+    figure = scores_by_fraction_figure(runs, "fraction")
     assert isinstance(figure, Figure)
     lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_label()[0] != "_"}
     assert set(lines) == {"a", "a cut"}

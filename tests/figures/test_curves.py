@@ -3,7 +3,8 @@ import json
 import pytest
 
 from pvae_pyro.figures.curves import curves_figure, read_metrics
-from pvae_pyro.training.loop import METRICS, fit
+from pvae_pyro.training.loop import fit
+from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader, tiny_svi
 
 RECORDS = [
@@ -58,6 +59,9 @@ def test_one_epoch_is_a_point():
 def test_nothing_yet(tmp_path):
     (tmp_path / METRICS).write_text("")
     with pytest.raises(ValueError, match="no epoch"):
+        read_metrics(tmp_path / METRICS)
+    (tmp_path / METRICS).write_text('{"step": 1}\n{"step": true}\n')
+    with pytest.raises(ValueError, match=f"{METRICS}.*line 2"):
         read_metrics(tmp_path / METRICS)
     with pytest.raises(ValueError, match="no record"):
         curves_figure([])

@@ -14,7 +14,7 @@ from pvae_pyro.figures.grids import (
     translation_grid,
 )
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
-from pvae_pyro.figures.sheet import WIDTH, Row, draw_sheet
+from pvae_pyro.figures.panel_grid import WIDTH, PanelRow, panel_grid_figure
 from pvae_pyro.figures.style import new_figure, save_figure
 from pvae_pyro.generation import decode, infer
 from pvae_pyro.guides import JMVAEGuide
@@ -321,7 +321,9 @@ def test_default_shows_several_examples_of_a_class(examples):
 def test_narrow_grids_keep_the_width_and_small_panels(tmp_path):
     picture = np.zeros((4, 4))
     drawing = Drawing(0, 1, 1.0)
-    figure = draw_sheet([Row("", drawing, [picture])], ["a"], "A title.", ("from", "black"))
+    figure = panel_grid_figure(
+        [PanelRow("", drawing, [picture])], ["a"], "A title.", ("from", "black")
+    )
     assert figure.get_size_inches()[0] == WIDTH
     box = figure.axes[0].get_position()
     assert box.width * WIDTH == pytest.approx(0.75)

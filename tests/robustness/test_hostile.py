@@ -31,7 +31,7 @@ from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import load_run, read_config
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.style import new_figure, save_figure
-from pvae_pyro.report.page import figure
+from pvae_pyro.report.page import read_figure
 from pvae_pyro.training import checkpoint
 from pvae_pyro.training.checkpoint import (
     CheckpointError,
@@ -369,10 +369,9 @@ def test_the_largest_picture_has_no_copies(tmp_path):
 def test_a_figure_of_a_report_is_not_unpacked(tmp_path):
     path = tmp_path / "curves.png"
     path.write_bytes(_png(8, 8, 6))
-    figure(path, "curves")  # the first time, it reads the system's list of kinds of files
     path.write_bytes(_png(8192, 8192, 6))
     with limits(tmp_path, memory=50 << 20):
-        assert "curves" in figure(path, "curves")
+        assert read_figure(path, "curves").name == "curves"
 
 
 def test_a_picture_is_the_same_in_bands(tmp_path, monkeypatch):

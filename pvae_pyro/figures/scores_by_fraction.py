@@ -1,4 +1,4 @@
-"""Scores of runs against a fraction that they differ in."""
+"""Scores of runs by the fraction that the runs differ in: of missing data, of known pairs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 OF_INTEREST = ("purity z_sem", "coherence")
 
 
-def against(runs: Sequence[Mapping[str, Any]], label: str) -> Figure:
+def scores_by_fraction_figure(runs: Sequence[Mapping[str, Any]], label: str) -> Figure:
     """Purity and coherence of translation, a panel each, against the fraction.
 
     runs: ``row``, a number, perhaps with a word after it, which makes a series of its own, dashed;

@@ -1,11 +1,11 @@
-"""Examples to listen to and look at, and what a model makes of them: tables for a report.
+"""Examples to listen to and look at, and what a model makes of them: galleries of a report.
 
 Shapes: D dimensions of a latent, T frames, F bins of a frame, H by W pixels.
 """
 
 import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, permutations
 from pathlib import Path
@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.figures.grids import choose_examples
-from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
+from pvae_pyro.figures.grids import choose_examples, latents_of
+from pvae_pyro.figures.observations import Drawing, originals, panels
 from pvae_pyro.generation import decode, shared_of, style_of
-from pvae_pyro.report.page import Html, element, picture, player, table
 
 MOST_CLASSES = 20  # rows of a table; of more classes, evenly spaced ones
 NUM_STYLES = 4  # columns of a table
@@ -34,13 +32,37 @@ Latents = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """A PNG, what it shows, its size in CSS pixels; and a WAV of it, if it can be heard."""
+
+    png: bytes
+    alt: str
+    width: int
+    height: int
+    wav: bytes | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A table.
+
+    columns: title, and the reference in whose style the column is, if in any. rows: name, cells.
+    """
+
+    title: str
+    caption: str
+    columns: list[tuple[str, Exhibit | None]]
+    rows: list[tuple[str, list[Exhibit]]]
+
+
+@dataclass(frozen=True)
 class _Shown:
     """A modality, and what of it is shown.
 
     content: an example of each class. latents: of them, site -> ``[len(content), D]``.
     style: references. style_latents: theirs, of this modality alone, site -> ``[len(style), D]``;
         empty where the model has no styles.
-    colours: name of a colour map, and the ends of its scale.
+    drawing: its colours.
     sound: how features were computed; None is silent.
     """
 
@@ -49,7 +71,7 @@ class _Shown:
     latents: Latents
     style: Examples
     style_latents: Latents
-    colours: tuple[str, float, float]
+    drawing: Drawing
     sound: LogMel | None
 
 
@@ -62,8 +84,8 @@ def galleries(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> Iterator[tuple[str, Html]]:
-    """A title and a table for each modality, then for each ordered pair of modalities.
+) -> list[Gallery]:
+    """A table for each modality, then for each ordered pair of modalities.
 
     A row is an example of a class. Of a modality: the original, its reconstruction, and, where
     there are style latents, its content in the styles of reference examples. Of a pair: the
@@ -82,52 +104,58 @@ def galleries(
     shown = []
     for name, guide in unimodal.items():
         some = examples[name]
-        try:
-            colours = _colours(some)
-        except ValueError:  # it cannot be drawn
-            continue
         rows = _spread(len(classes), min(len(classes), MOST_CLASSES))
         content = some.take(choose_examples(some, rows, seed))
+        try:
+            drawing = Drawing.of_examples(some, originals(content))
+        except ValueError:  # it cannot be drawn
+            continue
         style = some.take(choose_examples(some, _spread(len(classes), NUM_STYLES), seed + 1))
-        latents, of_style = (_latents(guide, name, part, device) for part in (content, style))
+        latents, of_style = (latents_of(guide, name, part, device) for part in (content, style))
         own = style_of(of_style, name)
-        shown.append(_Shown(name, content, latents, style, own, colours, sounds.get(name)))
+        shown.append(_Shown(name, content, latents, style, own, drawing, sounds.get(name)))
+    found = []
     for one in shown:
         what = "reconstructed and restyled" if one.style_latents else "reconstructed"
-        yield f"{one.name.capitalize()}, {what}", _gallery(model, one, one, classes)
+        found.append(_gallery(model, f"{one.name.capitalize()}, {what}", one, one, classes))
     for source, target in permutations(shown, 2):
         title = f"{target.name.capitalize()} from {source.name}"
-        yield title, _gallery(model, source, target, classes)
+        found.append(_gallery(model, title, source, target, classes))
+    return found
 
 
-def _gallery(model: nn.Module, source: _Shown, target: _Shown, classes: Sequence[str]) -> Html:
+def _gallery(
+    model: nn.Module, title: str, source: _Shown, target: _Shown, classes: Sequence[str]
+) -> Gallery:
     """A row an example of the source; a column what the model makes of it in the target."""
-    originals = _originals(source.content)
-    references = _originals(target.style) if target.style_latents else []
+    contents = originals(source.content)
+    references = originals(target.style) if target.style_latents else []
     made = {}
-    for title, latents in _recipes(source, target, classes).items():
+    for column, latents in _recipes(source, target, classes).items():
         decoded = decode(model, latents, [target.name])[target.name]
-        made[title] = panels(decoded, target.content.normalisation)
+        made[column] = panels(decoded, target.content.normalisation)
     longest = {target.name: _longest([*references, *chain(*made.values())])}
-    longest[source.name] = max(longest.get(source.name, 0), _longest(originals))
+    longest[source.name] = max(longest.get(source.name, 0), _longest(contents))
 
-    def show(one: _Shown, panel: np.ndarray, what: str) -> Html:
+    def show(one: _Shown, panel: np.ndarray, what: str) -> Exhibit:
         return _exhibit(one, panel, f"{one.name}, {what}", longest[one.name])
 
-    head: list[str] = [f"{source.name}, original", *made]
-    for n, panel in enumerate(references, start=len(head) - len(references)):
-        head[n] = element("span", head[n], show(target, panel, f"reference of {head[n]}"))
+    columns: list[tuple[str, Exhibit | None]] = [(f"{source.name}, original", None)]
+    columns += [(column, None) for column in made]
+    for n, panel in enumerate(references, start=len(columns) - len(references)):
+        column = columns[n][0]
+        columns[n] = column, show(target, panel, f"reference of {column}")
     rows = []
-    for n, panel in enumerate(originals):
+    for n, panel in enumerate(contents):
         who = _who(source.content, n, classes)
         cells = [show(source, panel, f"original: {who}")]
-        for title, column in made.items():
-            cells.append(show(target, column[n], f"made of the {source.name} {who}: {title}"))
-        rows.append([who, *cells])
+        for column, shown in made.items():
+            cells.append(show(target, shown[n], f"made of the {source.name} {who}: {column}"))
+        rows.append((who, cells))
     caption = f"What the model makes of the {source.name} on the left"
     if references:
         caption += f", in the style of the {target.name} above"
-    return table(["", *head], rows, caption, class_="gallery")
+    return Gallery(title, caption, columns, rows)
 
 
 def _recipes(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str, Latents]:
@@ -145,10 +173,10 @@ def _recipes(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str
     return recipes
 
 
-def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Html:
-    """What can be seen of it, and its player if it can be heard."""
+def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Exhibit:
+    """What can be seen of it, and its sound if it can be heard."""
     height, width = panel.shape
-    colours, low, high = one.colours
+    colours, low, high = one.drawing.colours, one.drawing.low, one.drawing.high
     if one.content.lengths is None:
         size = (_WIDTH, _VECTOR) if height == 1 else (round(_PICTURE * width / height), _PICTURE)
         origin = "upper"
@@ -156,9 +184,8 @@ def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Html:
         origin, size = "lower", (max(round(_WIDTH * width / longest), 1), _HEIGHT)
     file = io.BytesIO()
     plt.imsave(file, panel, cmap=colours, vmin=low, vmax=high, origin=origin)
-    seen = picture(file.getvalue(), alt, width=size[0], height=size[1])
-    heard = [player(_wav(panel.T, one.sound), alt)] if one.sound else []
-    return element("span", seen, *heard, class_="exhibit")
+    wav = _wav(panel.T, one.sound) if one.sound else None
+    return Exhibit(file.getvalue(), alt, size[0], size[1], wav)
 
 
 def _wav(log_mel: np.ndarray, settings: LogMel) -> bytes:
@@ -168,26 +195,6 @@ def _wav(log_mel: np.ndarray, settings: LogMel) -> bytes:
         path = Path(folder) / "sound.wav"
         write_wav(path, level_matched(samples, LOUDNESS), settings.sample_rate)
         return path.read_bytes()
-
-
-def _latents(
-    guide: nn.Module, name: str, examples: Examples, device: torch.device | str
-) -> Latents:
-    locs = posterior_locs(guide, name, examples, device)
-    return {site: torch.from_numpy(loc).to(device) for site, loc in locs.items()}
-
-
-def _originals(examples: Examples) -> list[np.ndarray]:
-    return panels(examples.observation(np.arange(len(examples))), examples.normalisation)
-
-
-def _colours(examples: Examples) -> tuple[str, float, float]:
-    """Of 200 originals, so that what is generated is held against them."""
-    some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    originals = _originals(examples.take(some))
-    axes = None if examples.lengths is None else SequenceAxes()
-    drawing = Drawing.of(originals, originals, axes)
-    return drawing.colours.name, drawing.low, drawing.high
 
 
 def _longest(shown: Sequence[np.ndarray]) -> int:

@@ -1,4 +1,4 @@
-"""Lay out rows of small panels on one page: names, frames and units, each where it is needed."""
+"""A grid of small panels on one page, with names, frames and units where they are needed."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ _GAP, _CLASS_GAP = 0.04, 0.1  # between panels and between classes, of a panel's
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """Panels side by side, and perhaps one before them, set apart.
 
     name: on the left; equal names of neighbouring rows are written once.
@@ -47,8 +47,8 @@ class Row:
     apart: bool = False
 
 
-def draw_sheet(
-    rows: Sequence[Row],
+def panel_grid_figure(
+    rows: Sequence[PanelRow],
     columns: Sequence[str],
     title: str,
     above: tuple[str, str],
@@ -65,15 +65,15 @@ def draw_sheet(
             the rows.
     """
     with matplotlib.rc_context(RC):
-        return _Sheet(rows, columns, title, above, beside).figure
+        return _PanelGrid(rows, columns, title, above, beside).figure
 
 
-class _Sheet:
+class _PanelGrid:
     """Measures the page in inches from its top left corner, then fills it."""
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[PanelRow],
         columns: Sequence[str],
         title: str,
         above: tuple[str, str],
