@@ -4,9 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -67,19 +65,22 @@ def cached_arrays(
     path = _path(key, directory)
     if (kept := _kept(path, check)) is not None:
         return kept
-    with _alone(path):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # without a lock, each process computes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.with_name(f".{path.name}.lock")
+            waiting = "another process computes %s: waiting for it"
+            stack.enter_context(file_held(lock, lambda: logger.warning(waiting, path)))
+            remove_unfinished(path.parent, path.name)
         if (kept := _kept(path, check)) is not None:  # by whom we waited for
             return kept
         arrays, metadata = compute()
         try:
-            _save(path, arrays, metadata)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, sealed(arrays, metadata))
         except OSError as error:
-            logger.warning(
-                "could not keep %s (%s): it will be computed each time; PVAE_CACHE may name "
-                "another folder",
-                path,
-                error,
-            )
+            advice = "it will be computed each time; PVAE_CACHE may name another folder"
+            logger.warning("could not keep %s (%s): %s", path, error, advice)
         return arrays, metadata
 
 
@@ -108,7 +109,7 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        kept = _load(path)
+        kept = load(path)
         if not check(kept):
             raise ValueError("it holds something else")
         return kept
@@ -119,32 +120,9 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     return None
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Of processes that compute `path` at the same time, one; without locks, all of them."""
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(
-                file_held(path.with_name(f".{path.name}.lock"), partial(_tell, path))
-            )
-            remove_unfinished(path.parent, path.name)
-        except OSError:
-            pass  # of a folder that cannot be written to it is told when the result is to be kept
-        yield
-
-
-def _tell(path: Path) -> None:
-    logger.warning("another process computes %s: waiting for it", path)
-
-
-def _load(path: Path) -> Arrays:
+def load(path: Path) -> Arrays:
+    """What a file of the cache holds. Raises OSError and ValueError as `read_sealed`."""
     return read_sealed(path, _told, safetensors.numpy.load)
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, sealed(arrays, metadata))
 
 
 def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:

@@ -14,7 +14,6 @@ from torch import Tensor
 from pvae_pyro.io.files import most_in_memory, read_regular
 
 _CHECKSUM = "sha256"  # its key among the metadata
-_LARGEST_HEADER = 1 << 24  # bytes; ours have some ten thousand
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -46,10 +45,8 @@ def read_sealed(
     """
     content = read_regular(path, most_in_memory())
     try:
-        size = int.from_bytes(content[:8], "little")
-        if size > _LARGEST_HEADER:
-            raise ValueError(f"its header has {size} bytes")
         arrays = load(content)
+        size = int.from_bytes(content[:8], "little")  # of the header
         metadata = dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
         checksum, found = metadata.pop(_CHECKSUM, None), _checksum(arrays, told(metadata))
         if checksum != found and not (without_checksum and checksum is None):
@@ -67,11 +64,9 @@ def _checksum(arrays: Mapping[str, Array], told: str) -> str:
     sha = hashlib.sha256(told.encode())
     for name, array in sorted(arrays.items()):
         sha.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        sha.update(_bytes(array))
+        # Bytes of a tensor: it may be of a type that numpy lacks.
+        if isinstance(array, Tensor):
+            sha.update(array.reshape(-1).view(torch.uint8).numpy().data)
+        elif array.size:
+            sha.update(array.data)
     return sha.hexdigest()
-
-
-def _bytes(array: Tensor | np.ndarray) -> memoryview | bytes:
-    if isinstance(array, Tensor):  # of a type, perhaps, that numpy lacks
-        array = array.reshape(-1).view(torch.uint8).numpy()
-    return array.data if array.size else b""

@@ -153,7 +153,7 @@ def test_a_checkpoint_holds_the_prior(kind, tmp_path):
     save_checkpoint(tmp_path / "saved", svi, {"step": 1})
     terms = [svi.update(tiny_batch()) for _ in range(2)]
     again = tiny_svi(seed=5, prior=PRIORS[kind])
-    assert load_checkpoint(tmp_path / "saved", again) .step == 1
+    assert load_checkpoint(tmp_path / "saved", again).step == 1
     for expected in terms:
         for name, value in again.update(tiny_batch()).items():
             assert torch.equal(value, expected[name]), name

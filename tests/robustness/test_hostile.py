@@ -279,7 +279,7 @@ def test_a_file_of_something_else_in_the_cache(tmp_path, caplog):
     """Its checksum is right; the judge is trained again."""
     right = _judge(tmp_path).state_dict()
     (path,) = tmp_path.iterdir()
-    arrays, metadata = cache._load(path)
+    arrays, metadata = cache.load(path)
     name = max(arrays, key=lambda name: arrays[name].ndim)
     for spoilt in (
         {name: arrays[name]},

@@ -168,7 +168,7 @@ def left_behind(folder: Path) -> int:
         elif path.parent == out and path.suffix == ".safetensors":
             checkpoint.read_progress(path)
         elif path.suffix == ".safetensors":
-            cache._load(path)
+            cache.load(path)
         elif path.suffix == ".jsonl":
             assert all(isinstance(json.loads(line), dict) for line in whole_lines(path))
     return unfinished
