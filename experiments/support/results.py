@@ -74,9 +74,9 @@ class Results(_File):
 
     @model_validator(mode="after")
     def _of_the_same_latents(self) -> Self:
-        for score in (self.active_units, self.nmi, self.ari):
+        for score in (self.active_units, self.nmi or None, self.ari or None):
             for latent, purities in self.purity.items():
-                if score and score.get(latent, {}).keys() != purities.keys():
+                if score is not None and score.get(latent, {}).keys() != purities.keys():
                     raise ValueError("its scores are not of the same latents")
         return self
 
@@ -132,8 +132,19 @@ class Evaluation(_File):
 def read_results(path: Path) -> Results:
     """A run's results.json. Raises RunError naming the file where it is damaged, OSError where it
     cannot be read."""
+    results: Results = _read(Results, path)
+    return results
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """A run's evaluation.json. Raises as `read_results`."""
+    evaluation: Evaluation = _read(Evaluation, path)
+    return evaluation
+
+
+def _read(model: type[_File], path: Path) -> Any:
     try:
-        return Results.model_validate_json(read_regular(path))
+        return model.model_validate_json(read_regular(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -14,7 +14,7 @@ import pytest
 from pvae_pyro import experiments
 from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.download import offline
-from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, table1
+from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, study
 from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.experiments.support.data import load_run_data
 from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, entry
@@ -103,13 +103,13 @@ def test_a_configuration_that_names_the_new_place_is_that_of_the_checkpoint(move
 
 def test_a_table_takes_runs_whose_data_moved_and_no_others(moved, begun, tmp_path, capsys):
     run, options = moved
-    given = [*options, "--num-cells", "8", "--epochs", "1", "--no-report"]
-    assert table1.run_one(run, given) == 0
+    of_all = ["--num-cells", "8", "--epochs", "1"]
+    assert study.run_one(run, configs.asked(*options, *of_all)) == 0
     assert open_run(run, None, "cpu", now(options))
     (tmp_path / "other").mkdir()
     other = small_corpus(tmp_path / "other", copies=3)[:4]
     with pytest.raises(RunError, match="other data"):
-        table1.run_one(run, [*other, *given[4:]])
+        study.run_one(run, configs.asked(*other, *of_all))
 
 
 def test_paths_of_another_system_are_read(moved):
