@@ -72,6 +72,9 @@ def _checksum(arrays: Mapping[str, Array], told: str) -> str:
 
 
 def _bytes(array: Tensor | np.ndarray) -> memoryview | bytes:
-    if isinstance(array, Tensor):  # of a type, perhaps, that numpy lacks
+    if isinstance(array, Tensor):
+        if not array.numel():  # of any strides, which `view` may refuse
+            return b""
+        # Of a type, perhaps, that numpy lacks.
         array = array.reshape(-1).view(torch.uint8).numpy()
     return array.data if array.size else b""
