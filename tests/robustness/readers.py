@@ -1,9 +1,13 @@
 """Every reader of files that may come from strangers: good files, and how they are read."""
 
+import gzip
 import io
 import json
 import os
 import random
+import re
+import shutil
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +29,7 @@ from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
 from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus
+from pvae_pyro.data.download import unpack
 from pvae_pyro.data.features import corpus_features
 from pvae_pyro.data.pictures.reading import read_grey
 from pvae_pyro.experiments.evaluate import EVALUATION, FORMAT, measured_before
@@ -34,6 +39,7 @@ from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.results import read_results
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, load_run
 from pvae_pyro.figures.curves import read_metrics
+from pvae_pyro.report.page import read_figure
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
     CheckpointError,
@@ -51,6 +57,7 @@ from tests.robustness.damage import (
     changed_lines,
     changed_value,
 )  # fmt: skip
+from tests.support.archives import special, tar_gz
 from tests.support.sphere import sphere
 from tests.support.tiny import tiny_speech_svi
 
@@ -122,6 +129,10 @@ def _read_picture(path: Path) -> None:
     assert (pixels.ndim, pixels.dtype) == (2, np.uint8)
 
 
+def _figures(folder: Path) -> list[bytes]:
+    return _pictures(folder)[:3]
+
+
 # --- lists of files ------------------------------------------------------------------------------
 
 
@@ -167,6 +178,35 @@ def _transcripts(folder: Path) -> list[bytes]:
 
 def _ctms(folder: Path) -> list[bytes]:
     return [b";; a comment\nac_1a A 0.00 0.31 one 0.9\nac_1a A 0.31 0.22 two\nbc_2b 1 0.1 .2 oh\n"]
+
+
+def _archives(folder: Path) -> list[bytes]:
+    link = special(tarfile.SYMTYPE, "top/b.wav")
+    link.linkname = "../../.."
+    good = tar_gz(("top/a.wav", b"first"), ("top/deep/b.wav", bytes(600)), ("top/readme", b"text"))
+    return [good, tar_gz((link, b""), ("top/b.wav/c.wav", b"through it"))]
+
+
+def _change_archive(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Other bytes, in the archive or before it is packed; headers have right checksums again."""
+    if rng.random() < 0.2:
+        return changed_bytes(rng, seeds)
+    plain = bytearray(changed_bytes(rng, [gzip.decompress(seed) for seed in seeds]))
+    for at in range(0, len(plain) - 511, 512):
+        if plain[at + 257 : at + 262] == b"ustar":
+            plain[at + 148 : at + 156] = b" " * 8
+            plain[at + 148 : at + 156] = b"%06o\0 " % sum(plain[at : at + 512])
+    return gzip.compress(plain, 1, mtime=0)
+
+
+def _unpack(path: Path) -> None:
+    content, wanted = path.parent / "content", re.compile(r"[^/]*/(?P<place>.*\.wav)", re.DOTALL)
+    try:
+        unpack(path, content, wanted, lambda made: None, 1 << 20)
+    finally:
+        assert {of.name for of in path.parent.iterdir()} <= {path.name, "content"}
+        assert not [of for of in content.rglob("*") if of.is_symlink()]
+        shutil.rmtree(content, ignore_errors=True)
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -331,6 +371,10 @@ READERS: dict[str, Reader] = {
     "sound": Reader("a.wav", _sounds, _read_sound, (AudioError,)),
     "sphere": Reader("a.sph", _spheres, _read_sound, (AudioError,)),
     "picture": Reader("a.png", _pictures, _read_picture, (CorpusError,)),
+    "figure": Reader(
+        "curves.png", _figures, lambda path: read_figure(path, "a figure"), (OSError,)
+    ),
+    "archive": Reader("a.tar.gz", _archives, _unpack, (CorpusError,), _change_archive),
     "manifest": Reader("words.csv", _manifests, _read_manifest, (CorpusError,)),
     "image manifest": Reader("drawn.csv", _image_manifests, manifest_images, (CorpusError,)),
     "transcripts": Reader("said.csv", _transcripts, read_transcripts, (CorpusError,)),
