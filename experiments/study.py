@@ -245,7 +245,8 @@ def write_tables(study: str, rows: Iterable[str], out: Path) -> None:
     write_json(out / f"{study}.json", {**content, **environment()})
     write_whole(out / f"{study}.md", text.encode())
     if study in AGAINST:
-        save_figure(
+        figure = scores_by_fraction_figure(content["runs"], AGAINST[study])
+        save_figure(figure, out / study, ("png",))
             scores_by_fraction_figure(content["runs"], AGAINST[study]), out / study, ("png",)
         )
 

@@ -70,7 +70,7 @@ def check_size(config: Config, folder: Path) -> None:
         raise CheckpointError(f"there is no checkpoint {folder / CHECKPOINT}") from error
     try:
         number = num_weights(config)
-    except RuntimeError as error:  # more than any tensor holds
+    except (RuntimeError, RunError) as error:  # RuntimeError: more than any tensor holds
         raise RunError(f"{folder}/{CONFIG} asks for what cannot be built: {error}") from error
     if 4 * number > size:
         raise RunError(f"{folder}/{CONFIG} has {number:,} weights, more than {CHECKPOINT} holds")

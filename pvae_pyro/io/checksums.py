@@ -66,7 +66,8 @@ def _checksum(arrays: Mapping[str, Array], told: str) -> str:
         sha.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         # Bytes of a tensor: it may be of a type that numpy lacks.
         if isinstance(array, Tensor):
-            sha.update(array.reshape(-1).view(torch.uint8).numpy().data)
+            if array.numel():  # an empty one may have any strides, which `view` refuses
+                sha.update(array.reshape(-1).view(torch.uint8).numpy().data)
         elif array.size:
             sha.update(array.data)
     return sha.hexdigest()

@@ -156,16 +156,20 @@ def load_checkpoint(path: Path, svi: SVI) -> Progress:
 
 def _optimiser_state(path: Path, tensors: Mapping[str, Tensor], svi: SVI) -> dict[str, Any]:
     """The optimiser's state, with the settings of `svi`. Raises CheckpointError if it does not fit
-    the parameters: torch would take tensors of any shapes."""
-    parameters = list(svi.parameters())
-    state: dict[int, dict[str, Tensor]] = {n: {} for n in range(len(parameters))}
+    the parameters: torch would take tensors of any names, shapes and types."""
+    parameters = {str(n): parameter for n, parameter in enumerate(svi.parameters())}
+    state: dict[int, dict[str, Tensor]] = {}  # a parameter without a gradient has none
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        shapes = {str(n): p.shape for n, p in enumerate(parameters)}
-        if index not in shapes or value.shape != (() if name == "step" else shapes[index]):
+        parameter = parameters.get(index)
+        shape = None if parameter is None else () if name == "step" else parameter.shape
+        if value.shape != shape or not value.is_floating_point():
             raise CheckpointError(f"{path} holds another optimiser: {key} is {list(value.shape)}")
-        state[int(index)][name] = value
-    state = {index: of_one for index, of_one in state.items() if of_one}  # no gradient, no state
+        if name == "step" and not value >= 0:
+            raise CheckpointError(f"{path} holds an optimiser after {value.item()} steps")
+        state.setdefault(int(index), {})[name] = value
+    if len({frozenset(of_one) for of_one in state.values()}) > 1:
+        raise CheckpointError(f"{path} holds a part of an optimiser's state")
     return {"state": state, "param_groups": svi.optim.state_dict()["param_groups"]}
 
 

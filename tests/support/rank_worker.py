@@ -21,7 +21,8 @@ from pvae_pyro.batch import Observation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.loop import CHECKPOINT, fit
+from pvae_pyro.training.checkpoint import CHECKPOINT
+from pvae_pyro.training.loop import fit
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_loader, tiny_pair, tiny_svi
 
 SIZE, PARTS = 8, 2
@@ -101,8 +102,8 @@ def bad(folder: Path, skip: bool, first: bool) -> None:
     loader = PairedLoader(examples, 6)
     svi = tiny_svi()
     try:
-        fit(svi, loader, num_epochs=2, folder=folder, skip_bad_batches=skip, show_progress=False)
-        told = "done"
+        options = {"skip_bad_batches": skip, "show_progress": False}
+        told = f"skipped {fit(svi, loader, num_epochs=2, folder=folder, **options).skipped}"
     except (FloatingPointError, ValueError) as error:
         told = f"{type(error).__name__} {error}"
     weights = sum(p.detach().double().sum() for p in svi.parameters()).item()
