@@ -48,7 +48,7 @@ from pvae_pyro.data.summary import problem_lines
 from pvae_pyro.data.table import SPLITS
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import place
-from pvae_pyro.experiments.support.errors import entry
+from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 

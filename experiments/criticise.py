@@ -39,8 +39,8 @@ from pvae_pyro.experiments.support.arguments import (
     number,
     place,
 )
+from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.criticism import (
     GOOD_K,

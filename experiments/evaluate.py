@@ -45,8 +45,8 @@ from pvae_pyro.experiments.support.arguments import (
     number,
     place,
 )
+from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from pvae_pyro.experiments.support.results import Evaluation
 from pvae_pyro.experiments.support.saved_run import SavedRun, open_run

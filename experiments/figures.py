@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from pvae_pyro.experiments.evaluate import measured_before
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.measures import num_classes as find_all
 from pvae_pyro.experiments.support.results import STYLE
 from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run

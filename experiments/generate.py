@@ -48,8 +48,8 @@ from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sou
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import shown as printable
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, number, place
+from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.saved_run import FRAMING, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.style import save_figure

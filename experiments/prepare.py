@@ -34,6 +34,7 @@ from pvae_pyro.data.spoken import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import number, place
+from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.command_line import add_options, validated
 from pvae_pyro.experiments.support.config import (
     Corpora,
@@ -42,7 +43,6 @@ from pvae_pyro.experiments.support.config import (
     VoiceActivityOptions,
 )
 from pvae_pyro.experiments.support.data import file_name, speech_arguments
-from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.provenance import environment, write_json
 
 

@@ -22,8 +22,8 @@ from typing import Any
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.errors import RunError, entry
 from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
 from pvae_pyro.experiments.support.results import Results, read_results
 from pvae_pyro.experiments.support.run_folder import REPORT

@@ -21,9 +21,9 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 import argparse
 
 from pvae_pyro.experiments.support.arguments import place
+from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.command_line import add_options, validated
 from pvae_pyro.experiments.support.config import OPTIONS, Options
-from pvae_pyro.experiments.support.errors import entry
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -36,11 +36,11 @@ from tqdm import tqdm
 
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, number, place
+from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, entry
 from pvae_pyro.experiments.support.command_line import add_options, flag, validated
 from pvae_pyro.experiments.support.config import OPTIONS, PLACES, VAE, Options
 from pvae_pyro.experiments.support.data import file_name, load_run_data
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, entry
 from pvae_pyro.experiments.support.results import read_evaluation, read_results
 from pvae_pyro.experiments.support.run_folder import contradictions
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, read_config
@@ -247,8 +247,6 @@ def write_tables(study: str, rows: Iterable[str], out: Path) -> None:
     if study in AGAINST:
         figure = scores_by_fraction_figure(content["runs"], AGAINST[study])
         save_figure(figure, out / study, ("png",))
-            scores_by_fraction_figure(content["runs"], AGAINST[study]), out / study, ("png",)
-        )
 
 
 if __name__ == "__main__":

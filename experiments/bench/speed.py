@@ -55,8 +55,8 @@ from pvae_pyro.experiments.bench.work import (
 )
 from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.config import PRESETS, Config, Options
-from pvae_pyro.experiments.support.errors import entry
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import Packing

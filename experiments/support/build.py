@@ -12,9 +12,9 @@ from torch import nn
 
 from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import Config
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from pvae_pyro.modality import Modality
 from pvae_pyro.models import JMVAE, PVAE, digit_modalities

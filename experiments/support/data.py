@@ -14,6 +14,7 @@ from pvae_pyro.data.paired import PairedData, join
 from pvae_pyro.data.spoken import speech_column
 from pvae_pyro.data.written import image_column
 from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import add_option, flag
 from pvae_pyro.experiments.support.config import (
     MANIFEST,
@@ -23,7 +24,6 @@ from pvae_pyro.experiments.support.config import (
     Options,
     VoiceActivityOptions,
 )
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.models.modalities import own_modality
 
 # Options of single corpora of speech; the reader of a corpus refuses those that it does not take.

@@ -2,7 +2,7 @@
 
 import torch
 
-from pvae_pyro.experiments.support.errors import DeviceError
+from pvae_pyro.experiments.support.command import DeviceError
 
 _COMPUTING = ("cpu", "cuda", "mps", "xpu")  # on which torch computes and draws noise itself
 

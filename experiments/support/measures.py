@@ -20,7 +20,7 @@ from pvae_pyro.evaluate.probes import group_probe, linear_probe
 from pvae_pyro.evaluate.retrieval import cross_modal_retrieval
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.evaluate.unseen import unseen_classes
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.measures_of_generation import generation, of_subsets, recognised
 from pvae_pyro.experiments.support.results import STYLE
 from pvae_pyro.experiments.support.saved_run import SavedRun

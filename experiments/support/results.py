@@ -14,8 +14,8 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import Config, of_earlier_version
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.io.files import read_regular
 
 STYLE = "z_style"

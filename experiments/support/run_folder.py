@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import MAY_CHANGE, Config, Options
 from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
 from pvae_pyro.io.files import LOCK, folder_held, remove_unfinished, whole_lines
 from pvae_pyro.training.checkpoint import CHECKPOINT, has_checkpoint

@@ -16,11 +16,11 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.evaluate.run import latent_of
 from pvae_pyro.experiments.support.build import build_model, num_weights
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import what_is_wrong
 from pvae_pyro.experiments.support.config import MAY_CHANGE, PLACES, Config, config_of_json
 from pvae_pyro.experiments.support.data import load_run_data
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.io.files import read_regular
 from pvae_pyro.training import checkpoint
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, load_weights

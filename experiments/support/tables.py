@@ -6,8 +6,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import MAY_CHANGE, OBJECTIVES, PLACES, Config
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
 from pvae_pyro.experiments.support.results import STYLE, Evaluation, Results
 

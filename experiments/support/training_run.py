@@ -24,9 +24,9 @@ from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
 from pvae_pyro.experiments.support.build import build, check_memory, gaps, presence
+from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options
 from pvae_pyro.experiments.support.data import check_data, load_data
-from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.run_folder import (

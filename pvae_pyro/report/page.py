@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pvae_pyro.data.pictures.reading import png_width
+from pvae_pyro.data.pictures.decoding import png_width
 from pvae_pyro.errors import shown
 from pvae_pyro.figures.style import RC
 from pvae_pyro.io.files import read_regular

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.pictures.decoding import as_mnist, placed, read_grey, read_picture_file, square
 from pvae_pyro.data.pictures.ink import find_drawing
-from pvae_pyro.data.pictures.reading import as_mnist, placed, read_grey, read_picture_file, square
 
 
 def digit() -> np.ndarray:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support import build
 from pvae_pyro.experiments.support.build import check_memory
+from pvae_pyro.experiments.support.command import DeviceError, RunError
 from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import (
     OPTIONS,
@@ -18,7 +19,6 @@ from pvae_pyro.experiments.support.config import (
     config_of_json,
 )
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.experiments.support.errors import DeviceError, RunError
 from pvae_pyro.experiments.support.saved_run import read_config
 from tests.conftest import REPOSITORY
 from tests.support.configs import asked, config

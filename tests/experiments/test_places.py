@@ -16,8 +16,8 @@ from pvae_pyro.data.cache import cache_dir
 from pvae_pyro.data.download import offline
 from pvae_pyro.experiments import evaluate, figures, prepare, run_svi, study
 from pvae_pyro.experiments.support.arguments import place
+from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, entry
 from pvae_pyro.experiments.support.data import load_run_data
-from pvae_pyro.experiments.support.errors import INTERRUPTED, RunError, entry
 from pvae_pyro.experiments.support.saved_run import open_run, read_config, staying
 from pvae_pyro.io import provenance as results
 from tests.support import configs

@@ -17,7 +17,7 @@ from PIL import Image
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.experiments import evaluate, figures, report
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.saved_run import open_run
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.generation import decode

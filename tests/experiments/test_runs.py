@@ -9,9 +9,9 @@ from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import OBJECTIVES
 from pvae_pyro.experiments.support.data import check_data
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import load_run, read_config
 from pvae_pyro.experiments.support.without_effect import without_effect
 from pvae_pyro.models.flow import Flow

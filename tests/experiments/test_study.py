@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pvae_pyro.experiments import evaluate, run_svi, study
+from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.config import Options
-from pvae_pyro.experiments.support.errors import INTERRUPTED
 from pvae_pyro.experiments.support.paper_table import row_of
 from pvae_pyro.experiments.support.saved_run import RESULTS
 from pvae_pyro.experiments.support.tables import side_by_side

@@ -10,8 +10,8 @@ import pytest
 from pvae_pyro.evaluate.judges import judge_accuracy, train_judge
 from pvae_pyro.experiments import criticise, evaluate, figures, generate, report, run_svi
 from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.data import load_data
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.models import modalities
 from tests.support import configs

@@ -31,11 +31,11 @@ from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
 from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus
 from pvae_pyro.data.download import unpack
 from pvae_pyro.data.features import corpus_features
-from pvae_pyro.data.pictures.reading import read_grey
+from pvae_pyro.data.pictures.decoding import read_grey
 from pvae_pyro.experiments.evaluate import EVALUATION, FORMAT, measured_before
 from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import Options
-from pvae_pyro.experiments.support.errors import RunError
 from pvae_pyro.experiments.support.results import read_results
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, load_run
 from pvae_pyro.figures.curves import read_metrics

@@ -21,7 +21,7 @@ import torch
 from pvae_pyro.data.cache import cached_arrays
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support import training_run
-from pvae_pyro.experiments.support.errors import INTERRUPTED
+from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.io.files import append_line
 from pvae_pyro.io.provenance import write_json
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, previous, read_progress

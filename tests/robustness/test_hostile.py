@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from pvae_pyro.data import cache
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.pictures.reading import read_grey
+from pvae_pyro.data.pictures.decoding import read_grey
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support import saved_run
 from pvae_pyro.experiments.support.build import build
-from pvae_pyro.experiments.support.errors import RunError
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.results import read_results
 from pvae_pyro.experiments.support.saved_run import folder_within, load_run, read_config
 from pvae_pyro.figures.curves import read_metrics

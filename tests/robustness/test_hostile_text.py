@@ -14,7 +14,7 @@ from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments import figures, prepare, report, run_svi
-from pvae_pyro.experiments.support.errors import RunError, tell
+from pvae_pyro.experiments.support.command import RunError, tell
 from pvae_pyro.figures.embeddings import scatter_figure
 from pvae_pyro.figures.style import save_figure
 from tests.support.page import Page

@@ -5,8 +5,8 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from pvae_pyro.data.pictures.decoding import SIZE, placed, square
 from pvae_pyro.data.pictures.ink import border, find_drawing
-from pvae_pyro.data.pictures.reading import SIZE, placed, square
 
 MOST = 0.9  # of a corpus's pictures: where fewer are drawings on a ground, it is of another kind
 _EVEN = 0.8  # of a border that is a ground's

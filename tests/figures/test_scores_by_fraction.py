@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from pvae_pyro.figures.against import against
+from pvae_pyro.figures.scores_by_fraction import scores_by_fraction_figure
 
 
 def test_a_line_for_each_kind_and_name():
@@ -11,7 +11,7 @@ def test_a_line_for_each_kind_and_name():
         {"row": row, "figures": {"purity z_sem a": purity, "coherence a->b": 0.5}}
         for row, purity in purities
     ]
-    figure = against(runs, "fraction")
+    figure = scores_by_fraction_figure(runs, "fraction")
     assert isinstance(figure, Figure)
     lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_label()[0] != "_"}
     assert set(lines) == {"a", "a cut"}
