@@ -6,6 +6,8 @@ pvae train --dataset fsdd          # as python experiments/run_svi.py --dataset 
 import sys
 from importlib import import_module
 
+from pvae_pyro.experiments.support.command import entry
+
 COMMANDS = {
     "train": "run_svi",
     "prepare": "prepare",
@@ -19,6 +21,7 @@ COMMANDS = {
 }
 
 
+@entry()
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help"):

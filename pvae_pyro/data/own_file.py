@@ -13,7 +13,7 @@ from pvae_pyro.data.audio.resampling import resampled
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.pictures import decoding as reading as pictures
+from pvae_pyro.data.pictures import decoding as pictures
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.data.pictures.ink import find_drawing
 from pvae_pyro.errors import shown

@@ -5,7 +5,7 @@ import pytest
 from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.paper_table import TABLE_1, row_of, table
 from pvae_pyro.experiments.support.results import Results
-from pvae_pyro.experiments.support.table_rows import TITLES
+from pvae_pyro.experiments.support.tables import TITLES
 
 STYLED = ("z_sem", "z_style")
 

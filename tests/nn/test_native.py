@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pvae_pyro.nn.lstm import compiled as build as native
+from pvae_pyro.nn.lstm import compiled as native
 from pvae_pyro.nn.lstm import native_cell as lstm_native
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM, cpu_language
 from pvae_pyro.nn.packing import Packing

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from pvae_pyro.data import cache
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, SpeechCorpus, Split
 from pvae_pyro.data.listing import Entry, hash_files, list_corpus
+from pvae_pyro.data.pictures import decoding as pictures
 from pvae_pyro.data.pictures import framing
-from pvae_pyro.data.pictures import decoding as reading as pictures
 from pvae_pyro.data.table import SPLITS, Row, read_table
 from pvae_pyro.errors import shown
 

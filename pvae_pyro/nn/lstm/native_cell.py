@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.nn.lstm import compiled as build as native
+from pvae_pyro.nn.lstm import compiled as native
 from pvae_pyro.nn.lstm.buffers import give_back, take
 from pvae_pyro.nn.packing import Packing
 
