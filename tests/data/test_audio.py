@@ -426,3 +426,6 @@ def test_ogg_cut_anywhere(subtype, tmp_path):
         with pytest.raises(AudioError, match="no end") as error:
             read_audio(path)
         assert error.value.kind == "truncated"
+    path.write_bytes(whole[:5] + b"\0" + whole[6:])  # none of its pages is the first
+    with pytest.raises(AudioError, match="a.ogg"):
+        read_audio(path)

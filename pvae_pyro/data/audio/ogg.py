@@ -7,7 +7,8 @@ _FIRST_PAGE, _LAST_PAGE = 0x02, 0x04  # in the page's sixth byte (RFC 3533, sect
 
 
 def streams(content: bytes) -> list[bytes]:
-    """The streams that follow one another in a file; none where the last one is cut off.
+    """The streams that follow one another in a file; none where the last one is cut off, or
+    none has its first page.
 
     RFC 3533, https://www.rfc-editor.org/rfc/rfc3533.
     """
@@ -23,6 +24,6 @@ def streams(content: bytes) -> list[bytes]:
             starts.append(at)
         ended = bool(content[at + 5] & _LAST_PAGE)
         at = end
-    if not ended:
+    if not ended or not starts:
         return []
     return [content[a:b] for a, b in zip(starts, [*starts[1:], at], strict=True)]
