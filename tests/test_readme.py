@@ -199,7 +199,8 @@ def test_command_lines_run(line, desk, tmp_path, monkeypatch):
         of_one = evaluate.main
         monkeypatch.setattr(evaluate, "main", lambda words: of_one([*words, *QUICK]))
     words += TINY[command]
-    if command == "run_svi" and "--resume" not in words:  # else named after the second it begins in
+    # Else its folder is named after the second, which may be another one's too.
+    if command == "run_svi" and "--resume" not in words:
         words += ["--out", str(tmp_path / "run")]
     try:
         code = COMMANDS[command].main(words[2:])

@@ -114,7 +114,7 @@ def test_another_number_of_threads_is_told(small_runs, here, tmp_path):
     assert content["threads"] == torch.get_num_threads() == 1
     assert "OMP_NUM_THREADS" not in (folder / "run.log").read_text()
     path.write_text(json.dumps(content | {"threads": 3}))
-    done = here(["--resume", folder])
+    done = here(["--resume", folder, "--no-report"])
     assert done.returncode == 0, done.stderr
     assert "OMP_NUM_THREADS=3" in done.stdout
     assert json.loads(path.read_text())["threads"] == 1
@@ -148,7 +148,7 @@ def test_interrupt_saves_and_resume_goes_on(cache, here, tmp_path):
     done_epochs = len(metrics.read_text().splitlines())
     assert 1 <= done_epochs < 1_000_000
 
-    done = here(["--resume", folder, "--epochs", done_epochs + 2])
+    done = here(["--resume", folder, "--epochs", done_epochs + 2, "--no-report"])
     assert done.returncode == 0, done.stderr
     assert len(metrics.read_text().splitlines()) == done_epochs + 2
     assert json.loads((folder / "results.json").read_text())["epochs"] == done_epochs + 2
@@ -281,7 +281,7 @@ def test_manifests_of_speech_and_images(here, tmp_path):
     assert "<audio" in (out / "report.html").read_text("utf-8")
     # Nine test examples in three clusters.
     assert 1 / 3 <= results["purity"]["z_sem"]["speech"] <= 1
-    going_on = here(["--resume", out, "--epochs", 2])
+    going_on = here(["--resume", out, "--epochs", 2, "--no-report"])
     assert going_on.returncode == 0, going_on.stderr
     (tmp_path / "words.csv").write_text("\n".join(words[:-3]), "utf-8")
     refused = here(["--resume", out, "--epochs", 3])

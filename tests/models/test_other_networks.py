@@ -47,7 +47,7 @@ def test_learnt_scales_are_kept_and_gone_on_with(run):
         trained = model.likelihoods[name].scale().item()
         assert trained != start
         assert trained == pytest.approx(start, rel=0.05)
-    resumed = ["--resume", str(folder), "--epochs", str(EPOCHS + 1)]
+    resumed = ["--resume", str(folder), "--epochs", str(EPOCHS + 1), "--no-report"]
     assert run_svi.main(resumed) == 0
     gone_on = load_run(folder)[0].likelihoods["image"].scale().item()
     assert 0 < abs(gone_on - trained) < 0.05
