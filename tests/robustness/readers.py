@@ -96,9 +96,10 @@ def _sounds(folder: Path) -> list[bytes]:
 def _spheres(folder: Path) -> list[bytes]:
     samples = (np.random.default_rng(0).normal(size=700) * 3000).astype(np.int16)
     return [
-        sphere(samples, 20_000, coding=coding, byte_order=order, **more)
-        for coding, order in (("pcm", "01"), ("pcm", "10"), ("shorten", "01"))
-        for more in ({}, {"sample_checksum": None})
+        sphere(samples, 20_000),
+        sphere(samples, 20_000, byte_order="10", sample_checksum=None),
+        sphere(samples, 20_000, coding="shorten"),
+        sphere(samples, 20_000, coding="shorten", sample_checksum=None),
     ]
 
 
@@ -229,7 +230,10 @@ def _metadata(content: bytes) -> dict[str, str]:
     return dict(json.loads(content[8 : 8 + size])["__metadata__"])
 
 
-_KEPT = {"frames": np.arange(6, dtype=np.float32).reshape(3, 2), "none": np.zeros((0, 4), np.int64)}
+_KEPT: dict[str, np.ndarray] = {
+    "frames": np.arange(6, dtype=np.float32).reshape(3, 2),
+    "none": np.zeros((0, 4), np.int64),
+}
 
 
 def _read_cached(path: Path) -> None:
