@@ -31,6 +31,8 @@ import traceback
 import zipfile
 from typing import Any
 
+from pvae_pyro.experiments.support.arguments import place
+
 # torch is imported later too: it imports typing_extensions, of which pydantic needs a recent one.
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("tests", "steps", "resume", "paper", "ours")  # functions of gpu_parts.py
@@ -99,13 +101,13 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--packed", type=Path, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
-    add("--json", type=Path, default=Path("gpu-check.json"), help="(gpu-check.json)")
+    add("--packed", type=place, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
+    add("--json", type=place, default=Path("gpu-check.json"), help="(gpu-check.json)")
     add("--minutes", type=float, default=7.5, help="for all of it (7.5)")
     add("--device", default="cuda", help="(cuda)")
     add("--tiny", action="store_true", help="a few examples, small networks")
     add("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="(all)")
-    add("--child", type=Path, help=argparse.SUPPRESS)  # the training that is killed
+    add("--child", type=place, help=argparse.SUPPRESS)  # the training that is killed
     add("--deterministic", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if not (arguments.packed / "pack.json").exists():

@@ -28,6 +28,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.io.provenance import environment, write_json
 
 DATA, ABOUT, WHEELS = "data.safetensors.gz", "pack.json", "wheels"
@@ -108,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("gpu-pack"), help="the folder (gpu-pack)")
+    parser.add_argument("--out", type=place, default=Path("gpu-pack"), help="the folder (gpu-pack)")
     folder = parser.parse_args(argv).out
     if folder.exists() and not (folder / ABOUT).exists() and any(folder.iterdir()):
         parser.error(f"--out {folder} holds something else: name a new folder")

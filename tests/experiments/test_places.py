@@ -66,7 +66,7 @@ def test_a_run_is_resumed_where_its_data_lie_now(moved):
     run, options = moved
     assert run_svi.main(["--resume", str(run), "--epochs", "2", "--no-report", *options]) == 0
     config = json.loads((run / "config.json").read_text("utf-8"))
-    assert config.dataset == options[1]
+    assert read_config(run).dataset == options[1]
     assert run_svi.main(["--resume", str(run), "--epochs", "3", "--no-report"]) == 0  # kept
 
 

@@ -154,12 +154,12 @@ def test_options_reach_the_corpus(manifest, tmp_path, options, left):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--min-seconds", "3"], "--min-seconds must be less than --max-seconds"),
-        (["--max-seconds", "inf"], "inf is not a finite number"),
-        (["--vad-shortest", "nan"], "nan is not a finite number"),
-        (["--no-trim", "--vad-depth", "20"], "--no-trim, and --vad-"),
-        (["--sample-rate", "20"], "20 is less than 4000"),
-        (["--sample-rate", "999999999"], "more than 192000"),
+        (["--min-seconds", "3"], "--max-seconds"),
+        (["--max-seconds", "inf"], "--max-seconds inf"),
+        (["--vad-shortest", "nan"], "--vad-shortest nan"),
+        (["--no-trim", "--vad-depth", "20"], "--no-trim"),
+        (["--sample-rate", "20"], "--sample-rate 20"),
+        (["--sample-rate", "999999999"], "192000"),
     ],
 )
 def test_wrong_options(options, told, capsys):

@@ -54,7 +54,7 @@ def test_scores_and_terms_of_all(run):
     assert {f"coherence/{name}/z_style_{name}" for name in NAMES} < terms.keys()
     assert results["corpus"].endswith("drawings.csv + synthetic touch + made-up tokens")
     assert results["stand_in"] is True
-    assert read_config(run)["sample_rates"] == {"speech": 8000}
+    assert read_config(run).sample_rates == {"speech": 8000}
 
 
 def test_every_measure_is_of_all(run):
@@ -125,7 +125,8 @@ def test_judges_learn_vectors_and_tokens(own):
 
 def test_a_modality_of_ones_own_can_lead(own, environment, small):
     """The classes are those asked for; the limit is of what leads."""
-    options = [*small, "--modalities", "touch,tokens", "--classes", "a,b", "--limit", "3"]
+    of_data = [word for word in small if word != "--no-report"]
+    options = [*of_data, "--modalities", "touch,tokens", "--classes", "a,b", "--limit", "3"]
     config = configs.config(*options)
     data = load_data(config, None)
     assert data.classes == ("a", "b")
@@ -155,7 +156,8 @@ def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, 
     with pytest.raises(RunError, match="no modality 'touch': there are"):
         build(read_config(run))
     monkeypatch.setattr("tests.support.tokens.MODALITY", modalities.Modality("tokens", None, None))
-    options = [*small, "--modalities", "speech,tokens"]
+    of_data = [word for word in small if word != "--no-report"]
+    options = [*of_data, "--modalities", "speech,tokens"]
     with pytest.raises(RunError, match="'tokens' has no column"):
         load_data(configs.config(*options), None)
     assert MODALITY.column is token_column
