@@ -171,12 +171,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--keep", type=Path, default=Path("fuzz-failures"), metavar="DIR")
     add("--out", type=Path, metavar="FILE", help="write the counts there")
     options = parser.parse_args(argv)
-    found = {}
+    found, made_by = {}, environment()  # now: the files may change while it runs
     for name in options.reader or READERS:
         found[name] = fuzz(name, options.files, options.seed, options.keep)
         print(f"{name}: {found[name]}", flush=True)
     if options.out is not None:
-        write_json(options.out, {"seed": options.seed, "readers": found, **environment()})
+        write_json(options.out, {"seed": options.seed, "readers": found, **made_by})
     return int(any(of["failures"] for of in found.values()))
 
 
