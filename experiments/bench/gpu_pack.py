@@ -49,8 +49,8 @@ def write_data(folder: Path, partitions: Partitions, about: Mapping[str, Any]) -
     told: dict[str, dict[str, list[str]]] = {}
     for split, of_split in partitions.items():
         for name, examples in of_split.items():
-            values, place = examples.values, f"{split}.{name}"
-            told[place] = {"names": list(examples.names), "groups": list(examples.groups)}
+            values, key = examples.values, f"{split}.{name}"
+            told[key] = {"names": list(examples.names), "groups": list(examples.groups)}
             parts = {
                 "values": values.astype(np.float16) if values.dtype.kind == "f" else values,
                 "labels": examples.labels.astype(np.uint8),
@@ -60,7 +60,7 @@ def write_data(folder: Path, partitions: Partitions, about: Mapping[str, Any]) -
             if examples.offsets is not None:
                 parts["offsets"] = examples.offsets.astype(np.int64)
             # safetensors writes the memory of an array as it lies.
-            arrays |= {f"{place}.{k}": np.require(v, requirements="C") for k, v in parts.items()}
+            arrays |= {f"{key}.{k}": np.require(v, requirements="C") for k, v in parts.items()}
     (folder / DATA).write_bytes(gzip.compress(save(arrays), 6))
     write_json(folder / ABOUT, {**about, "examples": told})
 
@@ -70,14 +70,14 @@ def read_data(folder: Path) -> tuple[dict[str, dict[str, Examples]], dict[str, A
     about = json.loads((folder / ABOUT).read_text("utf-8"))
     arrays = load(gzip.decompress((folder / DATA).read_bytes()))
     partitions: dict[str, dict[str, Examples]] = {}
-    for place, told in about["examples"].items():
-        split, name = place.split(".")
-        values = arrays[f"{place}.values"]
+    for key, told in about["examples"].items():
+        split, name = key.split(".")
+        values = arrays[f"{key}.values"]
         partitions.setdefault(split, {})[name] = Examples(
             values.astype(np.float32) if values.dtype == np.float16 else values,
-            arrays[f"{place}.labels"].astype(np.int64),
-            Normalisation(arrays[f"{place}.loc"], arrays[f"{place}.scale"]),
-            arrays.get(f"{place}.offsets"),
+            arrays[f"{key}.labels"].astype(np.int64),
+            Normalisation(arrays[f"{key}.loc"], arrays[f"{key}.scale"]),
+            arrays.get(f"{key}.offsets"),
             told["names"],
             told["groups"],
         )

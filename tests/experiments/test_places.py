@@ -65,7 +65,6 @@ def test_data_that_moved_are_missed_by_the_options_that_say_where(moved, capsys)
 def test_a_run_is_resumed_where_its_data_lie_now(moved):
     run, options = moved
     assert run_svi.main(["--resume", str(run), "--epochs", "2", "--no-report", *options]) == 0
-    config = json.loads((run / "config.json").read_text("utf-8"))
     assert read_config(run).dataset == options[1]
     assert run_svi.main(["--resume", str(run), "--epochs", "3", "--no-report"]) == 0  # kept
 
