@@ -25,19 +25,19 @@ import torch
 from matplotlib import pyplot
 from pyro.infer import Predictive
 
-from pvae_pyro import generate
+from pvae_pyro import generation as generate
+from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import load_paired
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.strip import strip_figure
+from pvae_pyro.figures.titled_panels import titled_panels_figure
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE, digit_modalities
-from pvae_pyro.sound import level_matched, to_waveform, write_wav
 from pvae_pyro.svi import SVI
-from pvae_pyro.train import fit
+from pvae_pyro.training.loop import fit
 
 limit, epochs = os.environ.get("LIMIT"), int(os.environ.get("EPOCHS", "40"))
 out = Path(os.environ.get("OUT", tempfile.mkdtemp(prefix="tutorial-")))
@@ -118,7 +118,7 @@ axes = SequenceAxes(log_mel.hop, log_mel.centre_frequencies)
 shown = panels(voice, speech.normalisation) + panels(what, images.normalisation)
 shown += panels(spoken, speech.normalisation)
 titles = ["voice"] + ["what"] * len(what.value) + ["said"] * len(what.value)
-strip_figure(shown, titles, axes).savefig(out / "spoken.png")
+titled_panels_figure(shown, titles, axes).savefig(out / "spoken.png")
 
 # %% [markdown]
 # And back to sound: the normalisation undone, the Mel filters inverted, phases by Griffin and Lim.
@@ -138,7 +138,7 @@ hand = images.observation(choose_examples(images, [0], seed=3))
 restyled = generate.restyle(model, guide, what, hand, "image")
 ends = [generate.infer_from(guide, {"image": x}) for x in (what.part(0, 1), hand)]
 walk = generate.interpolate(model, *ends, ["z_style_image"], ["image"], steps=6)["image"]
-strip_figure(
+titled_panels_figure(
     [p for x in (hand, restyled, walk) for p in panels(x, images.normalisation)],
     ["hand"] + ["restyled"] * len(what.value) + ["between"] * 6,
 ).savefig(out / "restyled.png")

@@ -34,22 +34,23 @@ from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.alignment import aligner
-from pvae_pyro.data.corpus import CorpusError, Problem, shown
-from pvae_pyro.data.digit_words import OH
-from pvae_pyro.data.summary import problem_lines
-from pvae_pyro.data.table import SPLITS
-from pvae_pyro.data.transcripts import (
+from pvae_pyro.data.alignment.forced import aligner
+from pvae_pyro.data.alignment.transcripts import (
     Token,
     align_utterances,
     digit_class,
     read_transcripts,
     speakers_in_both,
 )
-from pvae_pyro.experiments.arguments import place
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.files import write_whole
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.data.corpora.digit_words import OH
+from pvae_pyro.data.corpus import CorpusError, Problem
+from pvae_pyro.data.summary import problem_lines
+from pvae_pyro.data.table import SPLITS
+from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.arguments import place
+from pvae_pyro.experiments.support.command import entry
+from pvae_pyro.io.files import write_whole
+from pvae_pyro.io.provenance import environment, write_json
 
 COLUMNS = ("path", "label", "speaker", "split", "start", "end", "score", "word")
 _TOLD = 10

@@ -26,16 +26,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.likelihood import Estimate, estimate, log_weights
-from pvae_pyro.experiments.arguments import MOST_EXAMPLES, Help, add_place, add_seed, number, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import Trained, open_run
+from pvae_pyro.experiments.support.arguments import (
+    MOST_EXAMPLES,
+    Help,
+    add_place,
+    add_seed,
+    number,
+    place,
+)
+from pvae_pyro.experiments.support.command import RunError, entry
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.criticism import (
     GOOD_K,
     pareto_k,
@@ -46,7 +52,7 @@ from pvae_pyro.figures.criticism import (
 )
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.inference_data import inference_data, write_netcdf
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.io.provenance import environment, write_json
 
 CRITICISM = "criticism.json"
 INFERENCE_DATA = "inference_data.nc"
@@ -57,7 +63,7 @@ OPTIONS = ("limit", "num_samples", "likelihood_examples", "importance_samples", 
 Weighed = dict[str, dict[str, np.ndarray]]
 
 
-def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
+def criticise(run: SavedRun, options: argparse.Namespace) -> Weighed:
     """Write all that is written of a run; returns what is compared.
 
     Raises RunError where its folder of figures is a link, or a likelihood is not finite.
@@ -76,8 +82,8 @@ def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
         "format": FORMAT,
         "corpus": run.data.corpus,
         "stand_in": run.data.stand_in,
-        "model": run.config["model"],
-        "config": run.config,
+        "model": run.config.model,
+        "config": run.config.model_dump(mode="json"),
         "options": {name: getattr(options, name) for name in OPTIONS},
         "device": run.device,
         **environment(),
@@ -89,14 +95,14 @@ def criticise(run: Trained, options: argparse.Namespace) -> Weighed:
     return weighed
 
 
-def of_run(run: Trained, options: argparse.Namespace) -> Any:
+def of_run(run: SavedRun, options: argparse.Namespace) -> Any:
     """ArviZ's object of the first pairs of the test partition; frames in seconds, bins in Hz."""
     loader = PairedLoader(run.data.test, options.limit, device=run.device, names=run.names)
     batch = next(loader.epoch(0))
     coords: dict[str, Any] = {}
     for name, log_mel in run.data.log_mels.items():
         if name in run.names:
-            longest = max(run.config["max_frames"], batch[name].value.shape[1])
+            longest = max(run.config.max_frames or 0, batch[name].value.shape[1])
             coords[f"{name}_frame"] = np.arange(longest) * log_mel.hop
             coords[f"{name}_bin"] = log_mel.centre_frequencies
     return inference_data(
@@ -110,13 +116,15 @@ def of_run(run: Trained, options: argparse.Namespace) -> Any:
     )
 
 
-def weigh(run: Trained, options: argparse.Namespace) -> Weighed:
+def weigh(run: SavedRun, options: argparse.Namespace) -> Weighed:
     """Importance weighting as `evaluate_likelihood` does it, example by example.
 
     The targets are all modalities together, where there are several, and each alone. Raises
     RunError where a likelihood is not finite.
     """
-    targets = {name: ([run.guide, run.guide.unimodal[name]], (name,)) for name in run.names}
+    targets: dict[str, tuple[list[nn.Module], tuple[str, ...]]] = {
+        name: ([run.guide, run.unimodal[name]], (name,)) for name in run.names
+    }
     if len(run.names) > 1:
         targets = {JOINT: ([run.guide], run.names), **targets}
     else:  # of one modality alone, its guide is the guide
@@ -193,19 +201,19 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def check_comparable(runs: list[Trained]) -> None:
+def check_comparable(runs: list[SavedRun]) -> None:
     """Raises RunError where densities are of different things."""
     first = runs[0]
     for other in runs[1:]:
         if other.data.digest() != first.data.digest():
             raise RunError(f"{other.folder} was scored on other data than {first.folder}")
-        if bool(other.config["duration_scale"]) != bool(first.config["duration_scale"]):
+        if bool(other.config.duration_scale) != bool(first.config.duration_scale):
             raise RunError(
                 f"of {other.folder} and {first.folder} one has durations in its likelihood "
                 "(--duration-scale), the other has not"
             )
         both = [run for run in (first, other) if "image" in run.names]
-        if len({run.config["image_likelihood"] == "bernoulli" for run in both}) > 1:
+        if len({run.config.image_likelihood == "bernoulli" for run in both}) > 1:
             raise RunError(
                 f"of {other.folder} and {first.folder} one has probabilities of pixels in its "
                 "likelihood (--image-likelihood bernoulli), the other densities"
@@ -244,7 +252,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     runs = [
-        open_run(folder, options.data, options.device, places(options)) for folder in options.runs
+        open_run(folder, options.data, options.device, places_of(options))
+        for folder in options.runs
     ]
     check_comparable(runs)
     with torch.no_grad():

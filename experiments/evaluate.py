@@ -34,10 +34,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 from tqdm import tqdm
 
-from pvae_pyro.checked_json import read_json
-from pvae_pyro.experiments.arguments import (
+from pvae_pyro.experiments.support.arguments import (
     MOST_EXAMPLES,
     MOST_STEPS,
     Help,
@@ -45,21 +45,20 @@ from pvae_pyro.experiments.arguments import (
     number,
     place,
 )
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
-from pvae_pyro.experiments.results_file import evaluation_problem
-from pvae_pyro.experiments.trained import Trained, open_run
-from pvae_pyro.files import folder_held, most_in_memory, read_regular
-from pvae_pyro.results import environment, write_json
-from pvae_pyro.train import CHECKPOINT
+from pvae_pyro.experiments.support.command import RunError, entry
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
+from pvae_pyro.experiments.support.results import Evaluation
+from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
+from pvae_pyro.io.files import folder_held, most_in_memory, read_regular
+from pvae_pyro.io.provenance import environment, write_json
+from pvae_pyro.training.loop import CHECKPOINT
 
 EVALUATION = "evaluation.json"
 FORMAT = 3  # of what it holds: one more than before where a measure has changed
 
 
-def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
+def evaluate(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Measure what is asked for and not there yet; returns what evaluation.json holds."""
     path = run.folder / EVALUATION
     measured_on = {
@@ -75,10 +74,10 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     content |= {
         "corpus": run.data.corpus,
         "stand_in": run.data.stand_in,
-        "classes": run.data.classes,
-        "model": run.config["model"],
-        "seed": run.config["seed"],
-        "config": run.config,
+        "classes": list(run.data.classes),
+        "model": run.config.model,
+        "seed": run.config.seed,
+        "config": run.config.model_dump(mode="json"),
         "format": FORMAT,
         "checkpoint": _of_weights(run),
         **measured_on,
@@ -94,26 +93,28 @@ def evaluate(run: Trained, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def measured_before(run: Trained) -> dict[str, Any]:
+def measured_before(run: SavedRun) -> dict[str, Any]:
     """What evaluation.json holds if it is of these weights, and measured as today; else nothing.
 
     Raises RunError where it is damaged.
     """
     path = run.folder / EVALUATION
     try:
-        content = read_json(path)
-        if (content.get("format"), content.get("checkpoint")) != (FORMAT, _of_weights(run)):
+        content = from_json(read_regular(path), allow_inf_nan=False)
+        kept = content.get("format"), content.get("checkpoint")
+        if kept != (FORMAT, _of_weights(run)):
             return {}
-        if wrong := evaluation_problem(content):
-            raise ValueError(wrong)
+        Evaluation.model_validate(content)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); evaluate.py --again makes it anew") from error
+    except (ValueError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); evaluate.py --again makes it again"
+        ) from error
     return content
 
 
-def _of_weights(run: Trained) -> str:
+def _of_weights(run: SavedRun) -> str:
     """SHA-256 of a run's checkpoint."""
     content = read_regular(run.folder / CHECKPOINT, most_in_memory())
     return hashlib.sha256(content).hexdigest()
@@ -164,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     # Of a folder that is not there `open_run` tells.
     alone = folder_held(options.run) if options.run.is_dir() else nullcontext()
     with alone, torch.no_grad():
-        run = open_run(options.run, options.data, options.device, places(options))
+        run = open_run(options.run, options.data, options.device, places_of(options))
         content = evaluate(run, options)
     print(summary(content))
     print(f"all of it: {options.run / EVALUATION}")

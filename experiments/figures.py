@@ -29,44 +29,46 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
 from pvae_pyro.experiments.evaluate import measured_before
-from pvae_pyro.experiments.measures import num_classes as find_all
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import STYLE, Trained, open_run
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.command import RunError, entry
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.measures import num_classes as find_all
+from pvae_pyro.experiments.support.results import STYLE
+from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
 from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
-from pvae_pyro.figures.graph import guide_graph, model_graph
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.plate_diagram import graph_figure
+from pvae_pyro.figures.plate_diagram import guide_graph, model_graph, plate_diagrams
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.train import METRICS
+from pvae_pyro.training.records import METRICS
 
 FOLDER = "figures"  # of a run
 NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents
 Drawn = Iterator[tuple[str, Figure]]
 
 
-def model(run: Trained, seed: int) -> Drawn:
+def model(run: SavedRun, seed: int) -> Drawn:
     """Generation, and inference from everything and from each modality (paper, Fig. 1)."""
     batch = {name: examples.observation(np.arange(2)) for name, examples in run.test.items()}
-    graphs = {"generation": model_graph(run.model, batch)}
-    if len(run.names) > 1:
-        graphs["inference from all"] = guide_graph(run.guide, batch)
-    for name, guide in run.guide.unimodal.items():
-        graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
+    try:
+        graphs = {"generation": model_graph(run.model, batch)}
+        if len(run.names) > 1:
+            graphs["inference from all"] = guide_graph(run.guide, batch)
+        for name, guide in run.unimodal.items():
+            graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
+    except ValueError as error:  # of a modality of a user's own, as with plates of its own
+        print(f"the model is not drawn: {error}", file=sys.stderr)
+        return
     labels = dict(NAMES)
     labels |= {f"{STYLE}_{name}": rf"$z_\mathrm{{{name}}}$" for name in run.names}
     labels |= {f"{name}_log_frames": "log T" for name in run.names}
-    yield "model", graph_figure(graphs, labels=labels)
+    yield "model", plate_diagrams(graphs, labels)
 
 
-def curves(run: Trained, seed: int) -> Drawn:
+def curves(run: SavedRun, seed: int) -> Drawn:
     try:
         figure = curves_figure(read_metrics(run.folder / METRICS))
     except ValueError as error:
@@ -74,7 +76,7 @@ def curves(run: Trained, seed: int) -> Drawn:
     yield "curves", figure
 
 
-def inertia(run: Trained, seed: int) -> Drawn:
+def inertia(run: SavedRun, seed: int) -> Drawn:
     """Of what evaluate.py found, where it was run on these weights."""
     found = measured_before(run).get("num_classes") or find_all(run, argparse.Namespace())
     for latent, of_modality in found.items():
@@ -84,7 +86,7 @@ def inertia(run: Trained, seed: int) -> Drawn:
             yield f"inertia-{latent}", inertia_figure(curves)
 
 
-def _drawn(run: Trained) -> list[str]:
+def _drawn(run: SavedRun) -> list[str]:
     """The modalities that can be drawn; the others are told."""
     names = []
     for name, examples in run.test.items():
@@ -97,33 +99,33 @@ def _drawn(run: Trained) -> list[str]:
     return names
 
 
-def restyle(run: Trained, seed: int) -> Drawn:
+def restyle(run: SavedRun, seed: int) -> Drawn:
     for name in _drawn(run):
         yield from _combined(run, seed, name, name, f"restyle-{name}")
 
 
-def translate(run: Trained, seed: int) -> Drawn:
+def translate(run: SavedRun, seed: int) -> Drawn:
     for source, target in permutations(_drawn(run), 2):
         yield from _combined(run, seed, source, target, f"translate-{source}-to-{target}")
 
 
-def _combined(run: Trained, seed: int, source: str, target: str, title: str) -> Drawn:
+def _combined(run: SavedRun, seed: int, source: str, target: str, title: str) -> Drawn:
     if STYLE in run.latents():
-        unimodal = run.guide.unimodal
+        unimodal = run.unimodal
         shown = _shown(run, seed)
         yield title, translation_grid(run.model, unimodal, run.test, source, target, **shown)
 
 
-def joint(run: Trained, seed: int) -> Drawn:
+def joint(run: SavedRun, seed: int) -> Drawn:
     test = {name: run.test[name] for name in _drawn(run)}
     for source in test:
         yield (
             f"joint-from-{source}",
-            joint_latent_grid(run.model, run.guide.unimodal, test, source, **_shown(run, seed)),
+            joint_latent_grid(run.model, run.unimodal, test, source, **_shown(run, seed)),
         )
 
 
-def tsne(run: Trained, seed: int) -> Drawn:
+def tsne(run: SavedRun, seed: int) -> Drawn:
     """Of each modality; pooled, with as many of each, so that none covers the others."""
     classes = run.data.classes
     chosen = {name: choose(len(run.test[name]), seed=seed) for name in run.names}
@@ -162,7 +164,7 @@ def tsne(run: Trained, seed: int) -> Drawn:
             )
 
 
-def _by_speaker(run: Trained, maps: dict[str, np.ndarray], chosen: dict[str, np.ndarray]) -> Drawn:
+def _by_speaker(run: SavedRun, maps: dict[str, np.ndarray], chosen: dict[str, np.ndarray]) -> Drawn:
     for name, points in maps.items():
         groups = run.test[name].groups
         of_group, index = np.unique(
@@ -184,13 +186,13 @@ def _title(latent: str, modality: str) -> str:
     return f"{NAMES.get(latent, latent)} of {modality}"
 
 
-FIGURES: dict[str, Callable[[Trained, int], Drawn]] = {
+FIGURES: dict[str, Callable[[SavedRun, int], Drawn]] = {
     function.__name__: function
     for function in (model, curves, inertia, restyle, translate, joint, tsne)
 }
 
 
-def draw(run: Trained, only: list[str], out: Path, formats: list[str], seed: int) -> list[Path]:
+def draw(run: SavedRun, only: list[str], out: Path, formats: list[str], seed: int) -> list[Path]:
     """Draw and save; returns the files."""
     files = []
     with tqdm(only, unit="figure") as bar:
@@ -201,7 +203,7 @@ def draw(run: Trained, only: list[str], out: Path, formats: list[str], seed: int
     return files
 
 
-def _shown(run: Trained, seed: int) -> dict:
+def _shown(run: SavedRun, seed: int) -> dict:
     axes = {
         name: SequenceAxes(of.hop, of.centre_frequencies) for name, of in run.data.log_mels.items()
     }
@@ -228,7 +230,7 @@ def make_parser() -> argparse.ArgumentParser:
 @entry("what was drawn is kept")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    run = open_run(options.run, options.data, options.device, places(options))
+    run = open_run(options.run, options.data, options.device, places_of(options))
     out = options.out or folder_within(options.run, FOLDER)
     files = draw(run, options.only, out, options.formats, options.seed)
     print(

@@ -39,50 +39,47 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pvae_pyro import generate as library
-from pvae_pyro.checkpoint import CheckpointError, load_extra
-from pvae_pyro.data.corpus import shown as printable
+from pvae_pyro import generation as library
+from pvae_pyro.batch import Observation
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.framing import Framing
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, number, place
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
-from pvae_pyro.experiments.options import resolve_device
-from pvae_pyro.experiments.runs import OF_PICTURES, folder_within, load_run, read_config
+from pvae_pyro.data.pictures.framing import Framing
+from pvae_pyro.errors import shown as printable
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, number, place
+from pvae_pyro.experiments.support.command import RunError, entry
+from pvae_pyro.experiments.support.device import resolve_device
+from pvae_pyro.experiments.support.saved_run import FRAMING, folder_within, load_run, read_config
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.strip import strip_figure
 from pvae_pyro.figures.style import save_figure
-from pvae_pyro.files import expanded
-from pvae_pyro.modality import Observation
-from pvae_pyro.results import environment, write_json
-from pvae_pyro.sound import level_matched, to_waveform, write_wav
-from pvae_pyro.train import CHECKPOINT
+from pvae_pyro.figures.titled_panels import titled_panels_figure
+from pvae_pyro.io.files import expanded
+from pvae_pyro.io.provenance import environment, write_json
+from pvae_pyro.training.checkpoint import CheckpointError, load_extra
+from pvae_pyro.training.loop import CHECKPOINT
 
 ENLARGED = 8  # times, of pictures
 LEVEL = 0.1  # root mean square of a sound, full scale being 1
 
 
-class Run:
-    """A finished run, without its data: model, guide, and how its data were prepared."""
+class Generator:
+    """A run without its data: model, guide, and how its data were prepared."""
 
     def __init__(self, folder: Path, device: str):
         self.config = read_config(folder)
         self.device = resolve_device(device)
         self.model, self.guide = load_run(folder, self.device)
-        self.normalisation = normalisations(folder / CHECKPOINT, self.guide.unimodal)
+        self.normalisation = normalisations(folder / CHECKPOINT, self.names)
         self.framing = framing(folder / CHECKPOINT)
         self.told: list[str] = []  # of files, what was done to them
-        rates = self.config.get("sample_rates", {})
-        if rate := self.config.get("sample_rate_of_features"):  # of an earlier version
-            rates = {"speech": rate, **rates}
+        rates = self.config.sample_rates or {}
         self.log_mels = {name: LogMel(rate) for name, rate in rates.items() if name in self.names}
         self.sounds = [*self.log_mels] or [name for name in self.names if name == "speech"]
 
     @property
     def names(self) -> list[str]:
-        return list(self.guide.unimodal)
+        return list(self.config.modelled)
 
     def settings(self, name: str) -> LogMel:
         if name not in self.log_mels:
@@ -119,11 +116,11 @@ class Run:
             sound = read_sound(
                 path, self.settings(name), normalisation, trim=options.trim,
                 keep_level=options.keep_level, channel=options.channel,
-                longest=max(3.0, self.config.get("max_frames", 0) * hop),
+                longest=max(3.0, (self.config.max_frames or 0) * hop),
             )  # fmt: skip
             values = sound.log_mel
         else:
-            like_mnist = self.config["image_dataset"] == "mnist"
+            like_mnist = self.config.image_dataset == "mnist"
             values, done = read_picture(path, like_mnist, self.framing)
             if done:
                 self.told.append(f"{printable(path)}: {'; '.join(done)}")
@@ -158,7 +155,7 @@ def framing(path: Path) -> Framing | None:
 
     Raises CheckpointError for one that cannot be.
     """
-    kept = load_extra(path).get(OF_PICTURES)
+    kept = load_extra(path).get(FRAMING)
     try:
         return None if kept is None else Framing.of(kept.tolist())
     except (TypeError, ValueError) as error:
@@ -168,7 +165,7 @@ def framing(path: Path) -> Framing | None:
 Shown = list[tuple[str, str, Observation]]  # title, modality, what there is of it
 
 
-def translate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+def translate(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     source, content = run.read(options.source, options)
     target = options.target
     style = None
@@ -189,20 +186,20 @@ def translate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, T
     return shown, library.infer_from(run.guide, {source: content})
 
 
-def restyle(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+def restyle(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     if run.modality_of(options.source)[0] != run.modality_of(options.style)[0]:
         raise RunError("restyling is of two sounds or two pictures; see `translate`")
     return translate(run, options)
 
 
-def reconstruct(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+def reconstruct(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     name, given = run.read(options.source, options)
     latents = library.infer_from(run.guide, {name: given})
     made = library.decode(run.model, latents, [name])[name]
     return [("from", name, given), ("reconstructed", name, made)], latents
 
 
-def interpolate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+def interpolate(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     (name, start), (other, end) = (run.read(p, options) for p in (options.source, options.to))
     if name != other:
         raise RunError("interpolation is between two sounds or two pictures")
@@ -212,11 +209,11 @@ def interpolate(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str,
     moved = sites[options.latent]
     if not moved:
         raise RunError(f"this model has no {options.latent}")
-    made = library.interpolate(run.model, *ends, moved, [name], options.steps)[name]
+    made = library.interpolate(run.model, ends[0], ends[1], moved, [name], options.steps)[name]
     return [("from", name, start), ("to", name, end), ("between", name, made)], ends[0]
 
 
-def sample(run: Run, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
+def sample(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     made, shared = library.sample(run.model, options.draws, run.names)
     return [("sample", name, x) for name, x in made.items()], shared
 
@@ -229,7 +226,7 @@ def _repeated(x: Observation, times: int) -> Observation:
 COMMANDS = {f.__name__: f for f in (translate, restyle, reconstruct, interpolate, sample)}
 
 
-def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list[Path]:
+def write(run: Generator, shown: Shown, latents: dict[str, Tensor], out: Path) -> list[Path]:
     """Everything into the folder `out`; returns the files."""
     files, drawn, titles, arrays = [], [], [], {}
     axes: list[SequenceAxes | None] = []
@@ -252,9 +249,9 @@ def write(run: Run, shown: Shown, latents: dict[str, Tensor], out: Path) -> list
                 pixels = np.clip(panel, 0, 255).round().astype(np.uint8)
                 enlarged = np.kron(pixels, np.ones((ENLARGED, ENLARGED), np.uint8))
                 Image.fromarray(enlarged).save(files[-1])
-    files += save_figure(strip_figure(drawn, titles, axes), out / "sheet", ["png"])
+    files += save_figure(titled_panels_figure(drawn, titles, axes), out / "sheet", ["png"])
     arrays |= {f"inferred-{site}": z.cpu().numpy() for site, z in latents.items()}
-    np.savez_compressed(out / "generated.npz", **arrays)
+    np.savez_compressed(out / "generated.npz", **arrays)  # type: ignore[arg-type]
     return [*files, out / "generated.npz"]
 
 
@@ -301,7 +298,7 @@ def new_folder(parent: Path, command: str) -> Path:
 @entry("", ValueError)
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    run = Run(options.run, options.device)
+    run = Generator(options.run, options.device)
     if options.sample_rate:
         for name in run.sounds:
             known = run.log_mels.setdefault(name, LogMel(options.sample_rate))

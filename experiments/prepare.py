@@ -24,25 +24,26 @@ from typing import Any
 
 import matplotlib
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import SpeechCorpus, shown
+from pvae_pyro.data.corpus import SpeechCorpus
 from pvae_pyro.data.features import Computed, compute_features
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.paired import alike
-from pvae_pyro.data.speech import open_speech, refuse_problems
+from pvae_pyro.data.spoken import open_speech, refuse_problems
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
-from pvae_pyro.experiments.arguments import number, place
-from pvae_pyro.experiments.corpora import (
-    add_corpus_options,
-    add_image_options,
-    check_corpus_options,
-    file_name,
-    image_arguments,
-    speech_arguments,
+from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.arguments import number, place
+from pvae_pyro.experiments.support.command import entry
+from pvae_pyro.experiments.support.command_line import add_options, validated
+from pvae_pyro.experiments.support.config import (
+    Corpora,
+    Data,
+    Options,
+    VoiceActivityOptions,
 )
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.experiments.support.data import file_name, speech_arguments
+from pvae_pyro.io.provenance import environment, write_json
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,9 +52,10 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_corpus_options(parser)
-    add_image_options(parser)
-    parser.set_defaults(image_dataset=None)
+    add = parser.add_argument
+    add("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
+    groups = (Data, Corpora, VoiceActivityOptions)
+    add_options(parser, groups, without=("modalities", "modality"))
     parser.add_argument(
         "--workers",
         type=number(int, above=0, most=1024),
@@ -67,26 +69,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def prepare(
-    config: dict[str, Any], root: Path, workers: int | None
+    config: Options, root: Path, workers: int | None = None
 ) -> tuple[dict[str, Any], SpeechCorpus, Computed]:
     """The report, and what it tells of."""
     started = time.monotonic()
-    corpus = open_speech(config["dataset"], root, **speech_arguments(config))
+    corpus = open_speech(config.dataset, root, **speech_arguments(config))
     computed = compute_features(
         corpus, LogMel(corpus.sample_rate), workers=workers, on_error="skip"
     )
-    refuse_problems(computed.skipped, config["strict"])
+    refuse_problems(computed.skipped, config.strict)
     corpus = replace(corpus, problems=(*corpus.problems, *computed.skipped))
-    report = {"dataset": config["dataset"], **summarise_speech(corpus, computed)}
+    report = {"dataset": config.dataset, **summarise_speech(corpus, computed)}
     report["errors"] = [
         f"no {split} recordings"
         for split, found in report["splits"].items()
         if not found["classes"]
     ]
-    if config["image_dataset"] is not None:
-        arguments = image_arguments(config)
-        images = image_corpus(arguments["image_dataset"], root, arguments["image_options"])
-        refuse_problems(images.problems, config["strict"])
+    if "image_dataset" in config.model_fields_set:
+        images = image_corpus(config.image_dataset, root, {"image_root": config.image_root})
+        refuse_problems(images.problems, config.strict)
         report["images"] = summarise_images(images)
         for split, found in report["splits"].items():
             there = report["images"]["splits"][split]["classes"]
@@ -95,7 +96,8 @@ def prepare(
                 hint = alike(missing, list(there))
                 report["errors"].append(f"no {split} image of class {named}{hint}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
-    return {**report, "config": config, **environment()}, corpus, computed
+    asked = config.model_dump(mode="json", exclude_unset=True)
+    return {**report, "config": asked, **environment()}, corpus, computed
 
 
 def table(report: dict[str, Any]) -> str:
@@ -184,9 +186,10 @@ def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    check_corpus_options(parser, arguments)
-    config = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "workers")}
-    folder = arguments.out or Path("prepared", file_name(config["dataset"]))
+    of_command = ("data", "out", "workers")
+    given = {name: value for name, value in vars(arguments).items() if name not in of_command}
+    config = validated(parser, Options, given)
+    folder = arguments.out or Path("prepared", file_name(config.dataset))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,32 +16,21 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pvae_pyro.experiments.arguments import Help, add_place, add_seed, place
-from pvae_pyro.experiments.corpora import add_places, places
-from pvae_pyro.experiments.entry import entry
-from pvae_pyro.experiments.errors import RunError
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
-from pvae_pyro.experiments.paper import TABLE_1, known_of, scored_part
-from pvae_pyro.experiments.results_file import read_results
-from pvae_pyro.experiments.run_folder import REPORT
-from pvae_pyro.experiments.runs import folder_within
-from pvae_pyro.experiments.trained import RESULTS, STYLE, Trained, open_run
-from pvae_pyro.report import galleries
-from pvae_pyro.report_page import (
-    Html,
-    element,
-    figure,
-    joined,
-    nested_rows,
-    note,
-    table,
-    write_page,
-)
+from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
+from pvae_pyro.experiments.support.command import RunError, entry
+from pvae_pyro.experiments.support.data import add_places, places_of
+from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
+from pvae_pyro.experiments.support.results import Results, read_results
+from pvae_pyro.experiments.support.run_folder import REPORT
+from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, folder_within, open_run
+from pvae_pyro.io.files import write_whole
+from pvae_pyro.report.gallery import Gallery, galleries
+from pvae_pyro.report.page import PageFigure, read_figure, render
 
 CAPTIONS = {
     "model": "The graphical models, read off the Pyro programs themselves (paper, Fig. 1)",
@@ -85,7 +74,7 @@ MEASURES = {
 }
 
 
-def write_report(run: Trained, file: Path, seed: int = 0) -> Path:
+def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
     """Write the report of a run; returns `file`, which is whole or, on any failure, as before.
 
     Figures that are missing, or older than the run's results, are drawn into its folder.
@@ -95,106 +84,85 @@ def write_report(run: Trained, file: Path, seed: int = 0) -> Path:
     folder_within(run.folder, FOLDER)  # may be written into
     results = read_results(run.folder / RESULTS)
     measured = measured_before(run)  # first: figures take minutes, and this may be damaged
-    sections = [
-        ("What was run", _what_was_run(results)),
-        ("Results", _results(results)),
-        ("Listen and look", _listen_and_look(run, seed)),
-        *_figures(run, seed),
-        ("Further measures", _measures(run, measured)),
-    ]
-    write_page(file, f"Report of {run.folder.resolve().name}", _lead(results), sections)
+    shown = _galleries(run, seed)
+    figures = _figures(run, seed)
+    page = render(
+        name=run.folder.resolve().name,
+        lead=f"{results.model} on {results.corpus}, seed {results.seed}",
+        stand_in=results.stand_in,
+        run=_what_was_run(results),
+        config=results.config.model_dump(mode="json"),
+        **_scores(results),
+        seed=seed,
+        audible=bool(run.data.log_mels.keys() & set(run.names)),
+        galleries=shown,
+        curves=figures.pop("curves"),
+        figures=[one for of_kind in figures.values() for one in of_kind],
+        not_measured=_why_not_measured(run, measured),
+        measures=_measures(measured),
+    )
+    write_whole(file, page.encode())
     return file
 
 
-def _lead(results: Mapping[str, Any]) -> Html:
-    parts = [note(f"{results['model']} on {results['corpus']}, seed {results['seed']}")]
-    if results["stand_in"]:
-        told = "STAND-IN: other data than those asked for; not to be compared with the paper's."
-        parts.insert(0, note(told, "warning"))
-    return joined(parts)
-
-
-def _what_was_run(results: Mapping[str, Any]) -> Html:
-    config = results["config"]
-    left_out = ", ".join(f"{count} {kind}" for kind, count in results.get("left_out", {}).items())
-    corpus = f"{results['corpus']} (asked for: {results['dataset']})"
-    facts = {
-        "corpus": f"STAND-IN: {corpus}" if results["stand_in"] else corpus,
-        "remarks": "; ".join(results.get("remarks", ())) or "none",
+def _what_was_run(results: Results) -> dict[str, str | None]:
+    config = results.config
+    left_out = ", ".join(f"{count} {kind}" for kind, count in results.left_out.items())
+    corpus = f"{results.corpus} (asked for: {results.dataset})"
+    return {
+        "corpus": f"STAND-IN: {corpus}" if results.stand_in else corpus,
+        "remarks": "; ".join(results.remarks) or "none",
         "left out": left_out or "nothing",
-        "classes": ", ".join(results["classes"]),
-        "objective": f"{config['objective']}: α {config['alpha']:g}, β {config['beta']:g}",
-        "training": f"{results['epochs']} epochs, {results['steps']} steps of "
-        f"{config['batch_size']}, {results['seconds_training']:.0f} s; preset {results['preset']}",
-        "device": f"{results['device']}; {results['platform']}",
-        "commit": results["git_commit"],
-        "versions": ", ".join(f"{name} {of}" for name, of in results["versions"].items()),
+        "classes": ", ".join(results.classes),
+        "objective": f"{config.objective}: α {config.alpha:g}, β {config.beta:g}",
+        "training": f"{results.epochs} epochs, {results.steps} steps of {config.batch_size}, "
+        f"{results.seconds_training:.0f} s; preset {results.preset}",
+        "device": f"{results.device}; {results.platform}",
+        "commit": results.git_commit,
+        "versions": ", ".join(f"{name} {of}" for name, of in results.versions.items()),
     }
-    whole = table([], list(config.items()), "Every option, resolved", "facts")
-    return joined(
-        [
-            table([], list(facts.items()), "The run, its data and its surroundings", "facts"),
-            element("details", element("summary", "Configuration"), whole),
-        ]
-    )
 
 
-def _results(results: Mapping[str, Any]) -> Html:
+def _scores(results: Results) -> dict[str, Any]:
     """The scores, what shows whether a latent is in use at all, and the paper's purities."""
-    corpus = results["dataset"] if results["dataset"] in TABLE_1 else "tidigit"
+    corpus = results.dataset if results.dataset in TABLE_1 else "tidigit"
     paper = known_of(results, corpus)
-    rows, faint = [], []
-    for latent, purities in results["purity"].items():
-        known = paper.get(latent, {})
+    scores = []
+    for latent, purities in results.purity.items():
         for name, purity in purities.items():
-            units = results["active_units"][latent][name]
-            site = f"{latent}_{name}" if latent == STYLE else latent
-            cells = [f"{latent}, {name}", f"{100 * purity:.2f}"]
-            cells += [f"{results[score][latent][name]:.3f}" for score in ("nmi", "ari")]
-            cells += [units, f"{results['test_terms'][f'kl/{site}']:.1f}"]
-            if units == 0:
-                faint.append(len(rows))
-                cells[0] += " (not in use: its purity means nothing)"
+            units = results.active_units[latent][name]
+            unused = "" if units else " (not in use: its purity means nothing)"
+            cells = [
+                f"{latent}, {name}{unused}",
+                _number(100 * purity, 2),
+                _number(results.nmi.get(latent, {}).get(name)),
+                _number(results.ari.get(latent, {}).get(name)),
+                _number(units, 0),
+                _number(results.kl(latent, name), 1),
+            ]
             if paper:
-                cells.append(f"{known[name]:.2f}" if name in known else None)
-            rows.append(cells)
-    head = ["latent", "purity, %", "NMI", "ARI", "active", "KL"]
-    head += [f"paper ({corpus.upper()}), %"] * bool(paper)
-    caption = f"Scored on the {scored_part(results['config'])}: unimodal inference, k-means"
-    notes = [
-        "Clusters of posterior means, as in the paper's Table 1. Active: dimensions whose "
-        "posterior mean varies. KL to the prior, nats: of the guide of all, so one for z_sem."
-    ]
-    if results["stand_in"]:
-        notes += ["This run's corpus is a STAND-IN: its figures are not comparable to the paper's."]
-    elif paper and corpus != results["dataset"]:
-        notes += ["The paper's figures are of another corpus."]
-    return joined([table(head, rows, caption, "numbers", faint), *map(note, notes)])
+                cells.append(_number(paper.get(latent, {}).get(name), 2))
+            scores.append({"cells": cells, "in_use": units > 0})
+    return {
+        "scores": scores,
+        "scored_on": scored_part(results.config),
+        "paper": corpus.upper() if paper else None,
+        "paper_is_of_another_corpus": bool(paper) and corpus != results.dataset,
+    }
 
 
-def _listen_and_look(run: Trained, seed: int) -> Html:
-    sounds = run.data.log_mels
-    about = (
-        f"Test examples drawn at random (seed {seed}), one of a class; labels choose what is "
-        "shown, and nothing else. What is generated is the model's mean, without noise. "
-    )
-    if sounds.keys() & set(run.names):
-        about += (
-            "All that is heard, originals too, was made from log-Mel energies by the Griffin-Lim "
-            "algorithm, as loud as each other where peaks allow: no recording is heard as it is."
-        )
-    of = (run.model, run.guide.unimodal, run.test, run.data.classes, sounds)
-    parts = [note(about)]
+def _galleries(run: SavedRun, seed: int) -> list[Gallery]:
     try:
-        for title, shown in galleries(*of, seed=seed, device=run.device):
-            parts += [element("h3", title), shown]
+        return galleries(
+            run.model, run.unimodal, run.test, run.data.classes, run.data.log_mels,
+            seed=seed, device=run.device,
+        )  # fmt: skip
     except ValueError as error:  # of what is generated, as NaN
         raise RunError(f"{run.folder}: {error}") from error
-    return joined(parts)
 
 
-def _figures(run: Trained, seed: int) -> Iterator[tuple[str, Html]]:
-    """Sections of the curves, and of all others in the run's folder of figures."""
+def _figures(run: SavedRun, seed: int) -> dict[str, list[PageFigure]]:
+    """All in the run's folder of figures, by kind; those that are missing are drawn before."""
     folder = folder_within(run.folder, FOLDER)
     written = (run.folder / RESULTS).stat().st_mtime
 
@@ -204,28 +172,56 @@ def _figures(run: Trained, seed: int) -> Iterator[tuple[str, Html]]:
 
     if missing := [kind for kind in FIGURES if not is_there(kind)]:
         draw(run, missing, folder, ["png"], seed)
-    of_kind: dict[str, list[Html]] = {kind: [] for kind in ("curves", *FIGURES, "others")}
+    of_kind: dict[str, list[PageFigure]] = {kind: [] for kind in ("curves", *FIGURES, "others")}
     for file in sorted(folder.glob("*.png")):
         kind = next((kind for kind in FIGURES if file.name.startswith(kind)), "others")
-        about = f"{file.stem}: {CAPTIONS.get(kind, 'another figure')}"
-        of_kind[kind].append(figure(file, about))
-    yield "Training", joined(of_kind.pop("curves"))
-    yield "Figures", joined([*chain(*of_kind.values())])
+        of_kind[kind].append(read_figure(file, CAPTIONS.get(kind, "another figure")))
+    return of_kind
 
 
-def _measures(run: Trained, measured: Mapping[str, Any]) -> Html:
-    if not measured:
-        why = "of other weights" if (run.folder / EVALUATION).exists() else "not there"
-        return note(
-            f"{EVALUATION} is {why}: experiments/evaluate.py measures more than the scores."
-        )
-    parts = []
-    for key, (what, fields) in MEASURES.items():
-        if rows := nested_rows(measured.get(key, {}), fields):
-            title = element("h3", key.replace("_", " ").capitalize())
-            head = ("", *(field.replace("_", " ") for field in fields))
-            parts += [title, table(head, rows, what, "numbers")]
-    return joined(parts)
+def _why_not_measured(run: SavedRun, measured: Mapping[str, Any]) -> str | None:
+    if measured:
+        return None
+    return "of other weights" if (run.folder / EVALUATION).exists() else "not there"
+
+
+def _measures(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tables = []
+    for key, (caption, fields) in MEASURES.items():
+        if rows := rows_of_measures(measured.get(key) or {}, fields):
+            head = ["", *(field.replace("_", " ") for field in fields)]
+            title = key.replace("_", " ").capitalize()
+            tables.append({"title": title, "caption": caption, "head": head, "rows": rows})
+    return tables
+
+
+def rows_of_measures(found: Mapping[str, Any], fields: Sequence[str]) -> list[list[Any]]:
+    """Rows of a table of measures that are nested by latent, modality and so on.
+
+    A row for every mapping that has some of `fields`, named by the keys that lead there; and, where
+    fields are a single one, for every fraction that is a float. Floats have three places.
+    """
+    return [
+        [", ".join(path), *(_number(cell) if isinstance(cell, float) else cell for cell in cells)]
+        for path, cells in _nested(found, fields, ())
+    ]
+
+
+def _nested(
+    found: Mapping[str, Any], fields: Sequence[str], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    if found.keys() & set(fields):
+        yield path, [found.get(field) for field in fields]
+        return
+    for key, part in found.items():
+        if isinstance(part, Mapping):
+            yield from _nested(part, fields, (*path, key))
+        elif isinstance(part, float) and len(fields) == 1:
+            yield (*path, key), [part]
+
+
+def _number(value: float | None, places: int = 3) -> str | None:
+    return None if value is None else f"{value:.{places}f}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -246,7 +242,7 @@ def make_parser() -> argparse.ArgumentParser:
 @entry("no report was written")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    run = open_run(options.run, options.data, options.device, places(options))
+    run = open_run(options.run, options.data, options.device, places_of(options))
     file = write_report(run, options.out or options.run / REPORT, options.seed)
     print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -7,7 +7,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch, Modality, batch_size, where_present
+from pvae_pyro.batch import Batch, batch_size, where_present
+from pvae_pyro.modality import Modality
 from pvae_pyro.nn.heads import GaussianHead
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch
+from pvae_pyro.batch import Batch
+from pvae_pyro.guides.gaussian import GaussianGuide
 
 
 class GuidesTogether(nn.Module):
@@ -15,7 +16,7 @@ class GuidesTogether(nn.Module):
     unimodal: modality -> its guide.
     """
 
-    def __init__(self, multimodal: nn.Module, unimodal: Mapping[str, nn.Module]):
+    def __init__(self, multimodal: GaussianGuide, unimodal: Mapping[str, GaussianGuide]):
         super().__init__()
         self.multimodal = multimodal
         self.unimodal = nn.ModuleDict(unimodal)

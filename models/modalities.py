@@ -1,14 +1,14 @@
 """The modalities there are. Add your own here, a line each (docs/modalities.md)."""
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from torch import nn
 
 from pvae_pyro.modality import Modality
-from pvae_pyro.nn.image import ImageEncoder, ImageLikelihood
-from pvae_pyro.nn.speech import SpeechEncoder, SpeechLikelihood
+from pvae_pyro.models.likelihoods import ImageLikelihood, SpeechLikelihood
+from pvae_pyro.nn.encoders import ImageEncoder, SpeechEncoder
 from pvae_pyro.nn.speech_encoders import ConvolutionalSpeechEncoder, TransformerSpeechEncoder
 
 SPEECH_ENCODERS = {
@@ -19,13 +19,13 @@ SPEECH_ENCODERS = {
 
 # Your own: name -> "module:object", a `Modality` of that name with its column of data.
 OWN: dict[str, str] = {}
-SPOKEN = ("speech", "spanish")  # built in: the same networks, of words in two languages
-BUILT_IN = (*SPOKEN, "image")
+BUILT_IN = ("speech", "image")
 
 
 def digit_modalities(
     names: Sequence[str] = ("speech", "image"),
     *,
+    spoken: Collection[str] = ("speech",),
     num_mels: int = 80,
     num_cells: int = 512,
     max_frames: int = 300,
@@ -38,6 +38,7 @@ def digit_modalities(
 ) -> tuple[Modality, ...]:
     """Those of `names`; speech and image with the paper's networks, of its sizes by default.
 
+    spoken: which of `names` are speech; each of them has networks of its own.
     num_cells: of each LSTM. speech_scale, image_scale: observation scales (standard
     deviations of a normalised log-Mel coefficient and of a pixel in [0, 1]). max_frames and
     duration_scale: see `SpeechLikelihood`. speech_encoder: one of `SPEECH_ENCODERS`.
@@ -47,6 +48,8 @@ def digit_modalities(
     Raises ValueError for a name that is not known, saying which are, and where what `OWN` says
     is not there or is no modality of that name.
     """
+    for name in spoken:
+        check_name(name)
     speech = partial(
         Modality,
         encoder=partial(SPEECH_ENCODERS[speech_encoder], num_mels, num_cells),
@@ -60,7 +63,7 @@ def digit_modalities(
             learn_scale=learn_scale,
         ),
     )
-    built_in = {name: speech(name) for name in SPOKEN}
+    built_in = {name: speech(name) for name in spoken}
     built_in["image"] = Modality(
         "image",
         encoder=ImageEncoder,
@@ -71,15 +74,20 @@ def digit_modalities(
     return tuple(built_in[name] if name in built_in else own_modality(name) for name in names)
 
 
-def own_modality(name: str) -> Modality:
-    """Of `OWN`; raises ValueError as `digit_modalities`."""
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that a modality cannot have."""
     # Of latents, of the plate, or what torch's modules have already.
     taken = name in ("z", "sem", "style", "examples") or hasattr(nn.ModuleDict(), name)
     if not name.isalnum() or taken:
         raise ValueError(
-            f"modality {name!r}: a name is of letters and digits, and not z, sem, style, examples, "
-            "or an attribute of torch's modules"
+            f"modality {name!r}: a name has letters and digits only, and is not z, sem, style, "
+            "examples, or an attribute of torch's modules"
         )
+
+
+def own_modality(name: str) -> Modality:
+    """Of `OWN`; raises ValueError as `digit_modalities`."""
+    check_name(name)
     if name not in OWN:
         known = ", ".join([*BUILT_IN, *OWN])
         raise ValueError(

@@ -6,7 +6,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch, Modality, where_present
+from pvae_pyro.batch import Batch, where_present
+from pvae_pyro.modality import Modality
 from pvae_pyro.models import priors
 from pvae_pyro.models.request import resolve
 

@@ -12,7 +12,7 @@ num_examples: size of the plate; the batch's by default.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pvae_pyro.modality import Batch, Observation, batch_size
+from pvae_pyro.batch import Batch, Observation, batch_size
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,61 @@
-"""Partitioned variational autoencoders (Hsu & Glass 2018, arXiv:1805.11264) on Pyro."""
+"""Partitioned variational autoencoders (Hsu & Glass 2018, arXiv:1805.11264) on Pyro.
+
+    from pvae_pyro import PVAE, PartitionedGuide, PartitionedELBO, SVI, fit, load_run
+
+Each name below is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pvae_pyro.batch import Batch as Batch
+    from pvae_pyro.batch import Observation as Observation
+    from pvae_pyro.data.column import Column as Column
+    from pvae_pyro.data.column import column_of as column_of
+    from pvae_pyro.data.loader import PairedLoader as PairedLoader
+    from pvae_pyro.data.paired import join as join
+    from pvae_pyro.data.paired import load_paired as load_paired
+    from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
+    from pvae_pyro.modality import Modality as Modality
+    from pvae_pyro.svi import SVI as SVI
+    from pvae_pyro.training.loop import fit as fit
 
 __version__ = "0.1.0"
+
+# Where each name is. Models, guides and runs are by name alone: the library is built without them.
+_MODULES = {
+    "Batch": "batch",
+    "Column": "data.column",
+    "JMVAE": "models",
+    "JMVAEGuide": "guides",
+    "Modality": "modality",
+    "Observation": "batch",
+    "PVAE": "models",
+    "PairedLoader": "data.loader",
+    "PartitionedELBO": "elbo",
+    "PartitionedGuide": "guides",
+    "SVI": "svi",
+    "column_of": "data.column",
+    "digit_modalities": "models",
+    "fit": "training.loop",
+    "infer_from": "generation",
+    "join": "data.paired",
+    "load_paired": "data.paired",
+    "load_run": "experiments.support.saved_run",
+    "predict": "generation",
+    "restyle": "generation",
+    "sample": "generation",
+    "translate": "generation",
+}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

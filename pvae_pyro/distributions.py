@@ -11,7 +11,7 @@ from pyro.distributions import Bernoulli, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from pvae_pyro.packing import in_use
+from pvae_pyro.nn.packing import in_use
 
 
 class RaggedNormal(TorchDistribution):

@@ -12,9 +12,9 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pvae_pyro.contrastive import contrastive_hinge, derangement, hinge_of_present
-from pvae_pyro.independence import normalised_hsic
-from pvae_pyro.restyling import restyling
+from pvae_pyro.objective.contrastive import contrastive_hinge, derangement, hinge_of_present
+from pvae_pyro.objective.hsic import normalised_hsic
+from pvae_pyro.objective.latent_recovery import restyling
 
 
 class PartitionedELBO(TraceMeanField_ELBO):

@@ -18,8 +18,8 @@ from pyro.infer import Predictive
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Batch, Observation, batch_size
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.modality import Batch, Observation, batch_size
 
 SEQUENCE = ("frame", "bin")  # what dimensions of an event are called
 ENDS: dict[int, tuple[str, ...]] = {1: ("dim",), 3: ("channel", "row", "column")}

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pvae_pyro import distributed
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.numbers import Numbers
+from pvae_pyro.training.step_values import StepValues
 
 
 class SVI:
@@ -28,7 +28,7 @@ class SVI:
     parts that is the gradient of the whole batch, but for what compares its examples: negatives
     are drawn, and independence is measured, within a part.
 
-    No step is taken where a term or a gradient is not finite; `numbers` tells. To know it, the
+    No step is taken where a term or a gradient is not finite; `last_step` tells. To know it, the
     device is not waited for where the optimiser can leave the parameters alone by itself, as
     torch's fused ones can.
 
@@ -57,7 +57,7 @@ class SVI:
         self.guide = guide
         self.loss = loss
         self.optim = optim(self.parameters())
-        self.numbers: Numbers | None = None  # of the last step
+        self.last_step: StepValues | None = None
         self._terms: nn.Module = _Terms(model, guide, loss, autocast)
         if distributed.world_size() > 1:
             # static_graph: some parameters may never have a gradient, as with α = β = 0.
@@ -96,9 +96,9 @@ class SVI:
         Raises FloatingPointError, naming the terms, where no step could be taken.
         """
         terms, _ = self._descend(*args, **kwargs)
-        assert self.numbers is not None
-        if not self.numbers.finite:
-            raise FloatingPointError(f"not finite: {', '.join(self.numbers.wrong())}")
+        assert self.last_step is not None
+        if not self.last_step.finite:
+            raise FloatingPointError(f"not finite: {', '.join(self.last_step.wrong())}")
         return -terms["objective"].sum().item()
 
     @torch.no_grad()
@@ -116,8 +116,8 @@ class SVI:
         # gradients are NaN as well, and so are those of all processes. They alone need be looked
         # at.
         loss.backward((1.0 + (0.0 * means).sum()).to(loss.dtype))
-        self.numbers = Numbers.of(terms, self._named_parameters())
-        self._step_if(self.numbers.finite)
+        self.last_step = StepValues.of(terms, self._named_parameters())
+        self._step_if(self.last_step.finite)
         return terms, means
 
     def _step_if(self, finite: Tensor) -> None:

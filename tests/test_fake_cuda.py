@@ -10,15 +10,16 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import PackedSequence
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.experiments.bench_plain import PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench.plain import PaddedLSTM, PlainPVAE
 from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.modality import Observation
 from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
-from pvae_pyro.nn.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.svi import SVI
-from tests.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
+from tests.support.configs import config
+from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 
 def recurrence(lstm, x, packing, want_states):
@@ -130,13 +131,13 @@ def test_the_lstm_is_not_autocast(cuda, monkeypatch) -> None:
 
 @pytest.mark.parametrize("lstm", [PaddedLSTM, None])
 def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> None:
-    """`experiments/bench_plain.py`, but for packed sequences and δ: their shapes are in values."""
+    """`experiments/bench/plain.py`, but for packed sequences and δ: their shapes are in values."""
     monkeypatch.setattr(PaddedLSTM, "forward", padded)
     monkeypatch.setattr(PaddedLSTM, "flatten_parameters", lambda lstm: None)
     svi = svi_on(cuda)
-    weights = {"alpha": 1.0, "beta": 1.0, "margin": 0.5, "length_scale": 1.0}
+    weights = config("--objective", "paper", "--gamma", 1.0)
     with cuda:
-        plain = PlainPVAE(svi, {**weights, "gamma": 1.0, "delta": 0.0}, lstm)
+        plain = PlainPVAE(svi, weights, lstm)
     loss = plain(batch_on(cuda))
     assert loss.device.type == "cuda"
     assert loss.requires_grad
@@ -145,7 +146,8 @@ def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> No
 def test_a_tensor_on_the_wrong_device_is_found(cuda, monkeypatch) -> None:
     """The test above can fail."""
     monkeypatch.setattr(
-        "pvae_pyro.contrastive.rbf_kernel", lambda a, b, scale: (a - b).sum(-1) + torch.ones(5)
+        "pvae_pyro.objective.contrastive.rbf_kernel",
+        lambda a, b, scale: (a - b).sum(-1) + torch.ones(5),
     )
     with pytest.raises(RuntimeError, match="device"):
         terms(cuda)

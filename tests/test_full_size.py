@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.signal import resample
 
+from pvae_pyro.data.alignment.ctm import read_ctm
 from pvae_pyro.data.corpora.fsdd import fsdd_corpus
-from pvae_pyro.data.ctm import read_ctm
 from tests.conftest import REPOSITORY
-from tests.sphere import write_sphere
+from tests.support.sphere import write_sphere
 
 RATE = 20000
 GIB = 1 << 30

@@ -6,10 +6,10 @@ import torch
 from pyro import poutine
 from pyro.infer import Predictive
 
-from pvae_pyro.generate import decode, infer
+from pvae_pyro.generation import decode, infer
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE
-from tests.linear_gaussian import (
+from tests.support.linear_gaussian import (
     DIM,
     MODALITIES,
     NOISE,
@@ -18,7 +18,7 @@ from tests.linear_gaussian import (
     make_pair,
     set_exact_posterior,
 )
-from tests.tiny import MAX_FRAMES, tiny_batch, tiny_modalities, tiny_pair
+from tests.support.tiny import MAX_FRAMES, tiny_batch, tiny_modalities, tiny_pair
 
 SITES = {"z_sem": 3, "z_style_speech": 2, "z_style_image": 2}
 

@@ -11,9 +11,9 @@ from pyro import poutine
 
 from pvae_pyro.data.examples import Normalisation
 from pvae_pyro.inference_data import import_arviz, inference_data, write_netcdf
-from tests.linear_gaussian import NOISE, SIZES, log_evidence, make_batch, make_pair
-from tests.linear_gaussian import set_exact_posterior as set_exact
-from tests.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
+from tests.support.linear_gaussian import NOISE, SIZES, log_evidence, make_batch, make_pair
+from tests.support.linear_gaussian import set_exact_posterior as set_exact
+from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 GROUPS = (
     *("posterior", "posterior_predictive", "log_likelihood"),

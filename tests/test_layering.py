@@ -2,6 +2,8 @@
 
 import ast
 import re
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,27 @@ def test_library_names_no_modality():
         if not name.startswith(MAY_NAME_MODALITIES):
             found = re.search(r"speech|image", path.read_text("utf-8"), re.IGNORECASE)
             assert not found, f"{name} says {found[0]}"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "pvae_pyro" else ("pvae_pyro", *parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_no_circle_of_imports_and_no_two_files_of_one_name():
+    files = [path for folder in MAY_IMPORT for path in (ROOT / folder).rglob("*.py")]
+    modules = {module_of(path): path for path in files}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = [
+            n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, ast.ImportFrom)
+        ]
+        names = {(n.module, f"{n.module}.{alias.name}") for n in found for alias in n.names}
+        imports[module] = {full if full in modules else package for package, full in names}
+    TopologicalSorter(imports).prepare()  # raises CycleError, naming the circle
+    inside = [
+        p for p in files if p.name != "__init__.py" and p.parts[-2] not in ("models", "guides")
+    ]
+    twice = [name for name, count in Counter(p.name for p in inside).items() if count > 1]
+    assert twice == []

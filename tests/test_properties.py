@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import tempfile
 from pathlib import Path
 
@@ -12,16 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pvae_pyro.checked_json import misfit, read_json
 from pvae_pyro.data import cache
-from pvae_pyro.data.audio import read_audio
+from pvae_pyro.data.alignment.ctm import Span, read_ctm
+from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.data.ctm import Span, read_ctm
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.table import read_table
-from pvae_pyro.experiments.options import config_of, make_parser, resolve
-from pvae_pyro.experiments.runs import read_config
-from tests.sphere import sphere
+from pvae_pyro.experiments.support.saved_run import read_config
+from tests.support.configs import config
+from tests.support.sphere import sphere
 
 # The same examples each time, and none kept on disk.
 same = settings(derandomize=True, database=None, deadline=None, max_examples=25)
@@ -130,16 +128,6 @@ def test_tables(rows):
 
 
 @same
-@given(st.dictionaries(TEXT, JSON))
-def test_json(content):
-    with tempfile.TemporaryDirectory() as folder:
-        path = _written(json.dumps(content).encode(), "a.json", folder)
-        assert read_json(path) == content
-    assert misfit(content, {str: object}) is None
-    assert (misfit(content, {str: int}) is None) == all(type(v) is int for v in content.values())
-
-
-@same
 @given(
     st.integers(1, 2**20),
     st.integers(0, 2**32 - 1),
@@ -152,18 +140,14 @@ def test_json(content):
 def test_configurations_that_the_command_makes_are_read(
     cells, seed, alpha, rate, model, classes, trim
 ):
-    options = make_parser(None).parse_args(
-        [
-            *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
-            *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
-            *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
-        ]
+    made = config(
+        *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
+        *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
+        *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
     )
-    config = resolve(options)
-    assert config.keys() == config_of(options).keys()
     with tempfile.TemporaryDirectory() as folder:
-        _written(json.dumps(config).encode(), "config.json", folder)
-        assert read_config(folder) == config
+        _written(made.model_dump_json().encode(), "config.json", folder)
+        assert read_config(folder) == made
 
 
 @same

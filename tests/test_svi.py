@@ -8,15 +8,8 @@ from pyro.poutine.util import prune_subsample_sites
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.nn.heads import GaussianHead
 from pvae_pyro.svi import SVI
-from tests.tiny import tiny_batch, tiny_pair, tiny_svi
-
-
-def snapshot(svi):
-    return [p.detach().clone() for p in [*svi.model.parameters(), *svi.guide.parameters()]]
-
-
-def moved(before, svi):
-    return [not torch.equal(a, b) for a, b in zip(before, snapshot(svi), strict=True)]
+from tests.support.tiny import tiny_batch, tiny_pair, tiny_svi
+from tests.support.training import moved, snapshot
 
 
 def test_two_in_one_process_both_move_and_the_store_stays_as_it_was():

@@ -8,10 +8,10 @@ import soundfile
 
 from pvae_pyro.experiments import generate, run_svi
 from pvae_pyro.experiments.figures import _shown
-from pvae_pyro.experiments.given import without_effect
-from pvae_pyro.experiments.options import make_parser, resolve
-from pvae_pyro.experiments.runs import load_data, read_config
-from pvae_pyro.experiments.trained import open_run
+from pvae_pyro.experiments.support.data import load_data
+from pvae_pyro.experiments.support.saved_run import open_run, read_config
+from pvae_pyro.experiments.support.without_effect import without_effect
+from tests.support.configs import asked
 
 pytest.importorskip("espeakng_loader")
 
@@ -28,7 +28,8 @@ def run(environment, tmp_path_factory):
                 soundfile.write(here / f"{split}{label}{n}.wav", rng.normal(0, 0.1, 1600), 8000)
                 lines.append(f"{split}{label}{n}.wav,{label},s{n},{split}")
     (here / "words.csv").write_text("\n".join(lines), "utf-8")
-    options = ["--dataset", f"manifest:{here}/words.csv", "--modalities", "speech,spanish"]
+    options = ["--dataset", f"manifest:{here}/words.csv", "--modalities", "speech"]
+    options += ["--modality", "spanish=speech:secuvoice"]
     options += ["--limit", "3", "--classes", "0,1", "--num-cells", "8", "--epochs", "1"]
     assert run_svi.main([*options, "--no-report", "--out", str(here / "run")]) == 0
     return here / "run"
@@ -36,8 +37,8 @@ def run(environment, tmp_path_factory):
 
 def test_each_has_its_own_features(run):
     config = read_config(run)
-    assert config["modalities"] == ["speech", "spanish"]
-    assert config["sample_rates"] == {"speech": 8000, "spanish": 16000}
+    assert config.names == ("speech", "spanish")
+    assert config.sample_rates == {"speech": 8000, "spanish": 16000}
     results = json.loads((run / "results.json").read_text("utf-8"))
     assert results["corpus"] == "manifest words.csv + eSpeak NG digits (Spanish)"
     assert results["stand_in"] is True
@@ -45,18 +46,16 @@ def test_each_has_its_own_features(run):
     opened = open_run(run, None)
     data = opened.data
     assert data.train["speech"].normalisation is not data.train["spanish"].normalisation
-    assert config["max_frames"] == max(of.lengths.max() for of in data.train.values())
+    assert config.max_frames == max(of.lengths.max() for of in data.train.values())
     axes = _shown(opened, 0)["axes"]
     assert axes["spanish"].bin_hz[-1] > 1.5 * axes["speech"].bin_hz[-1]
 
 
 def test_a_run_of_an_earlier_version_is_of_speech_and_image(run, tmp_path):
-    config = json.loads((run / "config.json").read_text("utf-8"))
-    for key in ("modalities", "spanish_dataset", "sample_rates"):
-        del config[key]
-    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    kept = read_config(run).model_dump_json(exclude={"modalities", "modality", "sample_rates"})
+    (tmp_path / "config.json").write_text(kept, "utf-8")
     earlier = read_config(tmp_path)
-    assert earlier["modalities"] == ["speech", "image"]
+    assert earlier.names == ("speech", "image")
     assert list(load_data(earlier, tmp_path).train) == ["speech", "image"]
 
 
@@ -72,16 +71,13 @@ def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
     assert rates == {"from-spanish.wav": 16000, "translated-speech.wav": 8000}
 
 
-def test_options_of_what_is_not_there_are_told(run):
-    def told(*options):
-        arguments = make_parser("").parse_args(options)
-        config = resolve(arguments)
-        return without_effect(make_parser(""), options, config)
+def test_options_of_what_is_not_there_are_told():
+    def told(*words):
+        options = asked(*words)
+        return set(without_effect(options.model_fields_set, options.resolved("cpu")))
 
-    assert told("--spanish-dataset", "fsdd") == ["--spanish-dataset"]
-    both = ("--modalities", "speech,spanish")
-    assert told(*both, "--spanish-dataset", "fsdd", "--speech-scale", "2") == []
-    assert set(told(*both, "--image-scale", "2", "--image-dataset", "mnist")) == {
-        "--image-scale", "--image-dataset"
-    }  # fmt: skip
-    assert told(*both, "--model", "vae-spanish", "--num-cells", "4", "--alpha", "1") == ["--alpha"]
+    both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
+    assert told(*both, "--speech-scale", 2) == set()
+    images = ("--image-scale", 2, "--image-dataset", "mnist")
+    assert told(*both, *images) == {"--image-scale", "--image-dataset"}
+    assert told(*both, "--model", "vae-spanish", "--num-cells", 4, "--alpha", 1) == {"--alpha"}

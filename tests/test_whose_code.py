@@ -57,7 +57,7 @@ def test_a_users_own_packages_are_not_ours(tmp_path):
     code = """
         import sys
         sys.path[0:0] = [sys.argv[1]]
-        from pvae_pyro.experiments.runs import load_run
+        from pvae_pyro.experiments.support.saved_run import load_run
         import models, guides, experiments
         print(models.MINE, guides.MINE, experiments.MINE)
     """

@@ -31,8 +31,9 @@ import traceback
 import zipfile
 from typing import Any
 
-import torch
+from pvae_pyro.experiments.support.arguments import place
 
+# torch is imported later too: it imports typing_extensions, of which pydantic needs a recent one.
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("tests", "steps", "resume", "paper", "ours")  # functions of gpu_parts.py
 
@@ -49,6 +50,8 @@ def use_wheels(packed: Path, scratch: Path) -> None:
 
 def machine(device: str) -> dict[str, Any]:
     """What it runs on."""
+    import torch
+
     versions = {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda}
     if not device.startswith("cuda"):
         return versions
@@ -64,7 +67,7 @@ def machine(device: str) -> dict[str, Any]:
 def run_parts(check: Any, names: list[str], file: Path) -> int:
     """Each part in turn; `file` is written after each. Returns the exit code."""
     from pvae_pyro.experiments.bench import gpu_parts
-    from pvae_pyro.results import environment, write_json
+    from pvae_pyro.io.provenance import environment, write_json
 
     begun, parts, code = time.monotonic(), dict[str, Any](), 0
     report = {
@@ -98,25 +101,27 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--packed", type=Path, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
-    add("--json", type=Path, default=Path("gpu-check.json"), help="(gpu-check.json)")
+    add("--packed", type=place, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
+    add("--json", type=place, default=Path("gpu-check.json"), help="(gpu-check.json)")
     add("--minutes", type=float, default=7.5, help="for all of it (7.5)")
     add("--device", default="cuda", help="(cuda)")
     add("--tiny", action="store_true", help="a few examples, small networks")
     add("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="(all)")
-    add("--child", type=Path, help=argparse.SUPPRESS)  # the training that is killed
+    add("--child", type=place, help=argparse.SUPPRESS)  # the training that is killed
     add("--deterministic", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if not (arguments.packed / "pack.json").exists():
         parser.error(f"--packed {arguments.packed}: nothing is packed there; gpu_pack.py packs")
     if arguments.device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        if not torch.cuda.is_available():
-            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
     with tempfile.TemporaryDirectory() as scratch:
         use_wheels(arguments.packed, Path(scratch))
+        import torch  # not before: see above
+
         from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need what is packed
 
+        if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)
         if arguments.child is not None:

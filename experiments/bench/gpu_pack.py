@@ -2,11 +2,11 @@
 
     PVAE_DATA=/my/data python experiments/bench/gpu_pack.py [--out gpu-pack]
 
-Into `wheels/` pip downloads the pure-Python packages that such a machine lacks, in the versions
-installed here. `data.safetensors.gz` holds FSDD's features (log-Mel, as float16) and MNIST's
-images, with labels, splits and normalisation. `pack.json` tells the classes, names, speakers,
-versions, the commit, and the configuration of the paper's preset with each objective. It prints
-the folder's size and fails above 50 MiB.
+Into `wheels/` pip downloads the packages that such a machine lacks, in the versions installed here
+and built for its Python and platform. `data.safetensors.gz` holds FSDD's features (log-Mel, as
+float16) and MNIST's images, with labels, splits and normalisation. `pack.json` tells the classes,
+names, speakers, versions, the commit, and the configuration of the paper's preset with each
+objective. It prints the folder's size and fails above 50 MiB.
 """
 
 import sys
@@ -28,10 +28,16 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.results import environment, write_json
+from pvae_pyro.experiments.support.arguments import place
+from pvae_pyro.io.provenance import environment, write_json
 
 DATA, ABOUT, WHEELS = "data.safetensors.gz", "pack.json", "wheels"
-PACKAGES = ("pyro-ppl", "pyro-api", "opt-einsum", "tqdm")
+PYTHON, PLATFORM = "3.12", "manylinux_2_17_x86_64"  # of the machine with the GPU
+# With all that they require but for what such a machine has.
+PACKAGES = (
+    *("pyro-ppl", "pyro-api", "opt-einsum", "tqdm"),
+    *("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
+)
 OF_TESTS = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 MOST = 50 << 20  # bytes
 Partitions = Mapping[str, Mapping[str, Examples]]
@@ -39,11 +45,12 @@ Partitions = Mapping[str, Mapping[str, Examples]]
 
 def write_data(folder: Path, partitions: Partitions, about: Mapping[str, Any]) -> None:
     """split -> modality -> examples; `about` is what else is to be known, in JSON."""
-    arrays, told = {}, {}
+    arrays: dict[str, np.ndarray] = {}
+    told: dict[str, dict[str, list[str]]] = {}
     for split, of_split in partitions.items():
         for name, examples in of_split.items():
-            values, place = examples.values, f"{split}.{name}"
-            told[place] = {"names": list(examples.names), "groups": list(examples.groups)}
+            values, key = examples.values, f"{split}.{name}"
+            told[key] = {"names": list(examples.names), "groups": list(examples.groups)}
             parts = {
                 "values": values.astype(np.float16) if values.dtype.kind == "f" else values,
                 "labels": examples.labels.astype(np.uint8),
@@ -53,7 +60,7 @@ def write_data(folder: Path, partitions: Partitions, about: Mapping[str, Any]) -
             if examples.offsets is not None:
                 parts["offsets"] = examples.offsets.astype(np.int64)
             # safetensors writes the memory of an array as it lies.
-            arrays |= {f"{place}.{k}": np.require(v, requirements="C") for k, v in parts.items()}
+            arrays |= {f"{key}.{k}": np.require(v, requirements="C") for k, v in parts.items()}
     (folder / DATA).write_bytes(gzip.compress(save(arrays), 6))
     write_json(folder / ABOUT, {**about, "examples": told})
 
@@ -63,14 +70,14 @@ def read_data(folder: Path) -> tuple[dict[str, dict[str, Examples]], dict[str, A
     about = json.loads((folder / ABOUT).read_text("utf-8"))
     arrays = load(gzip.decompress((folder / DATA).read_bytes()))
     partitions: dict[str, dict[str, Examples]] = {}
-    for place, told in about["examples"].items():
-        split, name = place.split(".")
-        values = arrays[f"{place}.values"]
+    for key, told in about["examples"].items():
+        split, name = key.split(".")
+        values = arrays[f"{key}.values"]
         partitions.setdefault(split, {})[name] = Examples(
             values.astype(np.float32) if values.dtype == np.float16 else values,
-            arrays[f"{place}.labels"].astype(np.int64),
-            Normalisation(arrays[f"{place}.loc"], arrays[f"{place}.scale"]),
-            arrays.get(f"{place}.offsets"),
+            arrays[f"{key}.labels"].astype(np.int64),
+            Normalisation(arrays[f"{key}.loc"], arrays[f"{key}.scale"]),
+            arrays.get(f"{key}.offsets"),
             told["names"],
             told["groups"],
         )
@@ -78,12 +85,11 @@ def read_data(folder: Path) -> tuple[dict[str, dict[str, Examples]], dict[str, A
 
 
 def download_wheels(folder: Path) -> None:
-    """Of any machine: raises ValueError where one is built for a single kind."""
+    """Raises CalledProcessError where one does not exist for `PYTHON` and `PLATFORM`."""
     wanted = [f"{name}=={version(name)}" for name in (*PACKAGES, *OF_TESTS)]
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(folder)]
+    options += ["--implementation", "cp", "--python-version", PYTHON, "--platform", PLATFORM]
     subprocess.run([sys.executable, "-m", "pip", "download", *options, *wanted], check=True)
-    if built := [wheel.name for wheel in folder.iterdir() if "-none-any" not in wheel.name]:
-        raise ValueError(f"not pure Python: {', '.join(built)}")
 
 
 def size(folder: Path) -> int:
@@ -103,28 +109,31 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("gpu-pack"), help="the folder (gpu-pack)")
+    parser.add_argument("--out", type=place, default=Path("gpu-pack"), help="the folder (gpu-pack)")
     folder = parser.parse_args(argv).out
     if folder.exists() and not (folder / ABOUT).exists() and any(folder.iterdir()):
         parser.error(f"--out {folder} holds something else: name a new folder")
     # Not above: they need libraries that a machine without a network may lack.
     from pvae_pyro.data.cache import data_root
-    from pvae_pyro.experiments.options import make_parser, resolve
-    from pvae_pyro.experiments.run_svi import longest
-    from pvae_pyro.experiments.runs import load_data
-    from pvae_pyro.experiments.settings import OBJECTIVES
+    from pvae_pyro.experiments.support.config import OBJECTIVES, Options
+    from pvae_pyro.experiments.support.data import load_data
+    from pvae_pyro.experiments.support.training_run import longest
 
-    options = ["--dataset", "fsdd", "--preset", "paper", "--device", "cpu", "--require-corpus"]
-    parse = make_parser(None).parse_args
-    configs = {name: resolve(parse([*options, "--objective", name])) for name in OBJECTIVES}
-    data = load_data(configs["paper"], data_root())
+    options = Options(dataset="fsdd", preset="paper", device="cpu", require_corpus=True)
+    data = load_data(options.resolved("cpu"), data_root())
+    configs = {
+        name: options.model_copy(update={"objective": name})
+        .resolved("cpu")
+        .but(max_frames=longest(data))
+        for name in OBJECTIVES
+    }
     made_by = environment()
     about = {
         "commit": made_by["git_commit"],
         "versions": made_by["versions"],
         "corpus": data.corpus,
         "classes": data.classes,
-        "configs": {name: config | longest(data) for name, config in configs.items()},
+        "configs": {name: config.model_dump(mode="json") for name, config in configs.items()},
     }
     shutil.rmtree(folder, ignore_errors=True)
     (folder / WHEELS).mkdir(parents=True)

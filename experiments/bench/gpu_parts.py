@@ -1,6 +1,7 @@
 """The parts of `gpu_check.py`: each takes a `Check` and returns figures, to be kept as JSON."""
 
 import gc
+import json
 import math
 import os
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -21,18 +22,18 @@ import pyro
 import torch
 from torch import Tensor
 
-from pvae_pyro.checkpoint import read_progress
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.run import evaluate_latents
-from pvae_pyro.experiments.assemble import build
 from pvae_pyro.experiments.bench.gpu_pack import read_data
-from pvae_pyro.experiments.bench_plain import PackedLSTM, PaddedLSTM, PlainPVAE
-from pvae_pyro.experiments.bench_work import interleaved
-from pvae_pyro.experiments.settings import OBJECTIVES, PRECISIONS
-from pvae_pyro.modality import Batch
+from pvae_pyro.experiments.bench.plain import PackedLSTM, PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench.work import interleaved
+from pvae_pyro.experiments.support.build import PRECISIONS, build
+from pvae_pyro.experiments.support.config import OBJECTIVES, Config, config_of_json
 from pvae_pyro.svi import SVI
-from pvae_pyro.train import CHECKPOINT, fit
+from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
+from pvae_pyro.training.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"tests": 45, "steps": 30, "resume": 60, "paper": 40, "ours": 40}  # seconds, at least
@@ -66,13 +67,14 @@ class Check:
     def on_cuda(self) -> bool:
         return self.device.startswith("cuda")
 
-    def config(self, objective: str, precision: str = "float32") -> dict[str, Any]:
+    def config(self, objective: str, precision: str = "float32") -> Config:
+        packed = config_of_json(json.dumps(self.data[1]["configs"][objective]).encode())
         own = {"device": self.device, "precision": precision}
-        return {**self.data[1]["configs"][objective], **own, **(TINY if self.tiny else {})}
+        return packed.but(**own, **(TINY if self.tiny else {}))
 
-    def loader(self, config: Mapping[str, Any]) -> PairedLoader:
-        train, size = self.data[0]["train"], config["batch_size"]
-        return PairedLoader(train, size, seed=config["seed"], device=self.device)
+    def loader(self, config: Config) -> PairedLoader:
+        train, size = self.data[0]["train"], config.batch_size
+        return PairedLoader(train, size, seed=config.seed, device=self.device)
 
     def left(self) -> float:
         return self.deadline - time.monotonic()
@@ -95,7 +97,7 @@ def tests(check: Check) -> dict[str, Any]:
 
 def files_of_tests() -> list[Path]:
     """Those with a test marked `cuda`: others may need packages that are not there."""
-    files = sorted((ROOT / "tests").glob("test_*.py"))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [f for f in files if "\n@pytest.mark.cuda\n" in f.read_text("utf-8")]
 
 
@@ -227,7 +229,7 @@ def killed_and_resumed(check: Check, deterministic: bool) -> dict[str, Any]:
                     process.kill()
         if process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"the child ended with {process.returncode}, and was to be killed")
-        step = read_progress(folders["resumed"] / CHECKPOINT)["step"]
+        step = read_progress(folders["resumed"] / CHECKPOINT).step
         ends = {
             kind: train(check, folder, deterministic, resumed=kind == "resumed")
             for kind, folder in folders.items()
@@ -292,20 +294,29 @@ def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
             check.wait()
             each = time.monotonic() - begun
     left = check.left() - EVALUATION * (not check.tiny)
-    epochs = min(config["epochs"], int(share * left / (1.1 * each)))
+    assert config.epochs is not None  # the preset's
+    epochs = min(config.epochs, int(share * left / (1.1 * each)))
     if epochs < 1:
         check.left_out.append(f"{objective}: an epoch takes {each:.1f} s, {left:.0f} s were left")
         return {}
     svi = build(config)
     with tempfile.TemporaryDirectory() as folder:
-        own = {"num_epochs": epochs, "folder": Path(folder), "checkpoint_seconds": math.inf}
-        progress = fit(svi, loader, **own, show_progress=False)
+        progress = fit(
+            svi,
+            loader,
+            num_epochs=epochs,
+            folder=Path(folder),
+            checkpoint_seconds=math.inf,
+            show_progress=False,
+        )
     begun, (partitions, about) = time.monotonic(), check.data
-    classes = len(about["classes"])
-    scores = evaluate_latents(svi.guide.unimodal, partitions["test"], classes, check.device)
+    guide: Any = svi.guide  # its parts are no part of the type nn.Module
+    scores = evaluate_latents(
+        guide.unimodal, partitions["test"], len(about["classes"]), check.device
+    )
     return {
         "epochs": progress.epoch,
-        "of_epochs": config["epochs"],
+        "of_epochs": config.epochs,
         "interrupted": progress.interrupted,
         "steps": progress.step,
         "seconds_training": progress.seconds,

@@ -1,21 +1,18 @@
 """Where data and computed arrays are kept, and a cache of arrays that repairs itself."""
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import safetensors.numpy
 
-from pvae_pyro.files import expanded, file_held, remove_unfinished, write_whole
-from pvae_pyro.sealed import read_sealed, seal
+from pvae_pyro.io.checksums import read_sealed, seal
+from pvae_pyro.io.files import expanded, file_held, remove_unfinished, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +65,22 @@ def cached_arrays(
     path = _path(key, directory)
     if (kept := _kept(path, check)) is not None:
         return kept
-    with _alone(path):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # without a lock, each process computes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.with_name(f".{path.name}.lock")
+            waiting = "another process computes %s: waiting for it"
+            stack.enter_context(file_held(lock, lambda: logger.warning(waiting, path)))
+            remove_unfinished(path.parent, path.name)
         if (kept := _kept(path, check)) is not None:  # by whom we waited for
             return kept
         arrays, metadata = compute()
         try:
-            _save(path, arrays, metadata)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, sealed(arrays, metadata))
         except OSError as error:
-            logger.warning(
-                "could not keep %s (%s): it will be computed each time; PVAE_CACHE may name "
-                "another folder",
-                path,
-                error,
-            )
+            advice = "it will be computed each time; PVAE_CACHE may name another folder"
+            logger.warning("could not keep %s (%s): %s", path, error, advice)
         return arrays, metadata
 
 
@@ -109,7 +109,7 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     if not path.exists():
         return None
     try:
-        kept = _load(path)
+        kept = load(path)
         if not check(kept):
             raise ValueError("it holds something else")
         return kept
@@ -120,34 +120,9 @@ def _kept(path: Path, check: Callable[[Arrays], bool]) -> Arrays | None:
     return None
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Of processes that compute `path` at the same time, one; without locks, all of them."""
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(
-                file_held(path.with_name(f".{path.name}.lock"), partial(_tell, path))
-            )
-            remove_unfinished(path.parent, path.name)
-        except OSError as error:
-            # Of a folder that is not ours to write to it is told when the result is to be kept.
-            if error.errno == errno.ELOOP:
-                logger.warning("%s: computing without a lock", error)
-        yield
-
-
-def _tell(path: Path) -> None:
-    logger.warning("another process computes %s: waiting for it", path)
-
-
-def _load(path: Path) -> Arrays:
+def load(path: Path) -> Arrays:
+    """What a file of the cache holds. Raises OSError and ValueError as `read_sealed`."""
     return read_sealed(path, _told, safetensors.numpy.load)
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, sealed(arrays, metadata))
 
 
 def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.table import SPLITS
 
 _CHUNK = 100_000  # rows, 32 MB of 80 features
@@ -138,6 +137,8 @@ def column_of(
 
 def fitted(values: np.ndarray) -> Normalisation:
     """Mean and standard deviation of the last dimension's entries, over all others."""
+    from sklearn.preprocessing import StandardScaler  # not by everyone who imports a Modality
+
     rows = values.reshape(-1, values.shape[-1])
     scaler = StandardScaler()
     for start in range(0, len(rows), _CHUNK):  # in double precision, so not all at once

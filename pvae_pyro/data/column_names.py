@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from pvae_pyro.data.corpus import CorpusError, shown
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.errors import shown
 
 # Of NeMo, Hugging Face, Common Voice, DeepSpeech, Kaldi, ELAN, Praat and DCASE. Where ours is
 # there, it is the one that counts.

@@ -1,11 +1,12 @@
 """What a corpus is, before any feature is computed."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from pvae_pyro.errors import PvaeError, shown
 
 Split = Literal["train", "test"]
 
@@ -53,7 +54,7 @@ class SpeechCorpus:
 
     stand_in: the corpus is not the one that was asked for; every result says so.
     sample_rate: features are computed at this rate; other rates are resampled to it.
-    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.rates`).
+    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.audio.rates`).
     problems: what was found on listing the files and is not among the recordings.
     notes: what a user should know of the corpus as it was found, a sentence each.
     completeness: of the recordings that could be read, what there is to say about how many
@@ -86,7 +87,7 @@ class ImageCorpus:
     notes: tuple[str, ...] = ()
 
 
-class CorpusError(Exception):
+class CorpusError(PvaeError):
     """A corpus is missing, incomplete or damaged; the message says which file and what to do.
 
     kind: as of a `Problem`.
@@ -103,18 +104,3 @@ class CorpusMissing(CorpusError):
 
 class AudioError(CorpusError):
     """A sound file cannot be used; the message names the file and the reason."""
-
-
-def shown(text: str | os.PathLike[str], keep: str = "") -> str:
-    """A path, or any text, so that it can be printed and stored, whatever bytes it is made of.
-
-    Control characters are escaped too, for a terminal would obey them; and those that turn the
-    direction of a line, or make a new one. keep: characters that are left as they are.
-    """
-    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in os.fsdecode(text))
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()

@@ -1,76 +1,26 @@
-"""Downloading one file: verified before it gets its name, resumed where it broke off."""
+"""Download a corpus: over https, by one process at a time, checked before it gets its name."""
 
-import contextlib
-import hashlib
-import http.client
 import logging
 import os
 import re
-import stat
-import urllib.error
-import urllib.parse
-import urllib.request
-from functools import partial
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-from tqdm import tqdm
+import pooch
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.pace import Pace, opener
-from pvae_pyro.files import file_held
+from pvae_pyro.io.files import file_held
 
 log = logging.getLogger(__name__)
+pooch.get_logger().setLevel(logging.WARNING)
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_CHUNK = 1 << 16
-
-
-def fetch(
-    url: str,
-    path: str | os.PathLike[str],
-    sha256: str | None,
-    *,
-    max_bytes: int = 1 << 30,
-    timeout: float = 10.0,
-    progress: bool = True,
-) -> Path:
-    """Download `url` to `path`; a file that is there and has the checksum is left alone.
-
-    url: https, also after redirections (plain http to this machine only).
-    sha256: hex digest the file must have. None where the publisher's archives change with
-        the packer: the caller then verifies the content, and nothing is resumed.
-    timeout: seconds without a byte.
-
-    Bytes go to ``<path>.part``, which the next call goes on with (HTTP Range); of several
-    processes one downloads and the others wait for it. Raises `CorpusError`: not to be reached,
-    larger than `max_bytes`, slower than a kilobyte a second for half a minute, another checksum,
-    a link or no file at ``<path>.part``, or another file at `path`, which is never overwritten;
-    and always where it is `offline` and the file is not there.
-    """
-    path = Path(path)
-    check_scheme(url)
-    if path.exists():
-        return _checked(path, sha256)
-    if offline():
-        raise CorpusError(
-            f"PVAE_OFFLINE is set, so {url} is not downloaded; put a copy at {path} or unset "
-            "PVAE_OFFLINE"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file_held(path.with_name(f".{path.name}.lock"), partial(tell_waiting, path)):
-            if path.exists():  # another process was first
-                return _checked(path, sha256)
-            part = path.with_name(path.name + ".part")
-            _receive_part(url, part, sha256, max_bytes, timeout, progress)
-            if path.exists():  # somebody put it there meanwhile
-                part.unlink(missing_ok=True)
-                return _checked(path, sha256)
-            part.replace(path)
-    except OSError as error:
-        raise _could_not(url, path, error) from error
-    return path
+_TIMEOUT = (5, 30)  # seconds to connect, and without a byte: GitHub packs archives when asked
 
 
 def offline() -> bool:
@@ -78,173 +28,122 @@ def offline() -> bool:
     return os.environ.get("PVAE_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
-def tell_waiting(path: Path) -> None:
-    log.warning("another process downloads %s; waiting for it", path)
+def fetch(url: str, path: Path, known_hash: str | None) -> None:
+    """Download `url` to `path`; a file that is there is never overwritten.
+
+    known_hash: of the file, ``"sha256:…"`` or ``"md5:…"``. None where the publisher's archives
+        change with the packer: the caller then checks the content.
+
+    Of several processes one downloads and the others wait for it. Raises `CorpusError` where the
+    address, or one that it redirects to, is not https, the download fails, the file has another
+    hash, or it is not there and this is `offline`.
+    """
+    if not path.exists() and offline():
+        told = f"PVAE_OFFLINE is set, so {url} is not downloaded: put a copy at {path}, or unset it"
+        raise CorpusError(told)
+    lock, waiting = path.with_name(f".{path.name}.lock"), "another process downloads %s: waiting"
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with file_held(lock, lambda: log.warning(waiting, path)):
+                _download(url, path, known_hash)
+        algorithm, _, digest = (known_hash or "").partition(":")
+        good = known_hash is None or pooch.file_hash(str(path), algorithm) == digest
+    except (OSError, ValueError) as error:  # those of requests and of pooch are among them
+        told = f"could not download {url} ({error}): put a copy at {path}, or set PVAE_DATA"
+        raise CorpusError(told) from error
+    if not good:
+        raise CorpusError(f"{path} does not have the hash {known_hash}: move it away")
 
 
-def _could_not(url: str, path: Path, error: Exception, again: str = "") -> CorpusError:
-    return CorpusError(
-        f"could not download {url} ({_reason(error)}); {again}put a copy at {path} or set PVAE_DATA"
+def _download(url: str, path: Path, known_hash: str | None) -> None:
+    _refuse_unsafe(url)
+    part = path.with_name(f".{path.name}.part")  # a folder, perhaps left by a killed process
+    downloader = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(),
+        timeout=_TIMEOUT,
+        headers={"Accept-Encoding": "identity"},  # an archive is to come as it is
+        hooks={"response": _check_redirection},
     )
-
-
-def _receive_part(
-    url: str, part: Path, sha256: str | None, max_bytes: int, timeout: float, progress: bool
-) -> None:
-    """All of the file in `part`, and verified."""
-    if sha256 is None:
-        part.unlink(missing_ok=True)
     try:
-        _receive(url, part, max_bytes, timeout, progress)
-    # ValueError: of an address to be redirected to that is none
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        again = ""
-        if sha256 is None:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        elif part.exists():
-            again = "try again to go on from there, "
-        raise _could_not(url, part.with_suffix(""), error, again) from error
-    if sha256 is not None and (found := _digest(part)) != sha256:
-        part.unlink()
-        raise CorpusError(f"{url} has SHA-256 {found}, expected {sha256}; nothing was kept")
+        if not path.exists():  # else another process was first
+            pooch.retrieve(url, known_hash, path.name, part, downloader=downloader)
+            (part / path.name).chmod(0o644)  # pooch's files are for their owner alone
+        if not path.exists():  # else somebody put it there meanwhile
+            (part / path.name).replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def _checked(path: Path, sha256: str | None) -> Path:
-    """A file that was there before."""
-    try:
-        if sha256 is not None and _digest(path) != sha256:
-            raise CorpusError(f"{path} has another SHA-256 than {sha256}; move it away")
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read ({error.strerror}); move it away") from error
-    return path
-
-
-def _receive(url: str, part: Path, max_bytes: int, timeout: float, progress: bool) -> None:
-    """Append to `part` what it lacks of `url`."""
-    start = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "pvae-pyro"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    pace = Pace()
-    with pace.kept():
-        try:
-            response = opener(pace, check_scheme).open(request, timeout=timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416 and start:
-                return  # no bytes after `start`: it is whole, or the checksum will tell
-            raise
-        _receive_answer(url, response, part, start, max_bytes, progress, pace)
-
-
-def _receive_answer(
-    url: str,
-    response: http.client.HTTPResponse,
-    part: Path,
-    start: int,
-    max_bytes: int,
-    progress: bool,
-    pace: Pace,
-) -> None:
-    with response:
-        answered = re.match(r"bytes ([0-9]{1,19})-", response.headers.get("Content-Range") or "")
-        if response.status != 206 or answered is None or int(answered[1]) != start:
-            start = 0  # the server sends it all again
-        length = response.headers.get("Content-Length", "")
-        size = start + int(length) if re.fullmatch("[0-9]{1,19}", length) else None
-        if size is not None and size > max_bytes:
-            raise CorpusError(f"{url} has {size} bytes, more than the {max_bytes} allowed")
-        with _open(part) as file:
-            file.truncate(start)
-            file.seek(start)
-            received = start + _copy(response, file, start, size, max_bytes, part, progress, pace)
-            pace.end()
-            file.flush()
-            os.fsync(file.fileno())
-    if size is not None and received != size:
-        raise ConnectionError(f"broke off after {received} of {size} bytes")
-
-
-def _size(part: Path) -> int:
-    """Bytes that were received before."""
-    try:
-        found = part.lstat()
-    except FileNotFoundError:
-        return 0
-    _check_regular(part, found)
-    return found.st_size
-
-
-def _open(part: Path) -> IO[bytes]:
-    """To be written to: neither what a link leads to, nor a pipe, which would be waited for."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(part, flags, 0o666)
-    try:
-        _check_regular(part, os.fstat(descriptor))
-        return open(descriptor, "wb")  # a descriptor's file is not emptied
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _check_regular(part: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise CorpusError(f"{part} is a link, or no file: nothing is downloaded there; delete it")
-
-
-def _copy(
-    source: http.client.HTTPResponse,
-    file: IO[bytes],
-    start: int,
-    size: int | None,
-    max_bytes: int,
-    part: Path,
-    progress: bool,
-    pace: Pace,
-) -> int:
-    received = 0
-    with tqdm(
-        desc=part.stem,
-        initial=start,
-        total=size,
-        unit="B",
-        unit_scale=True,
-        disable=None if progress else True,  # None: no bar in a log file
-    ) as bar:
-        while chunk := source.read1(_CHUNK):  # what has come: it need not fill the chunk
-            received += len(chunk)
-            pace.received += len(chunk)
-            if start + received > max_bytes:
-                part.unlink()
-                raise CorpusError(f"{part.stem} is larger than the {max_bytes} bytes allowed")
-            file.write(chunk)
-            bar.update(len(chunk))
-    return received
-
-
-def is_safe(url: str) -> bool:
-    """Whether it is https, or plain http to this machine."""
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-
-
-def check_scheme(url: str) -> None:
-    """Raises `CorpusError` where it is not `is_safe`."""
-    if not is_safe(url):
+def _refuse_unsafe(url: str) -> None:
+    parts = urlsplit(url)
+    local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise CorpusError(f"refused to download {url}: only https is safe")
 
 
-def _digest(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
-    return sha.hexdigest()
+def _check_redirection(response: Any, **_: Any) -> None:
+    if response.is_redirect:
+        response.close()
+        _refuse_unsafe(urljoin(response.url, response.headers["location"]))
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        return str(error.reason)
-    return str(error) or type(error).__name__
+def install(
+    url: str,
+    archive: Path,
+    folder: Path,
+    wanted: re.Pattern[str],
+    verify: Callable[[Path], str | None],
+    *,
+    max_bytes: int,
+    known_hash: str | None = None,
+) -> None:
+    """`fetch` the `url` as `archive`, `unpack` it as `folder`, and delete the archive.
+
+    An archive that was there before is kept. So is one of the right hash that cannot be unpacked,
+    for want of room say. Raises `CorpusError` as the two do.
+    """
+    ours = not archive.exists()
+    fetch(url, archive, known_hash)
+    try:
+        unpack(archive, folder, wanted, verify, max_bytes)
+    finally:
+        if ours and (known_hash is None or folder.is_dir()):
+            archive.unlink(missing_ok=True)
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    wanted: re.Pattern[str],
+    verify: Callable[[Path], str | None],
+    max_bytes: int,
+) -> None:
+    """Unpack files of a gzipped tar archive; `folder` appears when it is whole and verified.
+
+    wanted: fits the whole name of a file in the archive; its group ``place`` is the file's path in
+        the folder. verify: what is wrong with a folder, or None. max_bytes: that it may hold.
+
+    Raises `CorpusError`, which names the archive, when it is damaged or too large, when there is
+    no room, or for what `verify` found. Then no file of it is left.
+    """
+    log.info("unpacking %s", archive)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacked") as temporary:
+            content = Path(temporary, folder.name)
+            content.mkdir()
+            # As a stream: "r:gz" may start again from the first byte for each file.
+            with tarfile.open(archive, "r|gz") as tar:
+                for member in tar:
+                    max_bytes -= member.size
+                    if max_bytes < 0:
+                        raise CorpusError(f"{archive} holds more bytes than it may")
+                    if member.isreg() and (name := wanted.fullmatch(member.name)):
+                        tar.extract(member.replace(name=name["place"]), content, filter="data")
+            if wrong := verify(content):
+                raise CorpusError(f"{archive} {wrong}")
+            content.rename(folder)
+    # The last three are what tarfile makes of damaged headers.
+    except (tarfile.TarError, OSError, ValueError, TypeError, OverflowError) as error:
+        if not folder.is_dir():  # else another process was first
+            raise CorpusError(f"{archive} cannot be unpacked ({error})") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pvae_pyro.data import cache
-from pvae_pyro.data.audio import check_samples
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.reading import check_samples
 from pvae_pyro.data.corpus import AudioError, CorpusError, Problem, Recording, SpeechCorpus
-from pvae_pyro.data.log_mel import LogMel
 from pvae_pyro.data.shards import Shard, load_shards
 
 __all__ = ["Computed", "LogMel", "RaggedFeatures", "compute_features", "corpus_features"]

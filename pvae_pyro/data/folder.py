@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, Problem, shown
+from pvae_pyro.data.corpus import CorpusError, Problem
+from pvae_pyro.errors import shown
 
 
 def named_files(

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pvae_pyro.data.audio import Format, read_audio, read_format
-from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split, shown
+from pvae_pyro.data.audio.reading import Format, read_audio, read_format
+from pvae_pyro.data.corpus import AudioError, Problem, Recording, SpeechCorpus, Split
 from pvae_pyro.data.shards import MAY_PASS
 from pvae_pyro.data.spans import Spans
+from pvae_pyro.errors import shown
 
 # Word boundaries come in steps of 10 ms and may lie a little after the end of the file.
 _TOLERANCE = 0.020  # seconds

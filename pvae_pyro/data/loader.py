@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from pvae_pyro import distributed
+from pvae_pyro.batch import Batch, Observation
 from pvae_pyro.data.examples import Examples
+from pvae_pyro.data.missing import Presence
 from pvae_pyro.data.pairing import pair_by_class
-from pvae_pyro.data.presence import Presence
-from pvae_pyro.modality import Batch, Observation
 
 
 class PairedLoader:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pvae_pyro.data import pictures
-from pvae_pyro.data.audio import read_audio
-from pvae_pyro.data.corpus import AudioError, shown
+from pvae_pyro.batch import Observation
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.reading import read_audio
+from pvae_pyro.data.audio.resampling import resampled
+from pvae_pyro.data.audio.voice_activity import VoiceActivity
+from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.framing import Framing
-from pvae_pyro.data.ink import find_drawing
-from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.resampling import resampled
-from pvae_pyro.data.voice_activity import VoiceActivity
-from pvae_pyro.modality import Observation
+from pvae_pyro.data.pictures import decoding as pictures
+from pvae_pyro.data.pictures.framing import Framing
+from pvae_pyro.data.pictures.ink import find_drawing
+from pvae_pyro.errors import shown
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm")

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpus import CorpusError, Problem
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.data.image import image_column
-from pvae_pyro.data.log_mel import LogMel
-from pvae_pyro.data.speech import speech_column
 from pvae_pyro.data.spelling import look_alike
+from pvae_pyro.data.spoken import speech_column
 from pvae_pyro.data.table import SPLITS
+from pvae_pyro.data.written import image_column
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
-from pvae_pyro.data.corpus import shown
+from pvae_pyro.errors import shown
 
 # Of no width, and of no meaning in any script: zero-width space, word joiner, byte order mark,
 # soft hyphen, marks of direction. The joiners of Persian and of Indian scripts do have one.

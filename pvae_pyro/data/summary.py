@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus, shown
+from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus
 from pvae_pyro.data.features import Computed
 from pvae_pyro.data.spelling import look_alike_lines
 from pvae_pyro.data.table import SPLITS
+from pvae_pyro.errors import shown
 
 _TOLD = 10
 # In dB. Recordings of FSDD differ from their median by 26 at most, of AN4 by 12.

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pvae_pyro.data.column_names import name_columns, num_known
-from pvae_pyro.data.corpus import CorpusError, Problem, Split, shown
+from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.spelling import found_file, tidied
 from pvae_pyro.data.text_file import read_text
+from pvae_pyro.errors import shown
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 _DELIMITERS = ",;\t|"

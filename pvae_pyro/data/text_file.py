@@ -3,8 +3,9 @@
 import codecs
 import os
 
-from pvae_pyro.data.corpus import CorpusError, shown
-from pvae_pyro.files import read_regular
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.errors import shown
+from pvae_pyro.io.files import read_regular
 
 _LARGEST = 1 << 30  # bytes; a table of ten million rows
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.judges import judge_accuracy, judged
 from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.generate import decode, infer, shared_from_prior, shared_of, style_of
-from pvae_pyro.modality import Observation
+from pvae_pyro.generation import decode, infer, shared_from_prior, shared_of, style_of
 
 Latents = dict[str, Tensor]
 

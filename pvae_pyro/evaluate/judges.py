@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.cache import Arrays, cached_arrays, digest, fits
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.modality import Observation
-from pvae_pyro.nn import judges as networks
+from pvae_pyro.nn import classifiers as networks
 
 _LEARNING_RATE = 3e-3  # at the top of its cycle
 
@@ -30,7 +30,7 @@ def train_judge(
     """A classifier of one modality: observation -> logits ``[B, num_classes]``, ready to judge.
 
     It learns from real examples and their labels alone, normalised as the model sees them and
-    varied at random (`pvae_pyro.nn.judges`), and owes nothing to any model. Cross-entropy with
+    varied at random (`pvae_pyro.nn.classifiers`), and owes nothing to any model. Cross-entropy with
     labels smoothed by 0.1, AdamW, one cycle of the learning rate.
 
     Args:

@@ -15,7 +15,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Batch, batch_size
+from pvae_pyro.batch import Batch, batch_size
 
 
 class Estimate(NamedTuple):

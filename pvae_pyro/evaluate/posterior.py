@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.generate import draw, infer
-from pvae_pyro.modality import Batch
+from pvae_pyro.generation import draw, infer
 
 
 def posterior_locs(

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from pvae_pyro.data.audio.resampling import resampled
+from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.digit_words import WORDS, digit_label
-from pvae_pyro.data.resampling import resampled
 
 # word -> the class it is of. To leave out "oh", where nobody says it, saves some "four": 2 % more.
 DIGITS = {word: digit_label(symbol, "zero") or "" for symbol, word in WORDS.items()}

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.evaluate.judges import judged
 from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.generate import decode, shared_of, style_of
-from pvae_pyro.modality import Observation
+from pvae_pyro.generation import decode, shared_of, style_of
 
 Measures = dict[str, np.ndarray]
 _LEAST = 20  # examples that a correlation is taken of

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.pairing import pair_by_class
 from pvae_pyro.evaluate.clustering import clustering_scores
 from pvae_pyro.evaluate.judges import judged
-from pvae_pyro.generate import decode, infer, product_of_experts, shared_of
-from pvae_pyro.modality import Batch
+from pvae_pyro.generation import decode, infer, product_of_experts, shared_of
 
 
 def subsets(

@@ -8,10 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import FiniteFloat, TypeAdapter
 
-from pvae_pyro.checked_json import NUMBER, misfit, parse_object
 from pvae_pyro.figures.style import RC, new_figure
-from pvae_pyro.files import whole_lines
+from pvae_pyro.io.files import whole_lines
 
 # Each panel's title, y label, and what the names of its terms start with (up to a slash).
 PANELS = (
@@ -24,9 +24,11 @@ PANELS = (
     ("restyling", "nats per example", ("restyling",)),
 )
 
+_RECORD = TypeAdapter(dict[str, int | FiniteFloat])
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.train.fit`.
+    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.training.loop.fit`.
 
     A line that is being written is left out. Raises ValueError, which names the file, when there
     is none, or one that is damaged; OSError where it cannot be read.
@@ -34,10 +36,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     try:
         for line in whole_lines(path):
-            record = parse_object(line)
-            if wrong := misfit(record, {str: NUMBER}):
-                raise ValueError(wrong)
-            records.append(record)
+            records.append(_RECORD.validate_json(line, strict=True))
     except ValueError as error:
         raise ValueError(f"{path} is damaged in line {len(records) + 1}: {error}") from error
     if not records:

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.evaluate.posterior import posterior_locs
-from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
-from pvae_pyro.figures.sheet import Row, draw_sheet
+from pvae_pyro.figures.observations import Drawing, SequenceAxes, originals, panels
+from pvae_pyro.figures.panel_grid import PanelRow, panel_grid_figure
 from pvae_pyro.figures.style import plain
-from pvae_pyro.generate import decode, shared_of, style_of
+from pvae_pyro.generation import decode, infer, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
 _COLUMN = 12  # letters over a column, at most
@@ -40,6 +39,13 @@ def choose_examples(
     if not chosen:
         raise ValueError(f"no example of the classes {list(labels)}")
     return np.array(chosen)
+
+
+def latents_of(
+    guide: nn.Module, name: str, examples: Examples, device: torch.device | str
+) -> dict[str, Tensor]:
+    """Posterior means of all the examples, which are few, by the guide of their modality."""
+    return infer(guide, {name: examples.observation(np.arange(len(examples))).to(device)})
 
 
 def translation_grid(
@@ -84,28 +90,28 @@ def translation_grid(
         labels = _spread(len(classes), min(groups, most) if groups else most)
         styles = choose_examples(examples[target], labels, seed + 1)
     content, style = examples[source].take(contents), examples[target].take(styles)
-    content_locs = _latents(unimodal, source, content, device)
-    style_locs = _latents(unimodal, target, style, device)
+    content_locs = latents_of(unimodal[source], source, content, device)
+    style_locs = latents_of(unimodal[target], target, style, device)
     shared = shared_of(content_locs)
     own = style_of(style_locs, target)
     if not shared or not own:
         raise ValueError(f"the model has no {'style' if shared else 'shared'} latent to combine")
 
-    columns, rows = len(contents), len(styles)
-    latents = {site: loc.repeat(rows, 1) for site, loc in shared.items()}
-    latents |= {site: loc.repeat_interleave(columns, 0) for site, loc in own.items()}
+    num_contents, num_styles = len(contents), len(styles)
+    latents = {site: loc.repeat(num_styles, 1) for site, loc in shared.items()}
+    latents |= {site: loc.repeat_interleave(num_contents, 0) for site, loc in own.items()}
     cells = panels(decode(model, latents, [target])[target], style.normalisation)
-    above, beside = _originals(content), _originals(style)
+    above, beside = originals(content), originals(style)
     shown = beside + cells + above * (source == target)
     drawing = _drawing(target, examples[target], axes, shown)
     header = drawing if source == target else _drawing(source, examples[source], axes, above)
-    sheet = [Row("", header, above, frame=_CONTENT)]
+    rows = [PanelRow("", header, above, frame=_CONTENT)]
     for n, original in enumerate(beside):
-        row = cells[n * columns : (n + 1) * columns]
-        sheet.append(Row(_row_name(style, n, classes), drawing, row, None, original, _STYLE))
+        row = cells[n * num_contents : (n + 1) * num_contents]
+        rows.append(PanelRow(_row_name(style, n, classes), drawing, row, None, original, _STYLE))
     what = "restyled" if source == target else f"generated from {source}"
-    return draw_sheet(
-        sheet,
+    return panel_grid_figure(
+        rows,
         [plain(classes[label], _COLUMN) for label in content.labels],
         f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
         f"column, and the style latent of the {target} on the left of its row",
@@ -139,7 +145,7 @@ def joint_latent_grid(
         labels = np.repeat(_spread(len(classes), min(len(classes), 5)), 3)
         contents = choose_examples(examples[source], labels, seed)
     content = examples[source].take(contents)
-    locs = _latents(unimodal, source, content, device)
+    locs = latents_of(unimodal[source], source, content, device)
     shared = shared_of(locs)
     if not shared:
         raise ValueError("the model has no shared latent")
@@ -147,19 +153,19 @@ def joint_latent_grid(
         torch.manual_seed(seed)
         decoded = decode(model, shared, list(examples))
     shown = {name: panels(decoded[name], examples[name].normalisation) for name in examples}
-    above = _originals(content)
+    above = originals(content)
     drawings = {
         name: _drawing(name, examples[name], axes, above * (name == source) + shown[name])
         for name in examples
     }
-    sheet = [Row(f"{source},\noriginal", drawings[source], above, frame=_CONTENT)]
+    rows = [PanelRow(f"{source},\noriginal", drawings[source], above, frame=_CONTENT)]
     for name in examples:
-        sheet.append(Row(f"{name},\ndecoded", drawings[name], shown[name], apart=True))
+        rows.append(PanelRow(f"{name},\ndecoded", drawings[name], shown[name], apart=True))
     partitioned = len(shared) < len(locs)
     latent = "the shared latent" if partitioned else "the latent"
     style = "; styles are drawn from the prior" if partitioned else ""
-    return draw_sheet(
-        sheet,
+    return panel_grid_figure(
+        rows,
         [plain(classes[label], _COLUMN) for label in content.labels],
         f"Decoded from {latent} inferred from {source}{style}",
         above=(f"latent from: {source}", _CONTENT),
@@ -172,27 +178,13 @@ def _spread(num_classes: int, at_most: int) -> np.ndarray:
     return np.arange(count) * num_classes // count
 
 
-def _latents(
-    unimodal: Mapping[str, nn.Module], name: str, examples: Examples, device: torch.device | str
-) -> dict[str, Tensor]:
-    locs = posterior_locs(unimodal[name], name, examples, device)
-    return {site: torch.from_numpy(loc).to(device) for site, loc in locs.items()}
-
-
-def _originals(examples: Examples) -> list[np.ndarray]:
-    return panels(examples.observation(np.arange(len(examples))), examples.normalisation)
-
-
 def _drawing(
     name: str,
     examples: Examples,
     axes: Mapping[str, SequenceAxes],
     shown: Sequence[np.ndarray],
 ) -> Drawing:
-    """Its colours are those of 200 originals of the partition: the same in every figure."""
-    of = axes.get(name, None if examples.lengths is None else SequenceAxes())
-    some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
-    return replace(Drawing.of(_originals(examples.take(some)), shown, of), name=name)
+    return replace(Drawing.of_examples(examples, shown, axes.get(name)), name=name)
 
 
 def _group(examples: Examples, n: int) -> str:

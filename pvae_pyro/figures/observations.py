@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.modality import Observation
+from pvae_pyro.batch import Observation
+from pvae_pyro.data.examples import Examples, Normalisation
 
 TICKS_HZ = (500, 1000, 2000, 4000, 8000)
 PAST_THE_END = "0.9"  # light grey: no frame has it
@@ -58,6 +58,11 @@ def panels(observation: Observation, normalisation: Normalisation) -> list[np.nd
     )
 
 
+def originals(examples: Examples) -> list[np.ndarray]:
+    """What to draw of all the examples."""
+    return panels(examples.observation(np.arange(len(examples))), examples.normalisation)
+
+
 @dataclass(frozen=True)
 class Drawing:
     """One modality in one figure: the same colours and the same axes for all its panels.
@@ -93,6 +98,16 @@ class Drawing:
             return cls(float(low), float(high), aspect, is_vector=height == 1)
         longest = max(panel.shape[1] for panel in shown)
         return cls(float(low), float(high), _SEQUENCE_ASPECT, longest, axes)
+
+    @classmethod
+    def of_examples(
+        cls, examples: Examples, shown: Sequence[np.ndarray], axes: SequenceAxes | None = None
+    ) -> "Drawing":
+        """By 200 originals of the partition: with the same colours in every figure."""
+        if axes is None and examples.lengths is not None:
+            axes = SequenceAxes()
+        some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
+        return cls.of(originals(examples.take(some)), shown, axes)
 
     @property
     def colours(self) -> matplotlib.colors.Colormap:

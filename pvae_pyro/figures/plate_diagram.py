@@ -1,181 +1,190 @@
-"""The drawing of a `Graph` as a plate diagram."""
+"""Plate diagrams of Pyro programs, read off a run of them (paper, Fig. 1).
+
+Latents are in a row above, data in a row below, and one plate, the examples, is around both.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib
+import pyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 from matplotlib.textpath import TextPath
+from pyro.infer.inspect import get_model_relations
 
-from pvae_pyro.figures.graph import Graph
-from pvae_pyro.figures.layout import layered_layout
+from pvae_pyro.batch import Batch
 from pvae_pyro.figures.style import RC, new_figure
 
-FONT_SIZE, FAMILY_SIZE = 8, 6  # points
-ROW = 0.85  # inches from one row to the next
-GAP = 0.25  # inches between the nodes of a row
-MARGIN = 0.15  # inches around nodes, of a plate's box
-NAME = 0.2  # inches below them, for its name
-WIDEST = 12.0  # inches of diagrams side by side; more go below
+FONT_SIZE = 8  # points
+# In inches: from row to row, between the nodes of a row, of a node, around a diagram.
+ROW, GAP, HEIGHT, MARGIN = 0.85, 0.25, 0.36, 0.3
+PER_ROW = 2  # diagrams
 
 
-def graph_figure(
-    graphs: Mapping[str, Graph],
-    *,
-    labels: Mapping[str, str] | None = None,
-    families: bool = False,
-) -> Figure:
-    """Plate diagrams side by side, in rows, each under its title (a key; "" for none).
+@dataclass(frozen=True)
+class Graph:
+    """The sites of a Pyro program and how they depend on each other.
 
-    Observed nodes are shaded; a plate is a box with its name at the lower right. Latents are at
-    the top and data at the bottom: edges of a model run down, those of a guide, dashed, up.
+    parents: site -> the sites that its distribution depends on, in the order they are made.
+    observed: sites that hold data; they are the lower row. plate: the name of what all are in.
+    inference: the edges are of q, from data to latents; they are dashed.
+    """
 
-    Args:
-        labels: site or plate -> what to write in place of its name (mathtext, e.g. ``"$z$"``).
-        families: write each site's distribution family under its name.
+    parents: Mapping[str, tuple[str, ...]]
+    observed: frozenset[str]
+    plate: str
+    inference: bool = False
 
+    @property
+    def edges(self) -> set[tuple[str, str]]:
+        return {(parent, site) for site, parents in self.parents.items() for parent in parents}
+
+
+def model_graph(model: Any, batch: Batch, **kwargs: Any) -> Graph:
+    """The graph of ``model(batch, observed=…)``, by Pyro's `get_model_relations`.
+
+    An edge means that a site's log density is computed from the other's value (Pyro follows the
+    values through the networks), so an edge may be there whose weights happen to be zero. Edges
+    are those of generating, nothing observed: given the data, a dependence between two observed
+    sites could not be seen. Deterministic sites are passed through. Neither the parameters, the
+    parameter store nor the random state change.
+
+    Args: kwargs go to the model. Raises ValueError for a model without a sample site, or one with
+    other plates than a single one of all sites.
+    """
+    generating = _relations(model, batch, observed=(), **kwargs)
+    observed = _relations(model, batch, **kwargs)["observed"]
+    sites = _sampled(generating)
+    return _graph(generating, sites, [site for site in sites if site in observed])
+
+
+def guide_graph(guide: Any, batch: Batch, **kwargs: Any) -> Graph:
+    """The graph of ``guide(batch)``: which latents' q depends on which modality's data.
+
+    A guide's data are arguments and no sites, so Pyro does not see them. For this run they
+    become deterministic sites, named as their modalities; those that feed nothing are left out.
+    Otherwise as `model_graph`.
+    """
+
+    def program(batch: Batch) -> None:
+        given = {
+            name: replace(data, value=pyro.deterministic(name, data.value))
+            for name, data in batch.items()
+        }
+        guide(given, **kwargs)
+
+    relations = _relations(program, batch, include_deterministic=True)
+    latents = [site for site in _sampled(relations) if site not in batch]
+    used = {parent for site in latents for parent in relations["sample_sample"][site]}
+    data = [name for name in batch if name in used]
+    return _graph(relations, [*data, *latents], data, inference=True)
+
+
+def _relations(
+    program: Any, batch: Batch, include_deterministic: bool = False, **kwargs: Any
+) -> dict[str, Any]:
+    with pyro.get_param_store().scope():
+        return get_model_relations(program, (batch,), kwargs, include_deterministic)
+
+
+def _sampled(relations: Mapping[str, Any]) -> list[str]:
+    families = relations["sample_dist"]
+    return [site for site, family in families.items() if family != "Deterministic"]
+
+
+def _graph(
+    relations: Mapping[str, Any], sites: list[str], data: list[str], inference: bool = False
+) -> Graph:
+    plates = {name: of for name, of in relations["plate_sample"].items() if {*of} & {*sites}}
+    if not sites:
+        raise ValueError("there is no sample site to draw")
+    within = {*sites} - {*data} if inference else {*sites}  # a guide opens its plate by itself
+    if len(plates) != 1 or not all(within <= {*of} for of in plates.values()):
+        raise ValueError(f"only one plate of all sites is drawn; there are {plates}")
+    parents = {
+        site: tuple(parent for parent in relations["sample_sample"][site] if parent in sites)
+        for site in sites
+    }
+    return Graph(parents, frozenset(data), next(iter(plates)), inference)
+
+
+def plate_diagrams(graphs: Mapping[str, Graph], labels: Mapping[str, str]) -> Figure:
+    """A diagram of each graph under its title, a key; observed nodes are shaded.
+
+    labels: site -> what to write in place of its name (mathtext, e.g. ``"$z$"``).
     Raises ValueError when there is no graph.
     """
     if not graphs:
         raise ValueError("no graph to draw")
-    labels = labels or {}
-    height_of_node = 0.5 if families else 0.36
-    panels = []
-    for title, graph in graphs.items():
-        width = max(
-            max(
-                _text_width(labels.get(site, site), FONT_SIZE) + 0.3,
-                _text_width(family, FAMILY_SIZE) + 0.2 if families and family else 0.0,
-                height_of_node,
-            )
-            for site, family in graph.families.items()
-        )
-        down = ROW if graph.inference else -ROW
-        columns = layered_layout(graph.parents, graph.plates)
-        places = {s: (x * (width + GAP) / 2, row * down) for s, (x, row) in columns.items()}
-        panels.append((title, graph, places, (width, height_of_node)))
-    boxes = [
-        _widened(_bounds(places, size, graph), 1.1 * _text_width(title, FONT_SIZE) + 0.1)
-        for title, graph, places, size in panels
-    ]
-    widths = [x1 - x0 for x0, _, x1, _ in boxes]
-    # All panels at one scale: as many inches as their boxes need.
-    top = 0.25 if any(graphs) else 0.0
-    corners, tallest = [(0.0, 0.0)], 0.0
-    for (_, y0, _, y1), width in zip(boxes, widths, strict=True):
-        left, above = corners[-1]
-        if left and left + width > WIDEST:
-            left, above, tallest = 0.0, above + tallest, 0.0
-        corners[-1:] = [(left, above), (left + width, above)]
-        tallest = max(tallest, y1 - y0 + top)
-    page_height = corners.pop()[1] + tallest
-    page_width = max(left + width for (left, _), width in zip(corners, widths, strict=True))
-    figure = new_figure(page_width, page_height)
-    figure.set_layout_engine("none")
+    names = {labels.get(site, site) for graph in graphs.values() for site in graph.parents}
+    node = max(map(_text_width, names)) + 0.3
+    longest = max(len(row) for graph in graphs.values() for row in _rows(graph))
+    width = longest * (node + GAP) - GAP + 2 * MARGIN
+    width = max(width, *(1.1 * _text_width(title) + 0.1 for title in graphs))
+    height = ROW + HEIGHT + 2 * MARGIN + 0.2
+    columns = min(len(graphs), PER_ROW)
+    rows = -(-len(graphs) // columns)
+    figure = new_figure(columns * width, rows * (height + 0.25))
     with matplotlib.rc_context(RC):
-        for panel, (x0, y0, x1, y1), (left, above) in zip(panels, boxes, corners, strict=True):
-            title, graph, places, size = panel
-            axes = figure.add_axes(
-                (
-                    left / page_width,
-                    1 - (above + top + y1 - y0) / page_height,
-                    (x1 - x0) / page_width,
-                    (y1 - y0) / page_height,
-                )
-            )
-            axes.set(xlim=(x0, x1), ylim=(y0, y1), title=title)
+        panels = figure.subplots(rows, columns, squeeze=False).flat
+        for axes in panels:
+            axes.set(xlim=(-width / 2, width / 2), ylim=(-height / 2, height / 2), aspect="equal")
             axes.axis("off")
-            _draw(axes, graph, places, size, labels, families)
+        for axes, (title, graph) in zip(figure.axes, graphs.items(), strict=False):
+            axes.set_title(title, pad=2)
+            _draw(axes, graph, labels, node)
     return figure
 
 
-def _draw(
-    axes: Axes,
-    graph: Graph,
-    places: Mapping[str, tuple[float, float]],
-    size: tuple[float, float],
-    labels: Mapping[str, str],
-    families: bool,
-) -> None:
-    for plate, (x0, y0, x1, y1) in _plate_boxes(places, size, graph).items():
-        axes.add_patch(
-            FancyBboxPatch(
-                (x0, y0), x1 - x0, y1 - y0, boxstyle="round,pad=0,rounding_size=0.08",
-                facecolor="none", edgecolor="0.35", linewidth=0.8, zorder=0,
-            )
-        )  # fmt: skip
-        name = plate.split("__CLONE")[0]  # Pyro draws a plate that crosses another in parts
-        axes.text(
-            x1 - 0.08, y0 + 0.06, labels.get(name, name), ha="right", va="bottom", size=FONT_SIZE
-        )
+def _rows(graph: Graph) -> tuple[list[str], list[str]]:
+    """Latents, each above what it is linked to, and data, in the order of the program."""
+    data = [site for site in graph.parents if site in graph.observed]
+
+    def place(latent: str) -> float:
+        linked = [
+            n for n, site in enumerate(data) if {(latent, site), (site, latent)} & graph.edges
+        ]
+        return sum(linked) / max(len(linked), 1)
+
+    return sorted((site for site in graph.parents if site not in graph.observed), key=place), data
+
+
+def _draw(axes: Axes, graph: Graph, labels: Mapping[str, str], width: float) -> None:
     nodes = {}
-    for site, place in places.items():
-        nodes[site] = Ellipse(
-            place, *size, facecolor="0.82" if site in graph.observed else "white",
-            edgecolor="black", linewidth=0.8, zorder=2, gid=site,
-        )  # fmt: skip
-        axes.add_patch(nodes[site])
-        x, y = place
-        family = graph.families[site] if families else ""
-        axes.text(
-            x, y + (0.07 if family else 0), labels.get(site, site), ha="center", va="center",
-            size=FONT_SIZE, zorder=3,
-        )  # fmt: skip
-        if family:
-            axes.text(
-                x, y - 0.1, family, ha="center", va="center", size=FAMILY_SIZE, color="0.3",
-                zorder=3,
+    rows = _rows(graph)
+    for y, row in zip((ROW / 2, -ROW / 2), rows, strict=True):
+        for n, site in enumerate(row):
+            place = ((n - (len(row) - 1) / 2) * (width + GAP), y + 0.1)
+            shade = "0.82" if site in graph.observed else "white"
+            nodes[site] = Ellipse(
+                place, width, HEIGHT, facecolor=shade, edgecolor="black", linewidth=0.8, gid=site,
+                zorder=2,
             )  # fmt: skip
+            axes.add_patch(nodes[site])
+            label = labels.get(site, site)
+            axes.text(*place, label, ha="center", va="center", size=FONT_SIZE, zorder=3)
     for parent, site in sorted(graph.edges):
         axes.add_patch(
             FancyArrowPatch(
-                places[parent], places[site], patchA=nodes[parent], patchB=nodes[site],
+                nodes[parent].center, nodes[site].center, patchA=nodes[parent], patchB=nodes[site],
                 shrinkA=0, shrinkB=1, arrowstyle="-|>", mutation_scale=8, linewidth=0.8,
                 linestyle="--" if graph.inference else "-", color="black", zorder=1,
             )
         )  # fmt: skip
-
-
-def _plate_boxes(
-    places: Mapping[str, tuple[float, float]], size: tuple[float, float], graph: Graph
-) -> dict[str, tuple[float, float, float, float]]:
-    """Plate -> (left, bottom, right, top); a plate is wider than those within it."""
-    boxes = {}
-    for plate, sites in graph.plates.items():
-        if not sites:
-            continue
-        within = sum(bool(other) and set(other) < set(sites) for other in graph.plates.values())
-        pad = MARGIN * (1 + within)
-        xs, ys = zip(*(places[site] for site in sites), strict=True)
-        boxes[plate] = (
-            min(xs) - size[0] / 2 - pad,
-            min(ys) - size[1] / 2 - pad - NAME * (1 + within),
-            max(xs) + size[0] / 2 + pad,
-            max(ys) + size[1] / 2 + pad,
+    half = max(map(len, rows)) * (width + GAP) / 2 - GAP / 2 + MARGIN / 2
+    bottom, top = (side * (ROW + HEIGHT + MARGIN) / 2 + 0.1 for side in (-1, 1))
+    bottom -= 0.2  # for its name
+    axes.add_patch(
+        FancyBboxPatch(
+            (-half, bottom), 2 * half, top - bottom, boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor="none", edgecolor="0.35", linewidth=0.8, zorder=0,
         )
-    return boxes
+    )  # fmt: skip
+    axes.text(half - 0.08, bottom + 0.06, graph.plate, ha="right", va="bottom", size=FONT_SIZE)
 
 
-def _bounds(
-    places: Mapping[str, tuple[float, float]], size: tuple[float, float], graph: Graph
-) -> tuple[float, float, float, float]:
-    boxes = [
-        (x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2)
-        for x, y in places.values()
-    ]
-    boxes += _plate_boxes(places, size, graph).values()
-    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
-    return min(lefts) - 0.1, min(bottoms) - 0.1, max(rights) + 0.1, max(tops) + 0.1
-
-
-def _widened(
-    box: tuple[float, float, float, float], least: float
-) -> tuple[float, float, float, float]:
-    """As wide as `least` at least, on both sides alike."""
-    more = max(least - (box[2] - box[0]), 0.0) / 2
-    return box[0] - more, box[1], box[2] + more, box[3]
-
-
-def _text_width(text: str, size: float) -> float:
-    return TextPath((0, 0), text, size=size).get_extents().width / 72 if text else 0.0
+def _text_width(text: str) -> float:
+    return TextPath((0, 0), text, size=FONT_SIZE).get_extents().width / 72 if text else 0.0

@@ -13,8 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.modality import Observation
-from pvae_pyro.packing import in_use
+from pvae_pyro.batch import Observation
+from pvae_pyro.nn.packing import in_use
 
 
 class ConvolutionalSpeechEncoder(nn.Module):

@@ -10,12 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pvae_pyro.data.alignment import aligner
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, shown
-from pvae_pyro.data.digit_words import OH
-from pvae_pyro.data.listing import list_corpus
-from pvae_pyro.data.table import SPLITS
-from pvae_pyro.data.transcripts import (
+from pvae_pyro.data.alignment.forced import aligner
+from pvae_pyro.data.alignment.transcripts import (
     Utterance,
     align_utterances,
     digit_class,
@@ -23,6 +19,11 @@ from pvae_pyro.data.transcripts import (
     speakers_in_both,
     spoken_words,
 )
+from pvae_pyro.data.corpora.digit_words import OH
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.table import SPLITS
+from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 16000
 

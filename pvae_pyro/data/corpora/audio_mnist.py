@@ -9,8 +9,8 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from pvae_pyro.data.archive import install
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, SpeechCorpus, Split
+from pvae_pyro.data.download import install
 from pvae_pyro.data.folder import named_files
 from pvae_pyro.data.listing import Entry, list_corpus
 
@@ -31,8 +31,7 @@ _IN_ARCHIVE = re.compile(
     r"[^/]+/data/(?P<place>audioMNIST_meta\.txt|[0-9]{2}/[0-9]_[0-9]{2}_[0-9]{1,2}\.wav)"
 )
 _FOLDER = re.compile(r"audio[_-]?mnist(-master|-main|-[0-9a-f]{7,40})?", re.IGNORECASE)
-_MAX_ARCHIVE = 2 << 30
-_MAX_UNPACKED = 3 << 30
+_MAX_BYTES = 3 << 30
 
 
 def audio_mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCorpus:
@@ -65,10 +64,9 @@ def audio_mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> S
             URL,
             folder.parent / f"{REVISION}.tar.gz",
             folder,
-            _wanted,
+            _IN_ARCHIVE,
             _verify,
-            max_archive=_MAX_ARCHIVE,
-            max_unpacked=_MAX_UNPACKED,
+            max_bytes=_MAX_BYTES,
         )
     return _listed(folder)
 
@@ -108,12 +106,6 @@ def _listed(folder: Path) -> SpeechCorpus:
 
 def _names() -> set[str]:
     return {f"{s}/{d}_{s}_{i}.wav" for s in _SPEAKERS for d in _DIGITS for i in _INDICES}
-
-
-def _wanted(name: PurePosixPath) -> PurePosixPath | None:
-    if match := _IN_ARCHIVE.fullmatch(str(name)):
-        return PurePosixPath(match["place"])
-    return None
 
 
 def _verify(folder: Path) -> str | None:

@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pvae_pyro.data.archive import install
 from pvae_pyro.data.cache import digest
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Recording, SpeechCorpus
+from pvae_pyro.data.download import install
 from pvae_pyro.data.folder import named_files
 from pvae_pyro.data.listing import Entry, list_corpus
 
@@ -25,8 +25,7 @@ SAMPLE_RATE = 8000
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z]+)_(?P<index>[0-9]+)\.wav")
 _TEST_INDICES = range(5)  # the dataset's README: 0-4 are the test set
 _DIGITS = "0123456789"
-_MAX_ARCHIVE = 100 << 20
-_MAX_UNPACKED = 200 << 20
+_MAX_BYTES = 200 << 20
 
 
 def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCorpus:
@@ -47,10 +46,9 @@ def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCo
             URL,
             folder.parent / f"{REVISION}.tar.gz",
             folder,
-            _wanted,
+            re.compile(rf"[^/]+/recordings/(?P<place>{_NAME.pattern})"),
             _verify,
-            max_archive=_MAX_ARCHIVE,
-            max_unpacked=_MAX_UNPACKED,
+            max_bytes=_MAX_BYTES,
         )
     corpus = _listed(folder)
     if not corpus.recordings:
@@ -88,12 +86,6 @@ def _lacking(recordings: tuple[Recording, ...]) -> Iterator[str]:
             lacking = [digit for digit in _DIGITS if (speaker, split, digit) not in present]
             if lacking:
                 yield f"speaker {speaker} has no {split} recording of {', '.join(lacking)}"
-
-
-def _wanted(name: PurePosixPath) -> PurePosixPath | None:
-    if len(name.parts) == 3 and name.parts[1] == "recordings" and _NAME.fullmatch(name.name):
-        return PurePosixPath(name.name)
-    return None
 
 
 def _verify(folder: Path) -> str | None:

@@ -10,17 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pvae_pyro.data import cache, framing, pictures
-from pvae_pyro.data.corpus import (
-    CorpusError,
-    ImageCorpus,
-    Problem,
-    SpeechCorpus,
-    Split,
-    shown,
-)
+from pvae_pyro.data import cache
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, SpeechCorpus, Split
 from pvae_pyro.data.listing import Entry, hash_files, list_corpus
+from pvae_pyro.data.pictures import decoding as pictures
+from pvae_pyro.data.pictures import framing
 from pvae_pyro.data.table import SPLITS, Row, read_table
+from pvae_pyro.errors import shown
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 _USUAL_RATE = 16000
@@ -45,7 +41,7 @@ def manifest_corpus(
 
     manifest_root: what paths are relative to and may not leave; None is the manifest's folder.
     sample_rate: of the features, in Hz; None is 16,000, or the lowest rate of the files if
-        that is less (`pvae_pyro.data.rates`), for above half of it such a file has nothing.
+        that is less (`pvae_pyro.data.audio.rates`), for above half of it such a file has nothing.
     channel: of files with several, where the row does not say; None is their mean.
 
     Rows that cannot be used are among the corpus's problems. Raises `CorpusError` for a file

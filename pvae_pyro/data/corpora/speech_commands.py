@@ -6,11 +6,11 @@ About 38,900 of the corpus's 105,829 recordings, each of at most one second; CC 
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from pvae_pyro.data.archive import install
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
+from pvae_pyro.data.download import install
 from pvae_pyro.data.folder import named_files
 from pvae_pyro.data.listing import Entry, list_corpus
 
@@ -26,8 +26,10 @@ _VALIDATION = "validation_list.txt"
 _TESTING = "testing_list.txt"
 _LINES = {_VALIDATION: 9981, _TESTING: 11005}
 _NAME = re.compile(r"(?P<speaker>[0-9a-f]+)_nohash_[0-9]+\.wav")
-_MAX_ARCHIVE = 3 << 30
-_MAX_UNPACKED = 6 << 30
+_IN_ARCHIVE = re.compile(
+    rf"(\./)?(?P<place>({'|'.join(WORDS)})/{_NAME.pattern}|{_VALIDATION}|{_TESTING})"
+)
+_MAX_BYTES = 6 << 30
 
 
 def speech_commands_corpus(
@@ -43,8 +45,8 @@ def speech_commands_corpus(
         train (``"train"``). A note says how many.
 
     Only the digits and the two lists are unpacked, from torchaudio's archive, verified by its
-    SHA-256; a download that broke off is resumed. Files of other names are problems; words
-    without recordings, and lists of another length, are noted.
+    SHA-256. Files of other names are problems; words without recordings, and lists of another
+    length, are noted.
 
     Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
     list that is missing or names no digit, for a folder without digits, and for a download that
@@ -61,11 +63,10 @@ def speech_commands_corpus(
             URL,
             folder.with_name(f"{_VERSION}.tar.gz"),
             folder,
-            _wanted,
+            _IN_ARCHIVE,
             _verify,
-            sha256=SHA256,
-            max_archive=_MAX_ARCHIVE,
-            max_unpacked=_MAX_UNPACKED,
+            max_bytes=_MAX_BYTES,
+            known_hash=f"sha256:{SHA256}",
         )
     return _listed(folder, validation)
 
@@ -125,14 +126,6 @@ def _list(folder: Path, name: str) -> frozenset[str]:
     if not any(line.partition("/")[0] in WORDS for line in lines):
         raise CorpusError(f"{path} names no recording of a digit")
     return lines
-
-
-def _wanted(name: PurePosixPath) -> PurePosixPath | None:
-    if str(name) in _LINES or (
-        len(name.parts) == 2 and name.parts[0] in WORDS and _NAME.fullmatch(name.name)
-    ):
-        return name
-    return None
 
 
 def _verify(folder: Path) -> str | None:

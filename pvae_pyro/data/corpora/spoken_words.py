@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split, shown
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
 from pvae_pyro.data.listing import Entry, list_corpus
 from pvae_pyro.data.spelling import found_file
+from pvae_pyro.errors import shown
 
 # The digits from 0.
 DIGITS = {

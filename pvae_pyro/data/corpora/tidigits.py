@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pvae_pyro.data.alignment.ctm import Span, read_ctm
+from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
+from pvae_pyro.data.corpora.digit_words import OH, WORDS, digit_label
 from pvae_pyro.data.corpus import (
     CorpusError,
     CorpusMissing,
@@ -18,12 +21,9 @@ from pvae_pyro.data.corpus import (
     Recording,
     SpeechCorpus,
     Split,
-    shown,
 )
-from pvae_pyro.data.ctm import Span, read_ctm
-from pvae_pyro.data.digit_words import OH, WORDS, digit_label
 from pvae_pyro.data.listing import Entry, list_corpus
-from pvae_pyro.data.transcripts import Utterance, align_utterances
+from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 20000
 # Of the adults, in the public alignments (tidigits_ctm): every digit of every string.

@@ -1,0 +1,185 @@
+"""The data that a configuration stands for."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pvae_pyro.data.audio.voice_activity import VoiceActivity
+from pvae_pyro.data.cache import data_root
+from pvae_pyro.data.column import Column
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.hold_out import hold_out
+from pvae_pyro.data.paired import PairedData, join
+from pvae_pyro.data.spoken import speech_column
+from pvae_pyro.data.written import image_column
+from pvae_pyro.errors import shown
+from pvae_pyro.experiments.support.command import RunError
+from pvae_pyro.experiments.support.command_line import add_option, flag
+from pvae_pyro.experiments.support.config import (
+    MANIFEST,
+    PLACES,
+    Config,
+    Corpora,
+    Options,
+    VoiceActivityOptions,
+)
+from pvae_pyro.models.modalities import own_modality
+
+# Options of single corpora of speech; the reader of a corpus refuses those that it does not take.
+OF_SPEECH = tuple(name for name in Corpora.model_fields if name != "image_root")
+
+
+def load_columns(config: Config, root: Path) -> dict[str, Column]:
+    """The data of each modality, in the configuration's order.
+
+    Raises CorpusError as the columns do, and ValueError for a modality that is not known or has no
+    data.
+    """
+    columns: dict[str, Column] = {}
+    classes = None if config.classes is None else list(config.classes)
+    datasets = {"speech": config.dataset, **config.second_speeches}
+    for name in config.names:
+        if name in datasets:
+            own: dict[str, Any] = {} if name == "speech" else {"options": {}}
+            arguments = {**speech_arguments(config), **own}
+            columns[name] = speech_column(datasets[name], root, **arguments)
+            continue  # its classes and limit were heeded before its features were computed
+        if name == "image":
+            column = image_column(
+                config.image_dataset,
+                root,
+                {"image_root": config.image_root},
+                strict=config.strict,
+                classes=None if columns else classes,  # join leaves out those of no other
+            )
+        else:
+            find = own_modality(name).column
+            if find is None:
+                raise ValueError(f"modality {name!r} has no column of data")
+            first = next(iter(columns.values()), None)
+            column = find(root, first.classes if first else tuple(classes or ()))
+            if not columns and classes:
+                column = column.chosen(classes)
+        if not columns and config.limit:
+            column = column.limited(config.limit)
+        columns[name] = column
+    return columns
+
+
+def speech_arguments(config: Options) -> dict[str, Any]:
+    """Arguments of `open_speech`, but for the dataset and the data folder."""
+    vad = {name.removeprefix("vad_"): name for name in VoiceActivityOptions.model_fields}
+    del vad["trim"]
+    return {
+        "options": {name: _as_list(getattr(config, name)) for name in OF_SPEECH},
+        "trim": True if config.trim is None and config.tells_how_to_trim else config.trim,
+        "vad": VoiceActivity(**{short: getattr(config, name) for short, name in vad.items()}),
+        "shortest": config.min_seconds,
+        "longest": config.max_seconds,
+        "classes": _as_list(config.classes),
+        "limit": config.limit,
+        "require_corpus": config.require_corpus,
+        "strict": config.strict,
+    }
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def load_data(config: Config, root: Path) -> PairedData:
+    """The paired data of a configuration.
+
+    Raises CorpusError as `join` and the columns do, and RunError for a modality that is not known
+    or has no data.
+    """
+    try:
+        columns = load_columns(config, root)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    except CorpusError as error:
+        if config.data_digest is None:
+            raise
+        raise CorpusError(
+            f"{error}; if the data of this run have moved, say where they are: "
+            f"{', '.join([*_options_of_places(config), '--data'])}"
+        ) from error
+    data = join(columns, require_corpus=config.require_corpus)
+    return hold_out(data, config.hold_out) if config.hold_out else data
+
+
+def _options_of_places(config: Config) -> list[str]:
+    """The options that say where the data of a configuration lie."""
+    of_images = ("image_dataset", "image_root")
+    heeded = {name for name in PLACES if name not in of_images and "speech" in config.names}
+    heeded |= {name for name in of_images if "image" in config.names}
+    given = [name for name in PLACES if name in heeded and getattr(config, name)]
+    datasets = ("dataset", "image_dataset", "modality")
+    return [
+        flag(name)
+        for name in given
+        if name not in datasets or MANIFEST in str(getattr(config, name))
+    ]
+
+
+def check_data(config: Config, data: PairedData, folder: str | Path) -> Config:
+    """The configuration with what it says of its data; if it says so already, it must be the same.
+
+    Raises RunError if the run was begun on other data.
+    """
+    found = {"data_digest": data.digest(), "corpus": data.corpus, "stand_in": data.stand_in}
+    # Names alone say less, and a manifest may have another one by now.
+    compared = ("corpus", "stand_in") if config.data_digest is None else ("data_digest",)
+    if any(getattr(config, name) not in (None, found[name]) for name in compared):
+        before = ", ".join(f"{name} {getattr(config, name)}" for name in found)
+        now = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise RunError(
+            f"{folder} was begun on other data: {before}; now {now}. Have files, a manifest, or "
+            "$PVAE_DATA (--data) changed? On another processor features differ in their last "
+            "digits: copy the folder $PVAE_CACHE from the first machine, which holds them"
+        )
+    return config.but(**found)
+
+
+def load_run_data(
+    config: Config,
+    folder: str | Path,
+    root: Path | None = None,
+    moved: Mapping[str, Any] | None = None,
+) -> PairedData:
+    """The data that a run was trained and scored on.
+
+    root: as --data. moved: fields of the configuration that say where the data lie now.
+
+    Raises RunError if they are no longer the same, CorpusError if they are not there.
+    """
+    for name, now in (moved or {}).items():
+        if now != getattr(config, name) and not config.may_move(name, now):
+            raise RunError(f"{folder} has {flag(name)} {getattr(config, name)}, not {now}")
+    data = load_data(config.but(**(moved or {})), root or data_root())
+    check_data(config, data, folder)
+    return data
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Options for where the data of a run lie now; `places_of` has those that were given."""
+    group = parser.add_argument_group(
+        "data that have moved since the run", "They are read there, if they are the same."
+    )
+    for name in PLACES:
+        add_option(group, name, Options.model_fields[name], help="as for run_svi.py")
+
+
+def places_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Raises RunError where one of them is no value of its option."""
+    given = {name: value for name, value in vars(arguments).items() if name in PLACES}
+    try:
+        return dict(Options(**given).gathered(tuple(given)))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
+def file_name(dataset: str) -> str:
+    """A dataset's name as a part of a file's: the manifest's own name for a manifest."""
+    return shown(Path(dataset.removeprefix(MANIFEST)).stem)

@@ -1,0 +1,93 @@
+"""The paper's figures, and ours beside them."""
+
+from pvae_pyro.experiments.support.config import Config
+from pvae_pyro.experiments.support.results import Results
+
+# Hsu & Glass 2018, Table 1: dataset -> (model, latent) -> modality -> purity in %.
+TABLE_1 = {
+    "tidigit": {
+        ("vae-speech", "z"): {"speech": 45.73},
+        ("vae-image", "z"): {"image": 76.38},
+        ("jmvae", "z"): {"speech": 45.48, "image": 98.16},
+        ("pvae-b0", "z_sem"): {"speech": 65.69, "image": 97.95},
+        ("pvae", "z_sem"): {"speech": 99.77, "image": 99.10},
+        ("pvae-b0", "z_style"): {"speech": 30.88, "image": 21.73},
+        ("pvae", "z_style"): {"speech": 24.79, "image": 20.63},
+    },
+    "secuvoice": {
+        ("vae-speech", "z"): {"speech": 63.73},
+        ("vae-image", "z"): {"image": 76.38},
+        ("jmvae", "z"): {"speech": 64.43, "image": 98.46},
+        ("pvae-b0", "z_sem"): {"speech": 77.80, "image": 98.43},
+        ("pvae", "z_sem"): {"speech": 99.30, "image": 99.02},
+        ("pvae-b0", "z_style"): {"speech": 33.69, "image": 22.43},
+        ("pvae", "z_style"): {"speech": 25.78, "image": 21.81},
+    },
+}
+
+
+def scored_part(config: Config) -> str:
+    """Of what data the scores of a run are."""
+    if config.hold_out:
+        return f"held-out {100 * config.hold_out:g} % of the training partition"
+    return "test partition"
+
+
+def row_of(config: Config) -> str:
+    """The model of the table that a configuration stands for: the PVAE with β = 0 is another."""
+    return "pvae-b0" if (config.model, config.beta) == ("pvae", 0) else config.model
+
+
+def known_of(results: Results, corpus: str) -> dict[str, dict[str, float]]:
+    """The paper's purities on a corpus, of the model of these results: latent -> modality -> %.
+
+    Nothing for a run of other modalities than the paper's two.
+    """
+    if {*results.config.names} != {"speech", "image"}:
+        return {}
+    row = row_of(results.config)
+    rows = TABLE_1.get(corpus, {})
+    return {latent: purities for (model, latent), purities in rows.items() if model == row}
+
+
+def table(results: Results) -> str:
+    """A run's results as text: the scores, what shows whether a latent is in use at all, and, apart
+    from them, the paper's purity on the corpus of that name."""
+    paper = known_of(results, results.dataset)
+    name = results.dataset.upper()
+    lines = [
+        "",
+        f"This run: {'STAND-IN: ' if results.stand_in else ''}{results.corpus}",
+        f"Scored on the {scored_part(results.config)}: unimodal inference, k-means,",
+        "purity in %.",
+        "",
+        f"{'':19}{'this run':>9}{'':28}{f'  | paper, {name}' if paper else ''}",
+        f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'active':>7}{'KL':>7}"
+        f"{'  | purity' if paper else ''}",
+    ]
+    for latent, purities in results.purity.items():
+        for modality, purity in purities.items():
+            units = results.active_units[latent][modality]
+            line = (
+                f"{latent:9}{modality:10}{100 * purity:9.2f}"
+                f"{_cell(results.nmi.get(latent, {}).get(modality), 3)}"
+                f"{_cell(results.ari.get(latent, {}).get(modality), 3)}"
+                f"{units:7.0f}{_cell(results.kl(latent, modality), 1)}"
+            )
+            if modality in paper.get(latent, {}):
+                line += f"  | {paper[latent][modality]:.2f}"
+            lines.append(line + "  (not in use: its purity means nothing)" * (units == 0))
+    lines += [
+        "",
+        "active: dimensions whose posterior mean varies. KL to the prior, nats: of the guide of",
+        "all modalities, so one number for z_sem.",
+        f"{results.steps} steps in {results.seconds_training:.0f} s, seed {results.seed}, "
+        f"objective: {results.config.objective}.",
+    ]
+    if results.stand_in:
+        lines += ["This run's corpus is a STAND-IN: its figures are not comparable to the paper's."]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, places: int) -> str:
+    return f"{'–':>7}" if value is None else f"{value:7.{places}f}"

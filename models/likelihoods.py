@@ -1,0 +1,146 @@
+"""The likelihoods p(x | z) of speech and images: the Pyro sites of what is observed.
+
+Pixels are in [0, 1]. Speech is log-Mel frames, with a duration that is ours, not the paper's.
+"""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pvae_pyro.batch import Observation
+from pvae_pyro.distributions import RaggedNormal, SoftBernoulli
+from pvae_pyro.nn.decoders import ImageDecoder
+from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.packing import Packing
+from pvae_pyro.nn.scale import ObservationScale
+
+FAMILIES = ("normal", "bernoulli", "laplace")  # of a pixel
+
+
+class ImageLikelihood(nn.Module):
+    """p(x | z) = Π_pixels p(x_i | z): the site ``<name>``.
+
+        normal      N(x_i; m_i(z), scale²)
+        laplace     exp(-|x_i - m_i(z)| / scale) / (2 scale)
+        bernoulli   p_i^x_i (1 - p_i)^(1 - x_i),  p = sigmoid(m(z)); see `SoftBernoulli`
+
+    m is the decoder's output. Without an observation, the site ``<name>_loc`` holds the mean (m,
+    or p) besides the noisy sample, which under Bernoulli is black and white. What is observed is
+    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: no other's compares with it.
+
+    Args:
+        latent_dim: of z.
+        scale: of a pixel: Normal's standard deviation, Laplace's mean absolute deviation. 1.0 is
+            the paper's unit variance; smaller values give sharper pictures and leave more of the
+            class in the style latent.
+        family: one of `FAMILIES`; the paper's is Normal.
+        learn_scale: `scale` is where learning starts, see `ObservationScale`. A Bernoulli has none.
+
+    Raises ValueError for another family, and as `ObservationScale` does.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        scale: float = 1.0,
+        family: str = "normal",
+        learn_scale: bool = False,
+    ):
+        super().__init__()
+        if family not in FAMILIES:
+            raise ValueError(f"no likelihood {family!r}: there are {', '.join(FAMILIES)}")
+        self.family = family
+        self.decoder = ImageDecoder(latent_dim)
+        self.scale = ObservationScale(scale, learn_scale and family != "bernoulli")
+
+    def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        pixels = self._pixels(self.decoder(z).to(z.dtype))  # see GaussianHead
+        if observation is None:
+            pyro.deterministic(f"{name}_loc", pixels.mean, event_dim=3)
+        return pyro.sample(name, pixels, obs=None if observation is None else observation.value)
+
+    def _pixels(self, output: Tensor) -> dist.TorchDistribution:
+        if self.family == "bernoulli":
+            return SoftBernoulli(logits=output).to_event(3)
+        scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()  # for all pixels at once
+        of_family = dist.Normal if self.family == "normal" else dist.Laplace
+        return of_family(output, scale).to_event(3)
+
+
+class SpeechLikelihood(nn.Module):
+    """p(x, T | z): how many frames, and Normal frames around an LSTM's output.
+
+        log T ~ N(duration(z), duration_scale²)          site <name>_log_frames
+        x_t   ~ N(loc_t(z), scale²),  t < T              site <name>
+
+    z is the LSTM's input at every step. The duration is not the paper's (it leaves T out of the
+    model); ``duration_scale=None`` switches it off, and what is generated then has `max_frames`.
+    Without an observation, ``<name>_loc`` holds the mean besides the noisy sample; both are
+    padded to `max_frames`, so that draws of different duration can be stacked.
+
+    Args:
+        latent_dim: of z.
+        scale: standard deviation of a normalised log-Mel coefficient; the paper's is 1.
+        max_frames: longest duration that is generated.
+        learn_scale: `scale` is where learning starts, see `ObservationScale`; that of the duration
+            stays as it is.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        num_mels: int = 80,
+        num_cells: int = 512,
+        scale: float = 1.0,
+        max_frames: int = 300,
+        duration_scale: float | None = 0.1,
+        learn_scale: bool = False,
+    ):
+        super().__init__()
+        self.scale = ObservationScale(scale, learn_scale)
+        self.max_frames = max_frames
+        self.duration_scale = duration_scale
+        self.lstm = RaggedLSTM(latent_dim, num_cells)
+        self.loc = nn.Linear(num_cells, num_mels)
+        if duration_scale is not None:
+            last = nn.Linear(64, 1)
+            # Start from a plausible duration: log T is near 4 while a fresh layer says 0.
+            nn.init.constant_(last.bias, math.log(max_frames / 3))
+            self.duration = nn.Sequential(nn.Linear(latent_dim, 64), nn.ReLU(), last)
+
+    def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        lengths = self._num_frames(name, z, observation)
+        num_frames = self.max_frames if observation is None else observation.value.shape[-2]
+        if observation is not None and z.dim() == 2:
+            packing = observation.packing
+        else:
+            packing = Packing.of(lengths.expand(z.shape[:-1]).flatten(), num_frames)
+        frames = self.loc(self.lstm.unroll(z.flatten(0, -2), packing)).to(
+            z.dtype
+        )  # see GaussianHead
+        loc = packing.pad(frames).unflatten(0, z.shape[:-1])
+        likelihood = RaggedNormal(loc, self.scale(), lengths)
+        if observation is None:
+            pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
+        return pyro.sample(name, likelihood, obs=None if observation is None else observation.value)
+
+    def _num_frames(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
+        lengths = None if observation is None else observation.lengths
+        if self.duration_scale is not None:
+            # log T is near 4: bfloat16 would round it by 0.02, which beside 0.1 is much.
+            with torch.autocast(z.device.type, enabled=False):
+                loc = self.duration(z).squeeze(-1)
+            log_frames = pyro.sample(
+                f"{name}_log_frames",
+                dist.Normal(loc, self.duration_scale),
+                obs=None if lengths is None else lengths.to(z, non_blocking=True).log(),
+            )
+            if lengths is None:
+                return log_frames.exp().round().clamp(1, self.max_frames).long()
+        if lengths is None:
+            return z.new_full(z.shape[:-1], self.max_frames).long()
+        return lengths

@@ -1,0 +1,147 @@
+"""Transcribed utterances, cut into their words by forced alignment."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pvae_pyro.data.alignment.forced import AlignedWord, Request, align_all
+from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
+from pvae_pyro.data.corpus import Problem, Split
+from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.table import read_table
+from pvae_pyro.errors import shown
+
+_RATE = 16000  # of no consequence: what is listed here is aligned, not made into features
+_COLUMNS = ("path", "speaker", "split", "transcript")
+_PUNCTUATION = ",.;:!?\"'“”()"
+_DIGIT_WORDS = frozenset(WORDS.values())
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A file and the words that are said in it, in lower case. name: unique in its corpus."""
+
+    path: Path
+    name: str
+    speaker: str
+    split: Split
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word of an utterance: an entry for a corpus, and what the alignment gave."""
+
+    entry: Entry
+    aligned: AlignedWord
+
+
+def read_transcripts(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+) -> tuple[list[Utterance], list[Problem]]:
+    """Utterances of a CSV file with the columns ``path,speaker,split,transcript``.
+
+    A transcript is words with spaces between them; case, and punctuation around a word, do not
+    matter. Utterances are named by their path as it is written.
+
+    root: what paths are relative to and may not leave; None is the file's own folder.
+
+    Rows that cannot be used are problems, of the kinds of `read_table` and ``"transcript"`` (no
+    word in it). Raises `CorpusError` as `read_table` does.
+    """
+    rows, problems, _ = read_table(path, _COLUMNS, root)
+    utterances = []
+    for row in rows:
+        fields = row.fields
+        if words := spoken_words(fields["transcript"]):
+            speaker = fields["speaker"]
+            utterances.append(Utterance(row.path, fields["path"], speaker, row.split, words))
+        else:
+            reason = f"{row.name}: there is no word in {fields['transcript']!r}"
+            problems.append(Problem(row.name, "transcript", reason))
+    return utterances, problems
+
+
+def spoken_words(transcript: str) -> tuple[str, ...]:
+    """Its words, in lower case and without the punctuation around them."""
+    words = (word.strip(_PUNCTUATION) for word in transcript.lower().split())
+    return tuple(word for word in words if word)
+
+
+def digit_class(oh: str) -> Callable[[str], str | None]:
+    """Word -> its class as `digit_label` has it, None for what is no digit.
+
+    Only whole words: the letter "o" is not "oh", "sixty" is not "six".
+    """
+    return lambda word: digit_label(word, oh) if word in _DIGIT_WORDS else None
+
+
+def align_utterances(
+    utterances: Sequence[Utterance],
+    label: Callable[[str], str | None],
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    recorded_at: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[list[Token], list[Problem]]:
+    """The words of the utterances that have a label, where they are; in order.
+
+    label: word -> its class; None: to be left out. An utterance without a labelled word is not
+        read at all.
+    recorded_at: the rate in Hz that every file must have; None is any.
+    cache_dir, workers, progress: as of `align_all`.
+
+    Tokens are named ``<utterance>#<place of the word, from 1>``. Left out, as problems: a
+    second transcript of the same name, files that `list_corpus` leaves out, that cannot be read,
+    or whose words cannot be aligned. Raises `CorpusError` when pocketsphinx is not installed.
+    """
+    wanted: dict[str, Utterance] = {}
+    problems: list[Problem] = []
+    for utterance in utterances:
+        if all(label(word) is None for word in utterance.words):
+            continue
+        if wanted.setdefault(utterance.name, utterance) is not utterance:
+            reason = f"{shown(utterance.path)}: there are two transcripts of {utterance.name}"
+            problems.append(Problem(utterance.name, "duplicate", reason))
+    whole = [Entry(u.path, u.name, "", u.speaker, u.split) for u in wanted.values()]
+    corpus = list_corpus("transcripts", _RATE, whole, recorded_at=recorded_at, progress=progress)
+    requests = [
+        Request(r.name, wanted[r.name].words, r.fingerprint, r.read) for r in corpus.recordings
+    ]
+    tokens: list[Token] = []
+    problems += corpus.problems
+    for request, result in zip(
+        requests, align_all(requests, cache_dir, workers, progress), strict=True
+    ):
+        if isinstance(result, Problem):
+            problems.append(result)
+        else:
+            tokens += _tokens(wanted[request.name], result, label)
+    return tokens, problems
+
+
+def speakers_in_both(utterances: Iterable[Utterance]) -> list[str]:
+    """Speakers of whom there are utterances in both splits."""
+    of: dict[Split, set[str]] = {"train": set(), "test": set()}
+    for utterance in utterances:
+        of[utterance.split].add(utterance.speaker)
+    return sorted(of["train"] & of["test"])
+
+
+def _tokens(
+    utterance: Utterance, aligned: Sequence[AlignedWord], label: Callable[[str], str | None]
+) -> Iterator[Token]:
+    for place, word in enumerate(aligned, 1):
+        if (name := label(word.word)) is not None:
+            entry = Entry(
+                utterance.path,
+                f"{utterance.name}#{place}",
+                name,
+                utterance.speaker,
+                utterance.split,
+                word.start,
+                word.end,
+            )
+            yield Token(entry, word)

@@ -1,0 +1,196 @@
+"""What is prepared for a machine with a GPU, tried out on CPU: tiny, and of synthetic data."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from importlib.metadata import packages_distributions
+
+import numpy as np
+import pytest
+import torch
+
+from pvae_pyro.experiments.bench import gpu_check, gpu_pack, gpu_parts
+from pvae_pyro.experiments.bench.noise import Case, synthetic
+from pvae_pyro.experiments.support.build import PRECISIONS
+from pvae_pyro.experiments.support.config import OBJECTIVES
+from tests.support.configs import config
+from tests.support.tiny_run import REPOSITORY
+
+# Installed on the machine with the GPU (what `pip list` says there, without packages of CUDA).
+MACHINE = (
+    *("torch", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx", "setuptools"),
+    *("sympy", "typing-extensions", "numpy", "safetensors", "tqdm"),
+    *("scikit-learn", "joblib", "cloudpickle", "narwhals", "scipy", "threadpoolctl"),
+)
+# With the modules of all other packages not found, as they would not be there.
+BARE = """
+import sys
+sys.modules |= dict.fromkeys(sys.argv[1:])
+import pvae_pyro.experiments.bench.gpu_check, tests.conftest
+from pvae_pyro.experiments.bench.gpu_parts import files_of_tests
+for file in files_of_tests():
+    __import__(".".join(file.with_suffix("").parts[-3:]))
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A folder as of gpu_pack.py, of noise; its one wheel says what it is."""
+    folder = tmp_path_factory.mktemp("packed")
+    examples = synthetic(Case(examples=60, frames=5))
+    examples["image"] = examples["image"].take(np.arange(200))
+    configs = {
+        name: config("--preset", "paper", "--objective", name, max_frames=20) for name in OBJECTIVES
+    }
+    about = {
+        "commit": "abc",
+        "corpus": "noise",
+        "classes": [*"0123456789"],
+        "configs": {name: of.model_dump(mode="json") for name, of in configs.items()},
+    }
+    gpu_pack.write_data(folder, {"train": examples, "test": examples}, about)
+    (folder / gpu_pack.WHEELS).mkdir()
+    with zipfile.ZipFile(folder / gpu_pack.WHEELS / "packed-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("only_in_a_wheel.py", "VALUE = 3\n")
+    return folder
+
+
+@pytest.fixture
+def check(packed, tmp_path, monkeypatch):
+    """Runs the check; returns its exit code and what it wrote."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    file = tmp_path / "found.json"
+
+    def run(*options):
+        own = ["--packed", str(packed), "--device", "cpu", "--tiny", "--json", str(file)]
+        return gpu_check.main([*own, *options]), json.loads(file.read_text())
+
+    return run
+
+
+def test_it_needs_nothing_that_the_machine_lacks():
+    there = {*MACHINE, *gpu_pack.PACKAGES, *gpu_pack.OF_TESTS, "pvae-pyro"}
+    lacking = [
+        module
+        for module, packages in packages_distributions().items()
+        if there.isdisjoint(package.lower().replace("_", "-") for package in packages)
+    ]
+    assert {"torchaudio", "soundfile", "PIL", "hypothesis"} <= {*lacking}
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, *lacking], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    imported = done.stdout.split()
+    assert {"sklearn.cluster", "tests.models.test_models", "tests.nn.test_recurrent"} <= {*imported}
+    assert "tests.bench.test_gpu_check" not in imported
+
+
+def test_all_of_it_but_the_tests(check, monkeypatch):
+    code, found = check("--parts", "steps", "resume", "paper", "ours")
+    assert code == 0
+    assert found["left_out"] == []
+    assert found["packed"] == {"commit": "abc", "corpus": "noise"}
+    assert found["machine"]["torch"] == torch.__version__
+    parts = found["parts"]
+    for objective in OBJECTIVES:
+        for precision in PRECISIONS:
+            of = parts["steps"][f"{objective}, {precision}"]
+            assert of.keys() == {"pvae_pyro", *gpu_parts.BY_HAND}
+            assert all(0 < one["least"] <= one["ms"] <= one["most"] for one in of.values())
+            losses = [one["loss"] for one in of.values()]
+            assert losses == pytest.approx([losses[0]] * 4, rel=0.1)  # of other noise
+        assert parts[objective]["epochs"] == parts[objective]["of_epochs"] == 1
+        purities = parts[objective]["purity"]
+        assert {latent: {*of} for latent, of in purities.items()} == {
+            "z_sem": {"speech", "image"},
+            "z_style": {"speech", "image"},
+        }
+    as_it_is = parts["resume"]["as it is"]
+    assert as_it_is["went_on_from_step"] >= as_it_is["killed_at_batch"] - 1
+    assert as_it_is["resumed"] == {"bit_equal": True, "largest_difference": 0.0}
+    assert "only_in_a_wheel" not in sys.modules
+
+
+def test_a_part_that_fails_loses_no_other(check, monkeypatch):
+    def broken(check):
+        import only_in_a_wheel
+
+        raise RuntimeError(f"no device {only_in_a_wheel.VALUE}")
+
+    monkeypatch.setattr(gpu_parts, "steps", broken)
+    code, found = check("--parts", "steps", "paper")
+    assert code == 1
+    assert "RuntimeError: no device 3" in found["parts"]["steps"]["error"]
+    assert found["parts"]["paper"]["epochs"] == 1
+
+
+def test_what_the_time_does_not_allow_is_named(check, monkeypatch):
+    code, found = check("--minutes", "0.1")
+    assert code == 0
+    assert found["parts"] == {}
+    assert [told.split(":")[0] for told in found["left_out"]] == [*gpu_check.PARTS]
+    monkeypatch.setattr(gpu_parts, "NEEDED", dict.fromkeys(gpu_check.PARTS, -1e9))
+    code, found = check("--minutes", "0", "--parts", "paper")
+    assert (code, found["left_out"][0].split(":")[0]) == (0, "paper")
+
+
+def test_tests_are_counted(tmp_path):
+    file = tmp_path / "test_some.py"
+    marked = "@pytest.mark.cuda\ndef test_{}():\n    {}\n"
+    bodies = {"a": "pass", "b": "assert 0", "c": "pytest.skip('no')"}
+    content = "".join(marked.format(*item) for item in bodies.items())
+    file.write_text(f"import pytest\n{content}def test_other(): assert 0\n")
+    found = gpu_parts.run_tests([file], 60)
+    counts = {name: found[name] for name in ("passed", "failed", "skipped")}
+    assert counts == {"passed": 1, "failed": 1, "skipped": 1}
+    assert [name.split("::")[-1] for name in found["failures"]] == ["test_b"]
+
+
+def test_tests_that_cannot_run_are_told_of(monkeypatch):
+    done = subprocess.CompletedProcess([], 4, "file not found: nowhere.py")
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+    with pytest.raises(RuntimeError, match="nowhere"):
+        gpu_parts.run_tests([], 60)
+
+
+def test_data_are_what_was_packed(packed):
+    partitions, _ = gpu_pack.read_data(packed)
+    written = synthetic(Case(examples=60, frames=5))["speech"]
+    read = partitions["test"]["speech"]
+    assert read.values.dtype == np.float32
+    np.testing.assert_allclose(read.values, written.values, atol=2e-3)
+    for name in ("labels", "offsets"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    np.testing.assert_array_equal(read.normalisation.scale, written.normalisation.scale)
+    assert partitions["train"]["image"].values.dtype == np.uint8
+
+
+def test_names_and_speakers_travel(tmp_path):
+    speech = synthetic(Case(examples=3, frames=5))["speech"]
+    speech = replace(speech, names=["a", "b", "c"], groups=["x", "y", "x"])
+    gpu_pack.write_data(tmp_path, {"train": {"speech": speech}}, {})
+    read = gpu_pack.read_data(tmp_path)[0]["train"]["speech"]
+    assert (read.names, read.groups) == (["a", "b", "c"], ["x", "y", "x"])
+
+
+def test_a_folder_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "large").write_bytes(bytes(100))
+    assert gpu_pack.size(tmp_path) == 100
+    monkeypatch.setattr(gpu_pack, "MOST", 99)
+    with pytest.raises(ValueError, match="large"):
+        gpu_pack.size(tmp_path)
+
+
+def test_without_cuda_or_what_is_packed(tmp_path, packed, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "as it was")
+    for options, told in ((["--packed", str(tmp_path)], str(tmp_path)), ([], "--device cpu")):
+        with pytest.raises(SystemExit, match="2"):
+            gpu_check.main(options or ["--packed", str(packed)])
+        assert told in capsys.readouterr().err

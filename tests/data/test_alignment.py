@@ -1,0 +1,320 @@
+"""Forced alignment: words in their places, the same whatever came before, kept as they are made."""
+
+import math
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pvae_pyro.data.alignment import aligner
+from pvae_pyro.data.alignment import forced as alignment
+from pvae_pyro.data.alignment.aligner import AlignedWord, AlignmentError, align_words
+from pvae_pyro.data.alignment.forced import Request, align_all
+from pvae_pyro.data.corpora.espeak import espeak_corpus
+from pvae_pyro.data.corpora.fsdd import fsdd_corpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, Problem
+from tests.support.joined import WORDS, Joined, joined, strings
+
+pytest.importorskip("pocketsphinx")
+
+
+@pytest.fixture(scope="module")
+def spoken() -> list[Joined]:
+    """Strings of four digits, each digit by another American voice of eSpeak NG."""
+    pytest.importorskip("espeakng_loader")
+    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
+    rng = np.random.default_rng(0)
+    return [joined([voices[i] for i in rng.choice(len(voices), 4)], 16000, n) for n in range(12)]
+
+
+def _edges(words: list[AlignedWord]) -> np.ndarray:
+    return np.array([(word.start, word.end) for word in words])
+
+
+def _aligned(made: list[Joined]) -> list[tuple[Joined, np.ndarray]]:
+    """Strings of which all words are found, and their edges ``[words, 2]``."""
+    found = []
+    for string in made:
+        try:
+            words = align_words(string.samples, string.rate, string.words)
+        except AlignmentError:
+            continue
+        assert [word.word for word in words] == list(string.words)
+        found.append((string, _edges(words)))
+    return found
+
+
+def _errors(found: list[tuple[Joined, np.ndarray]], known: str = "heard") -> np.ndarray:
+    """How far all edges are from the known, in seconds."""
+    return np.concatenate([np.abs(edges - getattr(s, known)).ravel() for s, edges in found])
+
+
+def test_words_are_where_they_were_put(spoken):
+    found = _aligned(spoken)
+    assert len(found) == len(spoken)
+    errors = _errors(found)
+    assert np.median(errors) <= 0.040
+    assert np.quantile(errors, 0.75) <= 0.150
+
+
+def test_times_are_in_order_and_inside(spoken):
+    for string in spoken:
+        # Ends within the last word: nothing may be said to go on after it.
+        cut = string.samples[: round((string.heard[-1].mean() + 0.003) * string.rate)]
+        words = align_words(cut, string.rate, string.words)
+        times = _edges(words).ravel()
+        assert (np.diff(times) >= 0).all()
+        assert (np.diff(_edges(words)) > 0).all()
+        assert times[0] >= 0
+        assert times[-1] <= len(cut) / string.rate
+        assert all(-20 < word.score < 0 for word in words)
+        np.testing.assert_array_equal(times, times.round(3))
+
+
+def test_the_result_depends_on_nothing_before_it(spoken):
+    def all_of(made: list[Joined]) -> list[list[AlignedWord]]:
+        return [align_words(string.samples, string.rate, string.words) for string in made]
+
+    assert all_of(spoken) == all_of(spoken[::-1])[::-1]
+
+
+@pytest.mark.parametrize("gain", [1e-6, 1000.0])
+def test_any_level(spoken, gain):
+    string = spoken[0]
+    loud = align_words(string.samples, string.rate, string.words)
+    other = align_words(string.samples * np.float32(gain), string.rate, string.words)
+    np.testing.assert_allclose(_edges(other), _edges(loud), atol=0.011)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 20000, 48000])
+def test_any_rate(spoken, rate):
+    pytest.importorskip("espeakng_loader")
+    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
+    made = [joined(voices[n::31][:4], rate, n) for n in range(4)]
+    found = _aligned(made)
+    assert len(found) == len(made)
+    assert np.median(_errors(found)) <= 0.060
+
+
+def test_wrong_words_score_less(spoken):
+    """All but the second word are right."""
+    right, wrong = [], []
+    for string in spoken:
+        other = list(string.words)
+        other[1] = WORDS[(WORDS.index(other[1]) + 4) % 10]
+        right.append(align_words(string.samples, string.rate, string.words)[1].score)
+        wrong.append(align_words(string.samples, string.rate, other)[1].score)
+    assert np.mean(right) > np.mean(wrong) + 1
+
+
+@pytest.mark.parametrize(
+    "word", ["qxzzy", "Six", "7", "<sil>", "[NOISE]", "zero(2)", "six seven", "six\0", "", "\udcff"]
+)
+def test_unknown_word(spoken, word):
+    with pytest.raises(AlignmentError) as caught:
+        align_words(spoken[0].samples, spoken[0].rate, ["one", word])
+    assert caught.value.kind == "unknown word"
+    assert str(caught.value).startswith(f"{word!r} is not in")
+
+
+def test_no_room_for_the_words(spoken):
+    samples = spoken[0].samples[:5000]
+    with pytest.raises(
+        AlignmentError, match="'one one one .*' cannot be aligned: .* found"
+    ) as caught:
+        align_words(samples, 16000, ["one"] * 30)
+    assert caught.value.kind == "not aligned"
+    with pytest.raises(AlignmentError, match="'one' cannot be aligned: nothing was found of it"):
+        align_words(samples[:100], 16000, ["one"])
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [([0.1], []), ([], ["one"]), ([0.0] * 9, ["one"]), ([np.nan], ["one"]), ([np.inf], ["one"])],
+)
+def test_wrong_arguments(samples, words):
+    with pytest.raises(ValueError, match="at least one word, and samples finite"):
+        align_words(np.array(samples, np.float32), 16000, words)
+
+
+def test_a_decoder_that_was_broken_off_is_not_used_again(spoken):
+    string = spoken[0]
+    before = align_words(string.samples, string.rate, string.words)
+    aligner._decoder().start_utt()  # as Ctrl-C would leave it
+    with pytest.raises(AlignmentError, match="cannot be aligned: Failed") as caught:
+        align_words(string.samples, string.rate, string.words)
+    assert caught.value.kind == "not aligned"
+    assert align_words(string.samples, string.rate, string.words) == before
+
+
+class _Found:
+    """A decoder that finds these segments, (word, first frame, last frame)."""
+
+    def __init__(self, *segments: tuple[str, int, int]):
+        self._segments = segments
+
+    def seg(self):
+        return [
+            SimpleNamespace(word=w, start_frame=a, end_frame=b, ascore=math.exp(-(b + 1 - a) / 512))
+            for w, a, b in self._segments
+        ]
+
+    def __getattr__(self, name):
+        return lambda *_, **__: "pronunciation"
+
+
+@pytest.mark.parametrize(
+    ("segments", "told"),
+    [
+        ([("zero", 2, 9), ("one", 9, 30)], "'one' cannot be aligned: it has no place"),
+        ([("zero", 2, 9), ("one", 100, 101)], "'one' cannot be aligned: it has no place"),
+        ([("zero", 2, 9)], "'zero one' cannot be aligned: zero was found"),
+        ([("one", 2, 9), ("zero", 10, 12)], "'zero one' cannot be aligned: one zero was found"),
+        ([], "'zero one' cannot be aligned: nothing was found"),
+    ],
+)
+def test_what_cannot_be(monkeypatch, segments, told):
+    monkeypatch.setattr(aligner, "_decoder", lambda: _Found(*segments))
+    with pytest.raises(AlignmentError, match=told):
+        align_words(np.ones(16000, np.float32), 16000, ["zero", "one"])
+
+
+def test_fillers_and_variants(monkeypatch):
+    segments = [("<s>", 0, 1), ("zero(2)", 2, 9), ("[NOISE]", 10, 11), ("<sil>", 12, 19)]
+    segments += [("one", 20, 101), ("++UM++", 102, 102), ("</s>", 103, 110)]
+    monkeypatch.setattr(aligner, "_decoder", lambda: _Found(*segments))
+    zero, one = align_words(np.ones(8012, np.float32), 8000, ["zero", "one"])
+    assert (zero.word, zero.start, zero.end) == ("zero", 0.02, 0.1)
+    assert (one.word, one.start, one.end) == ("one", 0.2, 1.001)  # not after the sound's end
+    assert (zero.score, one.score) == pytest.approx((-2, -2))  # 1024 / 512, a frame
+
+
+def test_not_installed(monkeypatch, spoken):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    aligner._decoder.cache_clear()
+    for call in (lambda: align_words(spoken[0].samples, 16000, ["one"]), lambda: align_all([])):
+        with pytest.raises(CorpusError, match="pip install pocketsphinx"):
+            call()
+
+
+def _read(string: Joined) -> tuple[np.ndarray, int]:
+    return string.samples, string.rate
+
+
+def _unreadable(kind: str, *_) -> tuple[np.ndarray, int]:
+    raise AudioError("b.wav: cannot be read", kind)
+
+
+def _forbidden() -> tuple[np.ndarray, int]:
+    raise AssertionError("a cached recording was read")
+
+
+@pytest.fixture
+def requests(spoken, monkeypatch) -> list[Request]:
+    monkeypatch.setattr(alignment, "_SHARD", 3)
+    return [
+        Request(f"u{n}", string.words, f"f{n}", partial(_read, string))
+        for n, string in enumerate(spoken[:8])
+    ]
+
+
+def test_all_in_order(requests, spoken, tmp_path):
+    expected = [align_words(s.samples, s.rate, s.words) for s in spoken[:8]]
+    assert align_all(requests, tmp_path) == expected
+    assert len(list(tmp_path.iterdir())) == 3
+    unread = [replace(request, read=_forbidden) for request in requests]
+    assert align_all(unread, tmp_path) == expected
+    assert align_all([], tmp_path) == []
+
+
+def test_several_processes(requests, tmp_path):
+    assert align_all(requests, tmp_path / "a", workers=2) == align_all(requests, tmp_path / "b")
+    names = [sorted(p.name for p in (tmp_path / folder).iterdir()) for folder in "ab"]
+    assert names[0] == names[1]
+
+
+def test_default_folder(requests, tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+    align_all(requests[:1])
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"fingerprint": "other"}, {"name": "other"}, {"words": ("one", "two")}],
+)
+def test_what_is_changed_is_aligned_again(requests, tmp_path, change):
+    align_all(requests, tmp_path)
+    changed = [replace(request, read=_forbidden) for request in requests]
+    changed[4] = replace(changed[4], **change)
+    with pytest.raises(AssertionError, match="was read"):
+        align_all(changed, tmp_path)
+
+
+def test_problems(requests, tmp_path):
+    requests[1] = replace(requests[1], words=("one", "qxzzy"))
+    requests[3] = replace(requests[3], read=partial(_unreadable, "truncated"), name="u0")
+    for _ in range(2):  # aligned, then from the cache
+        results = align_all(requests, tmp_path)
+        assert results[1] == Problem("u1", "unknown word", results[1].reason)
+        assert results[1].reason.startswith("u1: 'qxzzy' is not in the pronunciation dictionary")
+        assert results[3] == Problem("u0", "truncated", "b.wav: cannot be read")
+        assert [isinstance(r, list) for r in results] == [n not in (1, 3) for n in range(8)]
+        requests = [replace(request, read=_forbidden) for request in requests]
+
+
+def test_what_may_be_there_next_time_is_looked_at_again(requests, tmp_path):
+    away = [*requests[:4], replace(requests[4], read=partial(_unreadable, "missing"))]
+    assert isinstance(align_all(away, tmp_path)[4], Problem)
+    assert isinstance(align_all(requests[:5], tmp_path)[4], list)
+
+
+def test_taken_up_where_it_was_broken_off(requests, tmp_path):
+    def interrupted() -> tuple[np.ndarray, int]:
+        raise KeyboardInterrupt
+
+    first = [*requests[:4], replace(requests[4], read=interrupted), *requests[5:]]
+    with pytest.raises(KeyboardInterrupt):
+        align_all(first, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    rest = [*(replace(request, read=_forbidden) for request in requests[:3]), *requests[3:]]
+    assert all(isinstance(result, list) for result in align_all(rest, tmp_path))
+
+
+def _measure(made: list[Joined]) -> str:
+    started = time.perf_counter()
+    found = _aligned(made)
+    took = time.perf_counter() - started
+    digits = sum(len(string.words) for string in made)
+    seconds = sum(len(string.samples) / string.rate for string in made)
+    lines = [
+        f"{len(found)} of {len(made)} strings aligned with the right words, "
+        f"{digits} digits, {seconds:.0f} s of sound in {took:.1f} s"
+    ]
+    assert len(found) >= 0.99 * len(made)
+    for known in ("heard", "files"):
+        errors = _errors(found, known)
+        lines.append(
+            f"  edges of the {known}: median error {1000 * np.median(errors):.0f} ms, "
+            f"90 % below {1000 * np.quantile(errors, 0.9):.0f} ms"
+        )
+        assert np.median(errors) <= 0.040
+    return "\n".join(lines)
+
+
+def test_strings_of_recorded_digits(data_root: Path):
+    print(_measure(strings(fsdd_corpus(data_root, download=False).recordings, 8000, 20)))
+
+
+@pytest.mark.slow
+def test_many_strings_of_recorded_digits(data_root: Path, capsys):
+    figures = _measure(strings(fsdd_corpus(data_root, download=False).recordings, 8000, 600))
+    with capsys.disabled():
+        print(f"\nFSDD joined to strings: {figures}")

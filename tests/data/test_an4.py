@@ -1,0 +1,237 @@
+"""AN4: its digits from either layout, with the rest of its words passed over."""
+
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvae_pyro.data.alignment.aligner import align_words
+from pvae_pyro.data.alignment.transcripts import read_transcripts
+from pvae_pyro.data.audio.reading import read_audio
+from pvae_pyro.data.corpora.an4 import an4_corpus
+from pvae_pyro.data.corpora.espeak import espeak_corpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, SpeechCorpus
+from tests.support.joined import Joined, joined
+from tests.support.sphere import write_sphere
+
+pytest.importorskip("pocketsphinx")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def spoken() -> Joined:
+    """The digits 3 1 7 0 in an American voice of eSpeak NG."""
+    pytest.importorskip("espeakng_loader")
+    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
+    return joined([next(r for r in voices if r.label == digit) for digit in "3170"], 16000, 0)
+
+
+# File, its transcript in AN4's ways to write it, and what its digits are.
+TRAIN = {
+    "an4_clstk/fash/an255-fash-b": ("<s> THREE ONE SEVEN OH </s> (an255-fash-b)", "3170"),
+    "an4_clstk/fash/cen1-fash-b": ("THREE O SEVEN ZERO (cen1-fash-b)", "370"),
+    "an4_clstk/mblw/an1-mblw-b": ("RUBOUT SIXTY OH (an1-mblw-b)", "0"),
+    "an4_clstk/mblw/an2-mblw-b": ("START (an2-mblw-b)", ""),
+}
+TEST = {"an4test_clstk/fcaw/an406-fcaw-b": ("THREE ONE THIRTY SEVEN (an406-fcaw-b)", "317")}
+
+
+@pytest.fixture
+def official(tmp_path: Path, spoken: Joined) -> Path:
+    """The data root, with AN4 as CMU packs it."""
+    etc = tmp_path / "an4" / "etc"
+    etc.mkdir(parents=True)
+    for n, (split, files) in enumerate({"train": TRAIN, "test": TEST}.items()):
+        (etc / f"an4_{split}.fileids").write_text("\n".join(files) + "\n")
+        # In another order, as they are.
+        lines = sorted((line for line, _ in files.values()), key=len)
+        (etc / f"an4_{split}.transcription").write_text("\n".join(lines))
+        for m, file in enumerate(files):
+            _speak(tmp_path, file, spoken, 10 * n + m)
+    return tmp_path
+
+
+def _speak(root: Path, file: str, spoken: Joined, number: int, rate: int = 16000) -> None:
+    """No two files are the same."""
+    path = root / "an4" / "wav" / f"{file}.sph"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.round(spoken.samples * 32767).astype(np.int16)
+    samples[number] += 100
+    write_sphere(path, samples, rate)
+
+
+def _add(root: Path, file: str, transcript: str | None = None) -> None:
+    """To the training lists."""
+    for name, line in (("fileids", file), ("transcription", transcript)):
+        if line is not None:
+            path = root / "an4" / "etc" / f"an4_train.{name}"
+            path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
+
+
+def _digits(corpus: SpeechCorpus) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for recording in corpus.recordings:
+        name = recording.name.partition("#")[0]
+        found[name] = found.get(name, "") + recording.label
+    return found
+
+
+def test_official_lists(official):
+    corpus = an4_corpus(official)
+    assert (corpus.name, corpus.stand_in, corpus.sample_rate) == ("AN4", False, 16000)
+    assert corpus.problems == ()
+    expected = {
+        file.partition("/")[2]: digits for file, (_, digits) in (TRAIN | TEST).items() if digits
+    }
+    assert _digits(corpus) == expected
+    names = [recording.name for recording in corpus.recordings]
+    assert names[4:8] == [
+        *("fash/cen1-fash-b#1", "fash/cen1-fash-b#3", "fash/cen1-fash-b#4", "mblw/an1-mblw-b#3")
+    ]
+    assert names[-1] == "fcaw/an406-fcaw-b#4"
+    assert [(r.speaker, r.split) for r in corpus.recordings][6:9] == [
+        *(("fash", "train"), ("mblw", "train"), ("fcaw", "test"))
+    ]
+    whole, rate = read_audio(official / "an4" / "wav" / "an4_clstk" / "fash" / "an255-fash-b.sph")
+    words = align_words(whole, rate, ("three", "one", "seven", "oh"))
+    for recording, word in zip(corpus.recordings[:4], words, strict=True):
+        part = whole[round(word.start * rate) : round(word.end * rate)]
+        np.testing.assert_array_equal(recording.read()[0], part)
+    counts, speakers = corpus.notes
+    assert counts.startswith("11 digits of 3 speakers, found with pocketsphinx ")
+    assert speakers == "no speaker is in both splits"
+
+
+def test_table(official):
+    lists = an4_corpus(official)
+    rows = ["path,speaker,split,transcript"]
+    for split, files in (("train", TRAIN), ("test", TEST)):
+        for file, (line, _) in files.items():
+            words = line.removeprefix("<s>").partition("(")[0].replace("</s>", "").lower()
+            rows.append(f"wav/{file}.sph,{file.split('/')[1]},{split},{words}")
+    shutil.rmtree(official / "an4" / "etc")
+    (official / "an4" / "utterances.csv").write_text("\n".join(rows))
+    table = an4_corpus(official)
+    assert [vars(r) | {"read": None} for r in table.recordings] == [
+        vars(r) | {"read": None} for r in lists.recordings
+    ]
+    assert (table.problems, table.notes) == (lists.problems, lists.notes)
+
+
+@pytest.mark.parametrize(("oh", "digits"), [("drop", "317"), ("separate", "317o")])
+def test_oh(official, oh, digits):
+    corpus = an4_corpus(official, oh)
+    assert _digits(corpus)["fash/an255-fash-b"] == digits
+    # "zero" is no "oh", and an utterance with nothing else is not there.
+    assert _digits(corpus)["fash/cen1-fash-b"] == "370"
+    assert _digits(corpus).get("mblw/an1-mblw-b") == (None if oh == "drop" else "o")
+
+
+def test_aligned_once_where_it_is_told_to(official, tmp_path, monkeypatch):
+    first = an4_corpus(official, cache_dir=tmp_path / "own")
+    assert list((tmp_path / "own").iterdir())
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr("pvae_pyro.data.alignment.forced.align_words", None)
+    again = an4_corpus(official, cache_dir=tmp_path / "own")
+    assert [r.fingerprint for r in again.recordings] == [r.fingerprint for r in first.recordings]
+
+
+def test_what_is_left_out(official, spoken):
+    _add(official, "an4_clstk/fash/an1-fash-b", "FIVE (an1-fash-b)")  # no such file
+    _add(official, "an4_clstk/fash/an2-fash-b")  # no transcript
+    _add(official, "an4_clstk/fash/an3-fash-b", "SIX QXZZY (an3-fash-b)")
+    _speak(official, "an4_clstk/fash/an3-fash-b", spoken, 30)
+    _add(official, "an4_clstk/fash/an4-fash-b", "SIX (an4-fash-b)")
+    _speak(official, "an4_clstk/fash/an4-fash-b", spoken, 40, rate=8000)
+    _add(official, "an4_clstk/fash/an5-fash-b", "THREE ONE SEVEN ZERO (an5-fash-b)")
+    _speak(official, "an4_clstk/fash/an5-fash-b", spoken, 0)  # the sound of an255
+    _add(official, "an4_clstk/fash/an255-fash-b")  # twice in the list
+    _add(official, "../../../etc/passwd", "no transcript")
+    corpus = an4_corpus(official)
+    assert {(p.name, p.kind) for p in corpus.problems} == {
+        ("fash/an1-fash-b", "missing"),
+        ("fash/an2-fash-b", "transcript"),
+        ("fash/an3-fash-b", "unknown word"),
+        ("fash/an4-fash-b", "wrong rate"),
+        ("fash/an5-fash-b", "duplicate"),
+        ("fash/an255-fash-b", "duplicate"),
+        ("an4_train.fileids:11", "name"),
+        ("an4_train.transcription:9", "transcript"),
+    }
+    for problem in corpus.problems:
+        assert problem.name.split("/")[-1] in problem.reason
+    assert len(corpus.recordings) == 11
+
+
+def test_a_speaker_in_both_splits_is_told_of(official, spoken):
+    _add(official, "an4_clstk/fcaw/an7-fcaw-b", "THREE ONE SEVEN OH (an7-fcaw-b)")
+    _speak(official, "an4_clstk/fcaw/an7-fcaw-b", spoken, 70)
+    assert an4_corpus(official).notes[1] == "1 speaker is in both splits"
+
+
+def test_not_there(tmp_path, official):
+    with pytest.raises(CorpusMissing, match=r"nowhere/an4 has neither utterances\.csv nor"):
+        an4_corpus(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="oh must be one of"):
+        an4_corpus(official, "nought")
+    shutil.rmtree(official / "an4" / "wav")
+    with pytest.raises(CorpusError, match="no digit can be used; the first problem: .*an255-fash"):
+        an4_corpus(official)
+    (official / "an4" / "etc" / "an4_test.fileids").unlink()
+    with pytest.raises(CorpusError, match=r"an4_test\.fileids: cannot be read"):
+        an4_corpus(official)
+    (official / "an4" / "etc" / "an4_train.transcription").write_bytes(b"\xff (a)")
+    with pytest.raises(CorpusError, match=r"an4_train\.transcription: is not UTF-8"):
+        an4_corpus(official)
+
+
+def test_some_real_utterances(data_root: Path, tmp_path: Path):
+    """One of every eighth speaker: copied, because the whole takes half a minute."""
+    utterances, _ = read_transcripts(data_root / "an4" / "utterances.csv")
+    chosen = list({u.speaker: u for u in utterances[::-1]}.values())[::8]
+    rows = ["path,speaker,split,transcript"]
+    (tmp_path / "an4").mkdir()
+    for utterance in chosen:
+        shutil.copy(utterance.path, tmp_path / "an4")
+        words = " ".join(utterance.words)
+        rows.append(f"{utterance.path.name},{utterance.speaker},{utterance.split},{words}")
+    (tmp_path / "an4" / "utterances.csv").write_text("\n".join(rows))
+    corpus = an4_corpus(tmp_path)
+    assert corpus.problems == ()
+    assert len({r.speaker for r in corpus.recordings}) == len(chosen) == 11
+    lengths = [len(r.read()[0]) / 16000 for r in corpus.recordings]
+    assert len(lengths) >= 20
+    assert 0.05 < min(lengths) <= max(lengths) < 1
+    assert 0.2 < np.median(lengths) < 0.5
+
+
+@pytest.mark.slow
+def test_the_whole_corpus(data_root: Path, tmp_path: Path, capsys):
+    started = time.monotonic()
+    corpus = an4_corpus(data_root, cache_dir=tmp_path)
+    aligning = time.monotonic() - started
+    an4_corpus(data_root, cache_dir=tmp_path)
+    again = time.monotonic() - started - aligning
+    speakers = {
+        split: {r.speaker for r in corpus.recordings if r.split == split}
+        for split in ("train", "test")
+    }
+    classes = Counter(r.label for r in corpus.recordings)
+    with capsys.disabled():
+        print(
+            f"\nAN4: {len(corpus.recordings)} digits of {len(speakers['train'])} + "
+            f"{len(speakers['test'])} speakers in {aligning:.1f} s, again in {again:.1f} s; "
+            f"left out: {len(corpus.problems)}; {dict(sorted(classes.items()))}"
+        )
+    assert len(corpus.recordings) >= 1900
+    assert len(speakers["train"] | speakers["test"]) == 83
+    assert not speakers["train"] & speakers["test"]
+    assert set(classes) == set("0123456789")

@@ -1,0 +1,431 @@
+"""Sound files that are fine, and every kind that is not. (SPHERE: test_sphere.py)"""
+
+import io
+import os
+import re
+import signal
+import struct
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.audio.reading import read_audio
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.errors import shown
+from tests.support.sphere import sphere
+
+SAMPLES = np.array([0.5, -0.25, 0.0, 1 / 32768, -1.0], dtype=np.float32)
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 1000)
+
+
+@contextmanager
+def deadline(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        pytest.fail(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("format", ["WAV", "WAVEX", "FLAC", "AIFF", "AU", "NIST"])
+def test_samples_and_rate(tmp_path: Path, format: str):
+    path = tmp_path / "sound"
+    soundfile.write(path, SAMPLES, 11025, format=format, subtype="PCM_16")
+    samples, rate = read_audio(path)
+    assert rate == 11025
+    assert samples.dtype == np.float32
+    assert samples.tolist() == SAMPLES.tolist()  # sixteen bits hold these values exactly
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+def test_wide_samples(tmp_path: Path, subtype: str, endian: str):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, SAMPLES, 8000, subtype=subtype, endian=endian)
+    assert read_audio(str(path))[0].tolist() == SAMPLES.tolist()
+
+
+@pytest.mark.parametrize("coding", [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_lossy_codings(tmp_path: Path, coding: tuple[str, str]):
+    path = tmp_path / "sound"
+    sine = 0.5 * np.sin(np.arange(60_000) * 0.02)
+    soundfile.write(path, sine, 48_000, format=coding[0], subtype=coding[1])
+    samples, rate = read_audio(path)
+    assert (len(samples), rate) == (60_000, 48_000)
+    assert np.abs(samples - sine).mean() < 0.02
+
+
+def test_long_file(tmp_path: Path):
+    long = np.resize(np.float32(NOISE), 600_000)
+    soundfile.write(tmp_path / "long.wav", long, 16_000, subtype="FLOAT")
+    assert np.array_equal(read_audio(tmp_path / "long.wav")[0], long)
+
+
+@pytest.mark.parametrize("name", [b"a b.wav", "ñandú 二.wav".encode(), b"\xff\xfe.wav", b"no.raw"])
+def test_names(tmp_path: Path, name: bytes):
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(_wav())
+    assert len(read_audio(path)[0]) == 5
+    path.write_bytes(b"")
+    shown = name.decode("utf-8", "backslashreplace")
+    with pytest.raises(AudioError) as error:
+        read_audio(path)
+    assert str(error.value) == f"{tmp_path}/{shown}: the file is empty"
+
+
+def _encoded(samples: np.ndarray = SAMPLES, format: str = "WAV", **options: str | int) -> bytes:
+    rate = options.pop("rate", 8000)
+    with tempfile.TemporaryFile() as file:
+        soundfile.write(file, samples, rate, format=format, **options)
+        file.seek(0)
+        return file.read()
+
+
+def _wav(samples: np.ndarray = SAMPLES, subtype: str = "PCM_16", rate: int = 8000) -> bytes:
+    return _encoded(samples, subtype=subtype, rate=rate)
+
+
+def _cut(format: str, samples: np.ndarray = NOISE) -> bytes:
+    content = _encoded(samples, format)
+    return content[: len(content) * 6 // 10]
+
+
+def _wav_saying(size: int) -> bytes:
+    """A WAV file of 2000 bytes of sound whose header says `size`."""
+    content = _wav(NOISE)
+    at = content.index(b"data") + 4
+    return content[:at] + struct.pack("<I", size) + content[at + 4 :]
+
+
+def _saying(format: str, number: int) -> bytes:
+    """1000 samples whose header has another number of frames, or of bytes (AU)."""
+    content = _encoded(NOISE, format, endian="FILE")
+    # FLAC: the last four bytes of five; RFC 9639, section 8.2.
+    at = {"FLAC": 22, "AIFF": content.find(b"COMM") + 10, "AU": 8}[format]
+    return content[:at] + struct.pack(">I", number) + content[at + 4 :]
+
+
+def _damaged_mp3() -> bytes:
+    content = bytearray(_encoded(np.resize(NOISE, 40_000), "MP3"))
+    middle = len(content) // 2
+    content[middle : middle + 900] = bytes(900)
+    return bytes(content)
+
+
+UNUSABLE = {
+    "empty": (b"", "empty", "the file is empty"),
+    "text": (b"text" * 99, "unreadable", "is text, not a sound.*text"),
+    "other format": (_encoded(format="W64"), "unreadable", "its format is W64, convert it"),
+    "cut header": (_wav()[:30], "header", "cannot be read .*data"),
+    "cut WAV": (_cut("WAV"), "truncated", "truncated, [0-9]+ of 2000 bytes"),
+    "cut AIFF": (_cut("AIFF"), "truncated", "truncated, [0-9]+ of [0-9]+ bytes"),
+    "cut AU": (_cut("AU"), "truncated", "truncated, [0-9]+ of 2000 bytes"),
+    "cut FLAC": (_cut("FLAC", np.resize(NOISE, 40_000)), "truncated", "is damaged or truncated"),
+    "cut MP3": (_cut("MP3", np.resize(NOISE, 40_000)), "truncated", "truncated, .* bytes of sound"),
+    "cut OGG": (_cut("OGG"), "truncated", "its stream has no end"),
+    "less in WAV": (_wav_saying(2002), "truncated", "truncated, 2000 of 2002 bytes"),
+    "2^30 in WAV": (_wav_saying(2**30), "truncated", "truncated, 2000 of 1073741824 bytes"),
+    "more in WAV": (_wav_saying(1994), "sample count", "another number of samples"),
+    "half of WAV": (_wav_saying(1000), "sample count", "another number of samples"),
+    "half a sample in WAV": (_wav_saying(1999), "truncated", "truncated, 1998 of 1999 bytes"),
+    "less in AIFF": (_saying("AIFF", 1001), "sample count", "another number of samples"),
+    "more in AIFF": (_saying("AIFF", 999), "sample count", "another number of samples"),
+    "less in AU": (_saying("AU", 2**30), "truncated", "truncated, 2000 of 1073741824 bytes"),
+    "more in AU": (_saying("AU", 1998), "sample count", "another number of samples"),
+    "less in FLAC": (_saying("FLAC", 1001), "truncated", "is damaged or truncated"),
+    "2^32 in FLAC": (_saying("FLAC", 2**32 - 1), "too long", "longer than an hour"),
+    "two FLAC files": (_encoded(NOISE, "FLAC") * 2, "sample count", "several FLAC files"),
+    "two WAV files": (_wav(NOISE) * 2, "header", "cannot be read"),
+    "two AU files": (_encoded(NOISE, "AU") * 2, "sample count", "another number of samples"),
+    "damaged MP3": (_damaged_mp3(), "truncated", "is damaged or truncated after [0-9]+ samples"),
+    "MP3 of two rates": (
+        _encoded(NOISE, "MP3") + _encoded(NOISE, "MP3", rate=16_000), "unreadable", "changes its"
+    ),
+    "Ogg of two rates": (
+        _encoded(NOISE, "OGG") + _encoded(NOISE, "OGG", rate=16_000), "unreadable", "changes its"
+    ),
+    "16 bits in 32": (_wav(NOISE / 65536, "PCM_32"), "silent", "16-bit values in a file of 32"),
+    "16 bits in floats": (_wav(NOISE * 32768, "FLOAT"), "range", "samples of 1.6.*full scale"),
+    "opposite phase": (_wav(np.stack([NOISE, -NOISE], 1)), "opposite phase", "--channel 1"),
+    "no download": (bytes(9999), "unreadable", "begins with zeros"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "unreadable",
+        "is a Git LFS pointer.* git lfs pull"),
+    "annex": (b"/annex/objects/SHA256E-s16044--ab.wav\n", "unreadable", "git annex get"),
+    "HTML": (b"\n<!DOCTYPE html><title>404</title>", "unreadable", "is an HTML page"),
+    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(99), "unreadable", "MPEG-4 .M4A"),
+    "AAC": (b"\xff\xf1\x50\x80" + bytes(99), "unreadable", "is AAC sound"),
+    "WebM": (b"\x1aE\xdf\xa3" + bytes(99), "unreadable", "WebM"),
+    "WMA": (b"\x30\x26\xb2\x75\x8e\x66" + bytes(99), "unreadable", "WMA"),
+    "AMR": (b"#!AMR\n" + bytes(99), "unreadable", "AMR"),
+    "zip": (b"PK\x03\x04" + bytes(99), "unreadable", "archive"),
+    "AppleDouble": (b"\x00\x05\x16\x07" + bytes(99), "unreadable", "macOS"),
+    "no samples": (_wav(SAMPLES[:0]), "no samples", "has no samples"),
+    "silent": (_wav(SAMPLES * 0), "silent", "is silent"),
+    "NaN": (_wav(np.float32([0.5, np.nan]), "FLOAT"), "not finite", "NaN or infinite"),
+    "infinite": (_wav(np.float32([0.5, np.inf]), "FLOAT"), "not finite", "NaN or infinite"),
+    "too large": (_wav(np.float64([0.5, 1e300]), "DOUBLE"), "not finite", "NaN or infinite"),
+    "3999 Hz": (_wav(rate=3999), "wrong rate", "says it is at 3999 Hz"),
+    "192001 Hz": (_wav(rate=192_001), "wrong rate", "says it is at 192001 Hz"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable(tmp_path: Path, case: str):
+    content, kind, reason = UNUSABLE[case]
+    path = tmp_path / "sound.wav"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AudioError, match=f"^{path}: .*({reason})") as error:
+            read_audio(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert error.value.kind == kind
+
+
+@pytest.mark.parametrize("sizes", [(2**32 - 1,) * 2, (0x7FFFF024, 0x7FFFF000), (0x80000024, 2**31),
+    (0, 0), (36, 0), (2**32 - 1, 0), (8, 0)])  # fmt: skip
+def test_wav_that_was_written_into_a_pipe_or_not_closed(tmp_path: Path, sizes: tuple[int, int]):
+    """By FFmpeg, SoX, arecord; by recorders that were killed."""
+    ints = np.concatenate([np.zeros(200), NOISE])
+    content = bytearray(_wav(ints))
+    content[4:8], content[40:44] = (struct.pack("<I", size) for size in sizes)
+    (tmp_path / "a.wav").write_bytes(content)
+    samples, rate = read_audio(tmp_path / "a.wav")
+    assert rate == 8000
+    np.testing.assert_allclose(samples, ints, atol=1 / 32767)
+    (tmp_path / "a.wav").write_bytes(content[:-1])  # within a sample
+    assert len(read_audio(tmp_path / "a.wav")[0]) == 1199
+
+
+def test_an_empty_wav_with_a_chunk_after_it_has_no_samples(tmp_path: Path):
+    content = bytearray(
+        _wav(SAMPLES[:0]) + b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + bytes(18)
+    )
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(AudioError) as error:
+        read_audio(tmp_path / "a.wav")
+    assert error.value.kind == "no samples"
+
+
+@pytest.mark.parametrize("format", ["AU", "AIFF", "FLAC"])
+def test_other_formats_written_into_a_pipe(tmp_path: Path, format: str):
+    noise = np.resize(NOISE, 20_000)
+    content = bytearray(_encoded(noise, format, endian="FILE"))
+    if format == "AIFF":  # as SoX
+        at = content.index(b"COMM") + 10
+        content[at : at + 4] = struct.pack(">I", 0x7F000000 // 2)
+        at = content.index(b"SSND") + 4
+        content[at : at + 4] = struct.pack(">I", 0x7F000008)
+    elif format == "AU":
+        content[8:12] = b"\xff" * 4
+    else:
+        content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    path = tmp_path / "sound"
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_audio(path)[0], noise, atol=1 / 32767)
+    if format == "FLAC":
+        for damaged in (content[:-100], content[:9000] + b"\x55" + content[9001:]):
+            path.write_bytes(damaged)
+            with pytest.raises(AudioError, match="damaged or truncated"):
+                read_audio(path)
+
+
+def _mp3(samples: np.ndarray, xing: bool, constant: bool = False) -> bytes:
+    """At 16 kHz, by FFmpeg, which leaves out the header with the number of frames if told so."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3", options={"write_xing": str(int(xing))}) as out:
+        options = {"b": "64k"} if constant else {"flags": "+qscale", "global_quality": "472"}
+        stream = out.add_stream("libmp3lame", rate=16_000, options=options)
+        stream.layout = "mono"
+        ints = (samples * 32767).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(ints, format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        split = av.AudioResampler(format="s16p", layout="mono", rate=16_000, frame_size=576)
+        for part in split.resample(frame) + split.resample(None):
+            out.mux(stream.encode(part))
+        out.mux(stream.encode(None))
+    return file.getvalue()
+
+
+_ART = b"ID3\x03\0\0\0\0\x27\x10" + b"APIC" + bytes(5004)  # 39 * 128 + 16
+
+
+@pytest.mark.parametrize("before", [b"", _ART], ids=["", "cover art"])
+@pytest.mark.parametrize("after", [b"", b"TAG" + bytes(125)], ids=["", "ID3v1"])
+@pytest.mark.parametrize("constant", [False, True], ids=["VBR", "CBR"])
+@pytest.mark.parametrize("xing", [False, True])
+def test_mp3_is_as_long_as_it_is(tmp_path: Path, before, after, constant, xing):
+    """Without the header, decoders tell of a length that they guess from the first frame's rate."""
+    time = np.arange(8000) / 16_000
+    hum = 0.3 * np.sin(2 * np.pi * 300 * time) * np.hanning(8000)
+    path = tmp_path / "a.mp3"
+    path.write_bytes(before + _mp3(hum, xing, constant) + after)
+    samples, rate = read_audio(path)
+    assert rate == 16_000
+    assert len(samples) == (8000 if xing else 16 * 576)  # it says how much of these is padding
+    assert np.abs(samples).max() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("after", [bytes(500), b"LYRICSBEGIN" + b"x" * 90 + b"000101LYRICS200"])
+def test_what_follows_an_mp3_is_no_sound(tmp_path: Path, after: bytes):
+    (tmp_path / "a.mp3").write_bytes(_encoded(NOISE, "MP3") + after)
+    assert len(read_audio(tmp_path / "a.mp3")[0]) == 1000
+
+
+@pytest.mark.parametrize("format", ["MP3", "OGG"])
+def test_streams_that_follow_each_other(tmp_path: Path, format: str):
+    noise = np.resize(NOISE, 9000)
+    path = tmp_path / "sound"
+    path.write_bytes(_encoded(noise, format, rate=16_000) * 3)
+    samples, _ = read_audio(path)
+    # In between, a decoder of MP3 gives the padding too.
+    assert 27_000 <= len(samples) <= 27_000 + 4 * 1152 * (format == "MP3")
+    thirds = [part.std() for part in np.split(samples[: len(samples) // 3 * 3], 3)]
+    np.testing.assert_allclose(thirds, NOISE.std(), rtol=0.15)
+
+
+def test_channels(tmp_path: Path):
+    left, right = NOISE, np.roll(NOISE, 300)
+    path = tmp_path / "a.wav"
+    path.write_bytes(_wav(np.stack([left, right], 1), "FLOAT"))
+    for channel, expected in ((None, (left + right) / 2), (1, left), (2, right)):
+        np.testing.assert_allclose(read_audio(path, channel)[0], expected, atol=1e-6)
+    with pytest.raises(AudioError, match="has 2 channels, and channel 3") as error:
+        read_audio(path, 3)
+    assert error.value.kind == "channels"
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_channels_in_opposite_phase(tmp_path: Path, offset: float):
+    hiss = np.random.default_rng(1).normal(0, 1e-3, (2, 1000))
+    path = tmp_path / "a.wav"
+    path.write_bytes(_wav((np.stack([NOISE, -0.9 * NOISE]) + hiss + offset).T, "FLOAT"))
+    with pytest.raises(AudioError) as error:
+        read_audio(path)
+    assert error.value.kind == "opposite phase"
+    np.testing.assert_allclose(read_audio(path, 1)[0], NOISE + offset, atol=0.01)
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8"])
+def test_eight_bits(tmp_path: Path, subtype: str):
+    (tmp_path / "a.wav").write_bytes(_wav(NOISE, subtype))
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], NOISE, atol=0.02)
+
+
+@pytest.mark.parametrize("rate", [4000, 192_000])
+def test_rates_at_the_limits(tmp_path: Path, rate: int):
+    (tmp_path / "sound.wav").write_bytes(_wav(rate=rate))
+    assert read_audio(tmp_path / "sound.wav")[1] == rate
+
+
+@pytest.mark.parametrize(
+    ("format", "step"), [("WAV", 1), ("WAVEX", 1), ("AIFF", 1), ("AU", 1), ("FLAC", 7), ("OGG", 61)]
+)
+def test_cut_anywhere(tmp_path: Path, format: str, step: int):
+    content = _encoded(NOISE[:40], format)
+    path = tmp_path / "sound"
+    for end in range(0, len(content), step):
+        path.write_bytes(content[:end])
+        with pytest.raises(AudioError):
+            read_audio(path)
+
+
+def test_not_a_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    kinds = dict.fromkeys(["missing", "file/inside"], "missing")
+    kinds |= dict.fromkeys(["", "pipe", "null\0byte", "x" * 300], "unreadable")
+    for name, kind in kinds.items():
+        with (
+            deadline(600),
+            pytest.raises(AudioError, match=f"^{tmp_path}/?{re.escape(shown(name))}: ") as error,
+        ):
+            read_audio(tmp_path / name)
+        assert error.value.kind == kind, name
+
+
+def test_no_permission():
+    # Not in tmp_path, which others than its owner cannot enter.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "sound.wav"
+        path.write_bytes(_wav())
+        path.chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)  # root may read everything
+            with pytest.raises(AudioError, match="sound.wav: .*permission denied") as error:
+                read_audio(path)
+        finally:
+            os.seteuid(user)
+    assert error.value.kind == "no permission"
+
+
+def test_damaged_files_are_read_or_refused(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    ints = np.int16(NOISE * 32768)
+    whole = [
+        sphere(ints, 20_000),
+        sphere(ints, 20_000, coding="shorten", sample_checksum=None),
+        _wav(NOISE),
+        _wav(NOISE, "FLOAT"),
+    ]
+    path = tmp_path / "sound.wav"
+    refused = 0
+    with deadline(600):
+        for number in range(200):
+            content = bytearray(whole[number % 4])
+            for _ in range(rng.integers(1, 5)):
+                at = int(rng.integers(rng.choice([60, 400, len(content)])))
+                size = int(rng.integers(1, 20))
+                content[at : at + size] = [b"", rng.bytes(size), b"\xff" * 4, b"9" * size][
+                    rng.integers(4)
+                ]
+            path.write_bytes(content)
+            try:
+                samples, _ = read_audio(path)
+                assert 0 < len(samples) <= 1000
+            except AudioError:
+                refused += 1
+    assert 120 < refused < 200
+
+
+def test_real_recordings(data_root: Path):
+    samples, rate = read_audio(data_root / "fsdd" / "recordings" / "0_george_0.wav")
+    assert (len(samples), rate) == (2384, 8000)
+    assert 0.01 < np.abs(samples).max() <= 1
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_ogg_cut_anywhere(subtype, tmp_path):
+    """libsndfile reads what is there of a cut one, and calls that its length."""
+    path = tmp_path / "a.ogg"
+    noise = np.random.default_rng(0).normal(0, 0.1, 48000)
+    soundfile.write(path, noise, 48000, format="OGG", subtype=subtype)
+    assert len(read_audio(path)[0]) == 48000
+    whole = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", whole)]
+    assert len(pages) > 3
+    for kept in (*pages[1:], *range(len(whole) - 40, len(whole)), *range(10, len(whole), 997)):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(AudioError, match="no end") as error:
+            read_audio(path)
+        assert error.value.kind == "truncated"
+    path.write_bytes(whole[:5] + b"\0" + whole[6:])  # none of its pages is the first
+    with pytest.raises(AudioError, match="a.ogg"):
+        read_audio(path)

@@ -1,0 +1,92 @@
+"""Word boundaries from CTM files."""
+
+import pytest
+
+from pvae_pyro.data.alignment.ctm import Span, read_ctm
+from pvae_pyro.data.corpus import CorpusError
+
+
+def _ctm(tmp_path, text, name="a.ctm"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_words_in_order(tmp_path):
+    text = ";; comment\nac_13a 1 0.20 0.28 1\nac_13a 1 0.48 0.45 3 0.9\n\nAC_OA 1 0.1 0.2 O\n"
+    spans, problems = read_ctm([_ctm(tmp_path, text)])
+    assert problems == []
+    assert spans == {
+        "ac_13a": (Span("1", 0.2, 0.48), Span("3", 0.48, 0.93)),
+        "ac_oa": (Span("o", 0.1, 0.3),),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x_12a 1 0.15 0.2 2", "before the word before has ended"),
+        ("x_12a 1 -0.2 0.2 2", "time that cannot be"),
+        ("x_12a 1 0.5 0 2", "time that cannot be"),
+        ("x_12a 1 0.5 -0.1 2", "time that cannot be"),
+        ("x_12a 1 nan 0.1 2", "time that cannot be"),
+        ("x_12a 1 0.5 inf 2", "time that cannot be"),
+        ("x_12a 1 five 0.1 2", "no number"),
+        ("x_12a 1 0.5 0.1", "has 4 fields"),
+        ("x_12a", "has 1 fields"),
+    ],
+)
+def test_an_utterance_with_a_bad_line_is_left_out(tmp_path, line, told):
+    path = _ctm(tmp_path, f"y_1a 1 0.1 0.1 1\nx_12a 1 0.1 0.1 1\n{line}\nz_1a 1 0.1 0.1 1\n")
+    spans, (problem,) = read_ctm([path])
+    assert set(spans) == {"y_1a", "z_1a"}
+    assert (problem.name, problem.kind) == ("x_12a", "alignment")
+    assert problem.reason.startswith("a.ctm:3: ")
+    assert told in problem.reason
+
+
+def test_rounding_is_no_overlap(tmp_path):
+    path = _ctm(tmp_path, "x_12a 1 0.10 0.105 1\nx_12a 1 0.20 0.1 2\n")
+    assert len(read_ctm([path])[0]["x_12a"]) == 2
+
+
+def test_in_two_files(tmp_path):
+    one = _ctm(tmp_path, "x_1a 1 0.1 0.1 1\n")
+    two = _ctm(tmp_path, "x_1a 1 0.2 0.1 1\nx_2a 1 0.2 0.1 2\n", "b.ctm")
+    spans, (problem,) = read_ctm([one, two])
+    assert set(spans) == {"x_2a"}
+    assert (problem.name, problem.kind) == ("x_1a", "duplicate")
+
+
+def test_unreadable(tmp_path):
+    path = tmp_path / "a.ctm"
+    path.write_bytes(b"x_1a 1 0.2 0.1 1\n\xff")
+    for bad, told in ((path, r"a\.ctm:2: is not UTF-8"), (tmp_path / "none.ctm", "cannot be read")):
+        with pytest.raises(CorpusError, match=told):
+            read_ctm([bad])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_as_windows_writes_text(tmp_path, encoding):
+    path = tmp_path / "a.ctm"
+    path.write_bytes("x_1a 1 0.2 0.1 1\r\nx_2a 1 0.2 0.1 2\r\n".encode(encoding))
+    spans, problems = read_ctm([path])
+    assert (set(spans), problems) == ({"x_1a", "x_2a"}, [])
+
+
+@pytest.mark.parametrize(
+    ("split", "utterances", "digits", "speakers"),
+    [("train", 8623, 28329, 112), ("test", 8700, 28583, 113)],
+)
+def test_public_alignments_of_tidigits(data_root, split, utterances, digits, speakers):
+    path = data_root / "tidigits_ctm" / f"{split}_word_align.ctm"
+    if not path.is_file():
+        pytest.skip("no TIDIGITS alignments")
+    spans, problems = read_ctm([path])
+    assert problems == []
+    assert len(spans) == utterances
+    assert sum(map(len, spans.values())) == digits
+    assert len({name.split("_")[0] for name in spans}) == speakers
+    # Each says what its name says.
+    for name, words in spans.items():
+        assert "".join(word.word for word in words) == name.split("_")[1][:-1]

@@ -1,0 +1,219 @@
+"""FSDD: names become labels, speakers and splits; only verified content is unpacked."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.corpora import fsdd
+from pvae_pyro.data.corpora.fsdd import content_digest, fsdd_corpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem
+from tests.support.archives import special, tar_gz
+from tests.support.local_server import local_server, nobody
+
+
+@pytest.fixture(scope="module")
+def sounds() -> dict[str, bytes]:
+    """A short recording of every digit by two speakers, for each partition."""
+    made = {}
+    for number, (speaker, digit, index) in enumerate(
+        (speaker, digit, index)
+        for speaker in ("ann", "bob")
+        for digit in range(10)
+        for index in (4, 15)
+    ):
+        file = io.BytesIO()
+        soundfile.write(file, (number + 1) / 100 * np.sign(np.arange(20) - 9.5), 8000, format="WAV")
+        made[f"{digit}_{speaker}_{index}.wav"] = file.getvalue()
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sounds: dict[str, bytes]) -> Path:
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for name, content in sounds.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_names_are_read(folder: Path, tmp_path: Path):
+    (folder / ".DS_Store").write_bytes(b"")
+    corpus = fsdd_corpus(tmp_path)
+    assert (corpus.name, corpus.stand_in, corpus.sample_rate) == ("FSDD", False, 8000)
+    assert corpus.problems == ()
+    assert len(corpus.recordings) == 40
+    recordings = {r.name: r for r in corpus.recordings}
+    test, train = recordings["7_bob_4"], recordings["7_bob_15"]
+    assert (test.label, test.speaker, test.split) == ("7", "bob", "test")
+    assert (train.label, train.speaker, train.split) == ("7", "bob", "train")
+    samples, rate = test.read()
+    assert rate == 8000
+    np.testing.assert_allclose(np.abs(samples), 0.35, atol=1e-4)  # the 35th made
+
+
+def test_order_is_fixed(folder: Path, tmp_path: Path):
+    names = [r.name for r in fsdd_corpus(tmp_path).recordings]
+    assert names == sorted(names)
+
+
+def test_fingerprint_follows_the_sound(folder: Path, tmp_path: Path, sounds: dict[str, bytes]):
+    before = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
+    assert len(set(before.values())) == 40
+    (folder / "0_ann_4.wav").write_bytes(sounds["0_ann_4.wav"] + b"more")
+    after = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
+    assert [name for name in before if after[name] != before[name]] == ["0_ann_4"]
+
+
+def test_other_revision_is_told(folder: Path, tmp_path: Path, monkeypatch):
+    corpus = fsdd_corpus(tmp_path)
+    assert corpus.notes == (f"{folder} differs from revision 26eb9aa of FSDD",)
+    monkeypatch.setattr(fsdd, "CONTENT", content_digest(corpus.recordings))
+    assert fsdd_corpus(tmp_path).notes == ()
+
+
+def test_other_rate(folder: Path, tmp_path: Path):
+    soundfile.write(folder / "0_ann_4.wav", 0.5 * np.sign(np.arange(20) - 9.5), 16000)
+    recording = next(r for r in fsdd_corpus(tmp_path).recordings if r.name == "0_ann_4")
+    with pytest.raises(AudioError, match="0_ann_4.wav: says it is at 16000 Hz, .* 8000 Hz"):
+        recording.read()
+
+
+@pytest.mark.parametrize(
+    "name", ["readme.txt", "10_ann_3.wav", "1_ann_3.wav.part", "1_ann.wav", "1_a2_3.wav"]
+)
+def test_other_names(folder: Path, tmp_path: Path, name: str):
+    (folder / name).write_bytes(b"")
+    corpus = fsdd_corpus(tmp_path)
+    assert len(corpus.recordings) == 40
+    reason = f"{folder / name}: not a recording named digit_speaker_index.wav"
+    assert corpus.problems == (Problem(name, "name", reason),)
+
+
+def test_bad_files(folder: Path, tmp_path: Path, sounds: dict[str, bytes]):
+    (folder / "1_ann_3.wav").mkdir()
+    (folder / "8_ann_3.wav").symlink_to("nowhere")
+    (folder / "9_ann_3.wav").write_bytes(sounds["9_ann_4.wav"])
+    corpus = fsdd_corpus(tmp_path)
+    assert [(p.name, p.kind) for p in corpus.problems] == [
+        ("1_ann_3.wav", "name"),
+        ("8_ann_3", "missing"),
+        ("9_ann_4", "duplicate"),
+    ]
+    assert len(corpus.recordings) == 40
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (["3_bob_4", "5_bob_4"], "speaker bob has no test recording of 3, 5"),
+        (["0_ann_15"], "speaker ann has no train recording of 0"),
+    ],
+)
+def test_incomplete(folder: Path, tmp_path: Path, missing: list[str], told: str):
+    for name in missing:
+        (folder / f"{name}.wav").unlink()
+    corpus = fsdd_corpus(tmp_path)
+    assert corpus.notes[0] == told
+    assert len(corpus.recordings) == 40 - len(missing)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "readme.txt", "0_ann_4.mp3"])
+def test_empty(tmp_path: Path, name: str):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    (folder / name).touch()
+    with pytest.raises(CorpusError, match="recordings has no recordings; delete it"):
+        fsdd_corpus(tmp_path)
+
+
+def test_absent_and_not_to_be_downloaded(tmp_path: Path):
+    with pytest.raises(CorpusMissing, match="recordings is not there"):
+        fsdd_corpus(tmp_path, download=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _archive(sounds: dict[str, bytes], *more: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
+    recordings = ((f"free-26eb9aa/recordings/{name}", sound) for name, sound in sounds.items())
+    return tar_gz(("free-26eb9aa/README.md", b"text"), *recordings, *more)
+
+
+@pytest.fixture
+def serve(sounds: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Offers an archive as FSDD's, and pins the content of `sounds`."""
+    monkeypatch.delenv("PVAE_OFFLINE", raising=False)
+    pinned = tmp_path / "pinned" / "fsdd" / "recordings"
+    pinned.mkdir(parents=True)
+    for name, content in sounds.items():
+        (pinned / name).write_bytes(content)
+    corpus = fsdd_corpus(tmp_path / "pinned")
+    monkeypatch.setattr(fsdd, "CONTENT", content_digest(corpus.recordings))
+    with local_server({}) as server:
+        monkeypatch.setattr(fsdd, "URL", server.url + "archive.tar.gz")
+
+        def offer(archive: bytes) -> None:
+            server.files["archive.tar.gz"] = archive
+
+        yield offer
+
+
+def test_downloaded(serve, sounds: dict[str, bytes], tmp_path: Path):
+    serve(_archive(sounds))
+    root = tmp_path / "root"
+    corpus = fsdd_corpus(root)
+    assert (len(corpus.recordings), corpus.problems, corpus.notes) == (40, (), ())
+    assert [p.name for p in (root / "fsdd").iterdir()] == ["recordings"]
+    assert {p.name: p.read_bytes() for p in (root / "fsdd" / "recordings").iterdir()} == sounds
+
+
+def test_nothing_else_is_unpacked(serve, sounds: dict[str, bytes], tmp_path: Path):
+    names = (
+        "/recordings/9_eve_1.wav",
+        "free/recordings/../../../9_eve_1.wav",
+        "free/recordings/deep/9_eve_1.wav",
+        "free/other/9_eve_1.wav",
+        special(tarfile.SYMTYPE, "free/recordings/9_eve_1.wav"),
+    )
+    serve(_archive(sounds, *((name, b"") for name in names)))
+    root = tmp_path / "root"
+    fsdd_corpus(root)
+    assert {p.name for p in (root / "fsdd" / "recordings").iterdir()} == set(sounds)
+    assert not list(tmp_path.rglob("*eve*"))
+
+
+@pytest.mark.parametrize("change", ["less", "more", "a copy more", "other"])
+def test_other_content_is_refused(serve, sounds: dict[str, bytes], tmp_path: Path, change: str):
+    changed = dict(sounds)
+    if change == "less":
+        del changed["0_ann_4.wav"]
+    elif change == "a copy more":
+        changed["9_zoe_4.wav"] = sounds["1_ann_4.wav"]
+    else:
+        changed["0_ann_4.wav" if change == "other" else "0_eve_4.wav"] = b"other"
+    serve(_archive(changed))
+    with pytest.raises(CorpusError, match=r"26eb9aa\.tar\.gz is not revision 26eb9aa of FSDD"):
+        fsdd_corpus(tmp_path / "root")
+    assert list((tmp_path / "root" / "fsdd").iterdir()) == []
+
+
+def test_a_copy_put_there_by_hand(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
+    copy = tmp_path / "root" / "fsdd" / "26eb9aa.tar.gz"
+    with nobody() as url:
+        monkeypatch.setattr(fsdd, "URL", f"{url}a.tar.gz")
+        with pytest.raises(CorpusError, match=f"copy at {copy}"):
+            fsdd_corpus(tmp_path / "root")
+        copy.write_bytes(_archive(sounds))
+        assert len(fsdd_corpus(tmp_path / "root").recordings) == 40
+    assert copy.exists()
+
+
+def test_real_recordings(data_root: Path):
+    corpus = fsdd_corpus(data_root, download=False)
+    assert (corpus.problems, corpus.notes) == ((), ())
+    splits = [r.split for r in corpus.recordings]
+    assert (splits.count("train"), splits.count("test")) == (2700, 300)
+    assert len({r.speaker for r in corpus.recordings}) == 6
+    assert {r.label for r in corpus.recordings} == set("0123456789")

@@ -1,0 +1,246 @@
+"""From entries to a corpus: parts of files, and what is left out."""
+
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data import listing
+from pvae_pyro.data.bounds import bounded
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.spans import Spans
+from pvae_pyro.errors import shown
+
+RATE = 8000
+
+
+def _entry(path: Path, start=None, end=None, name=None, **fields) -> Entry:
+    fields = {"label": "7", "speaker": "ann", "split": "train", **fields}
+    return Entry(path, name or f"{path.name} {start} {end}", start=start, end=end, **fields)
+
+
+@pytest.fixture
+def ramp(tmp_path) -> Path:
+    """One second of samples 1, 2, 3, ... / 32768."""
+    path = tmp_path / "ramp.wav"
+    soundfile.write(path, np.arange(1, RATE + 1, dtype=np.int16), RATE, subtype="PCM_16")
+    return path
+
+
+def _list(entries, problems=(), **kwargs):
+    return list_corpus("c", RATE, entries, problems, **kwargs)
+
+
+def test_whole_files_and_parts(ramp):
+    corpus = _list(
+        [
+            _entry(ramp, name="all", label="x", speaker="bob"),
+            _entry(ramp, 0.25, 0.5, name="part"),
+            _entry(ramp, None, 0.001, name="head"),
+            _entry(ramp, 0.999, None, name="tail"),
+        ]
+    )
+    assert corpus.problems == ()
+    whole, part, head, tail = corpus.recordings
+    assert (whole.label, whole.speaker, whole.split) == ("x", "bob", "train")
+    assert len({r.fingerprint for r in corpus.recordings}) == 4
+    for recording, first, last in (
+        (whole, 0, 8000),
+        (part, 2000, 4000),
+        (head, 0, 8),
+        (tail, 7992, 8000),
+    ):
+        samples, rate = pickle.loads(pickle.dumps(recording.read))()
+        assert rate == RATE
+        np.testing.assert_array_equal(samples * 32768, np.arange(first + 1, last + 1))
+
+
+def test_an_end_a_little_late_is_the_end(ramp):
+    (recording,) = _list([_entry(ramp, 0.9, 1.019)]).recordings
+    assert len(recording.read()[0]) == 800
+
+
+@pytest.mark.parametrize(
+    "span", [(0.9, 1.03), (1.0, 1.01), (2.0, 3.0), (0.5, 0.5), (0.5, 0.4), (-0.1, 0.5), (1.5, None)]
+)
+def test_a_part_that_is_not_in_the_file(ramp, span):
+    (recording,) = _list([_entry(ramp, *span)]).recordings
+    with pytest.raises(AudioError, match=r"ramp\.wav: .* is not a part of its 1\.00 s") as error:
+        recording.read()
+    assert error.value.kind == "outside the file"
+
+
+def test_a_silent_part(tmp_path):
+    samples = np.zeros(RATE, np.int16)
+    samples[:4000] = 1000
+    soundfile.write(tmp_path / "half.wav", samples, RATE)
+    loud, silent = _list(
+        [_entry(tmp_path / "half.wav", 0.4, 0.6), _entry(tmp_path / "half.wav", 0.6, 0.8)]
+    ).recordings
+    assert len(loud.read()[0]) == 1600
+    with pytest.raises(AudioError, match=r"half\.wav: is silent from 0\.60 to 0\.80 s") as error:
+        silent.read()
+    assert error.value.kind == "silent"
+
+
+def test_another_rate_than_the_corpus_is_at(ramp):
+    (recording,) = _list([_entry(ramp)], recorded_at=20000).recordings
+    with pytest.raises(AudioError, match=r"ramp\.wav: says it is at 8000 Hz, .* at 20000") as error:
+        recording.read()
+    assert error.value.kind == "wrong rate"
+    (recording,) = _list([_entry(ramp)], recorded_at=8000).recordings
+    assert len(recording.read()[0]) == RATE
+
+
+def test_copies_of_files_and_of_parts(ramp, tmp_path):
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(ramp.read_bytes())
+    corpus = _list(
+        [
+            _entry(ramp, 0.1, 0.2, "first"),
+            _entry(copy, 0.3, 0.4, "other part of a copy"),
+            _entry(ramp, 0.3, 0.4, "second"),
+            _entry(ramp, 0.1, 0.2, "again", label="8"),
+        ]
+    )
+    assert [r.name for r in corpus.recordings] == ["first", "second"]
+    assert [(p.name, p.kind) for p in corpus.problems] == [
+        ("other part of a copy", "duplicate"),
+        ("again", "duplicate"),
+    ]
+    assert "copy.wav: is the same file as" in corpus.problems[0].reason
+    assert "again is the same part as first" in corpus.problems[1].reason
+
+
+def test_a_name_is_given_once(ramp):
+    corpus = _list([_entry(ramp, 0.1, 0.2, "a"), _entry(ramp, 0.3, 0.4, "a", label="8")])
+    assert [r.label for r in corpus.recordings] == ["7"]
+    assert [(p.name, p.kind) for p in corpus.problems] == [("a", "duplicate")]
+    assert "there is another a, class 7" in corpus.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("span", "overlaps"),
+    [
+        ((0.4, 0.6), True),
+        ((None, None), True),
+        ((None, 0.25), True),
+        ((0.75, None), True),
+        ((0.0, 0.2), False),
+        ((0.8, 1.0), False),
+        ((0.79, 0.9), False),  # by no more than a boundary is off
+    ],
+)
+def test_no_sound_is_in_both_splits(ramp, span, overlaps):
+    entries = [_entry(ramp, 0.2, 0.8, "train"), _entry(ramp, *span, "other", split="test")]
+    corpus = _list(entries)
+    assert [p.name for p in corpus.problems] == ["other"] * overlaps
+    if overlaps:
+        assert "other overlaps train of the other split" in corpus.problems[0].reason
+    same_split = [entries[0], _entry(ramp, *span, "other")]
+    assert _list(same_split).problems == ()
+
+
+def test_missing_and_unreadable_come_after_those_given(ramp, tmp_path):
+    given = _list([_entry(tmp_path / "none.wav", name="a"), _entry(tmp_path, name="b")]).problems
+    corpus = _list([_entry(ramp), _entry(tmp_path / "none.wav")], given, notes=["so"])
+    assert [(p.name, p.kind) for p in given] == [("a", "missing"), ("b", "unreadable")]
+    assert [p.kind for p in corpus.problems] == ["missing", "unreadable", "missing"]
+    assert corpus.notes == ("so",)
+    assert "none.wav: cannot be read (No such file" in given[0].reason
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (problem,) = _list([_entry(tmp_path / "pipe.wav")]).problems
+    assert problem.kind == "unreadable"
+    assert "pipe.wav: is not a file" in problem.reason
+
+
+def test_no_permission(tmp_path):
+    """As a user who is nobody: root may read everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder, "secret.wav")
+        path.write_bytes(b"x")
+        path.chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            (problem,) = _list([_entry(path)]).problems
+        finally:
+            os.seteuid(user)
+    assert problem.kind == "no permission"
+    assert "secret.wav: cannot be read (Permission denied)" in problem.reason
+
+
+@pytest.mark.parametrize("name", ["two words.wav", "ñandú ß 七.wav", b"\xff\xfe.wav", "-o.wav"])
+def test_names_of_any_kind(ramp, tmp_path, name):
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), os.fsencode(name))))
+    path.write_bytes(ramp.read_bytes())
+    (recording,) = _list([_entry(path)]).recordings
+    assert len(recording.read()[0]) == RATE
+    shown(path).encode()  # can be printed
+
+
+def test_bounds(ramp):
+    corpus = _list([_entry(ramp, 0.1, 0.13, "enough"), _entry(ramp, 0.1, 0.129, "short")])
+    enough, short = bounded(corpus, 0.03, 3.0).recordings
+    assert len(pickle.loads(pickle.dumps(enough.read))()[0]) == 240
+    with pytest.raises(AudioError, match=r"short: lasts 0\.029 s, less than 0\.03 s") as error:
+        short.read()
+    assert error.value.kind == "too short"
+    (whole,) = bounded(_list([_entry(ramp, name="long")]), 0.03, 0.9).recordings
+    with pytest.raises(AudioError, match=r"long: lasts 1\.00 s, more than 0\.9 s") as error:
+        whole.read()
+    assert error.value.kind == "too long"
+    assert whole.fingerprint != _list([_entry(ramp)]).recordings[0].fingerprint
+    with pytest.raises(ValueError, match="shortest"):
+        bounded(corpus, 2, 1)
+
+
+def test_a_file_of_many_parts_is_looked_through_once(ramp, monkeypatch):
+    """What is compared, counted: of each pair it would be a hundred times as much."""
+    looks = []
+    monkeypatch.setattr(listing, "Spans", _counting(looks))
+    number = 3000
+    entries = [
+        _entry(ramp, n / 5000, (n + 1) / 5000, split="train" if n % 2 else "test")
+        for n in range(number)
+    ]
+    assert len(_list(entries).recordings) == number
+    assert len(looks) < 30 * number
+
+
+def _counting(looks):
+    class Time(float):
+        def __sub__(self, other):
+            looks.append(None)
+            return float.__sub__(self, other)
+
+    class Counted(Spans):
+        def overlapping(self, start, end):
+            return super().overlapping(start, Time(end))
+
+    return Counted
+
+
+def test_what_is_wrong_with_a_file_is_found_once(ramp, monkeypatch):
+    read = []
+
+    def damaged(path, channel):
+        read.append(path)
+        raise AudioError("is cut", "truncated")
+
+    monkeypatch.setattr(listing, "read_audio", damaged)
+    for recording in _list([_entry(ramp, 0.1, 0.2), _entry(ramp, 0.3, 0.4)]).recordings:
+        with pytest.raises(AudioError, match="is cut") as error:
+            recording.read()
+        assert error.value.kind == "truncated"
+    assert len(read) == 1

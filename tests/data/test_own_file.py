@@ -1,0 +1,199 @@
+"""One's own files are prepared as training data are."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
+from pvae_pyro.data.pictures.framing import Framing
+
+SETTINGS = LogMel(8000)
+USUAL = Normalisation(np.full(80, -6.0, np.float32), np.full(80, 2.0, np.float32))
+
+
+def word(rate: int, gain: float = 0.3) -> np.ndarray:
+    """Half a second of a buzz in a second of near silence."""
+    time = np.arange(rate) / rate
+    buzz = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20))
+    voiced = (time > 0.25) & (time < 0.75)
+    return gain * buzz * voiced / 3 + 1e-4 * np.random.default_rng(0).normal(size=rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 44100, 2, "PCM_16"),
+        ("b.wav", 22050, 1, "PCM_U8"),
+        ("c.ogg", 16000, 1, "VORBIS"),
+        ("d.flac", 48000, 3, "PCM_24"),
+        ("e.wav", 8000, 1, "FLOAT"),
+    ],
+)
+def test_any_sound_becomes_about_the_same(tmp_path, name, rate, channels, subtype) -> None:
+    plain = tmp_path / "plain.wav"
+    soundfile.write(plain, word(8000), 8000)
+    expected = read_sound(plain, SETTINGS, USUAL)
+    path = tmp_path / name
+    soundfile.write(path, np.stack([word(rate)] * channels, 1), rate, subtype=subtype)
+    found = read_sound(path, SETTINGS, USUAL)
+    assert found.rate == 8000
+    assert kind_of(path) == "sound"
+    assert abs(len(found.log_mel) - len(expected.log_mel)) <= 2
+    frames = min(len(found.log_mel), len(expected.log_mel)) - 4
+    loud = expected.log_mel[:frames] > -7
+    difference = (found.log_mel[:frames] - expected.log_mel[:frames])[loud]
+    # Rounded to eight bits, silence is louder, and so the rest is made fainter.
+    assert np.abs(np.median(difference)) < (1.0 if subtype == "PCM_U8" else 0.5)
+
+
+def test_channels_are_averaged(tmp_path) -> None:
+    left = word(8000)
+    soundfile.write(tmp_path / "both.wav", np.stack([left, 0 * left], 1), 8000, subtype="FLOAT")
+    found = read_sound(tmp_path / "both.wav", SETTINGS, USUAL, trim=False, keep_level=True)
+    np.testing.assert_allclose(found.samples, left / 2, atol=1e-6)
+
+
+def test_channels_that_cancel_are_refused_and_one_is_taken(tmp_path) -> None:
+    left = word(8000)
+    path = tmp_path / "both.wav"
+    soundfile.write(path, np.stack([left, -left], 1), 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="--channel 1"):
+        read_sound(path, SETTINGS, USUAL)
+    found = read_sound(path, SETTINGS, USUAL, trim=False, keep_level=True, channel=2)
+    np.testing.assert_allclose(found.samples, -left, atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [0.001, 0.01, 0.05, 0.3, 0.9])
+def test_a_level_beyond_that_of_the_training_data_is_mended(tmp_path, gain) -> None:
+    soundfile.write(tmp_path / "a.wav", word(8000, gain), 8000, subtype="FLOAT")
+    found = read_sound(tmp_path / "a.wav", SETTINGS, USUAL)
+    kept = read_sound(tmp_path / "a.wav", SETTINGS, USUAL, keep_level=True)
+    before, after = (float(USUAL.apply(x.log_mel).mean()) for x in (kept, found))
+    assert abs(kept.samples).max() == pytest.approx(abs(word(8000, gain)).max(), rel=0.05)
+    assert after == pytest.approx(np.clip(before, -1, 1), abs=0.05)
+    if abs(before) < 1:
+        assert np.array_equal(found.samples, kept.samples)
+
+
+def test_a_recording_of_the_corpus_is_what_training_made_of_it(data_root) -> None:
+    """By default, of closely cut words as FSDD's: no trimming, and the level that it has."""
+    paths = sorted((data_root / "fsdd" / "recordings").glob("*_1?.wav"))[::40]
+    assert paths
+    features = [SETTINGS(*soundfile.read(path, dtype="float32")) for path in paths]
+    frames = np.concatenate(features)
+    normalisation = Normalisation(frames.mean(0), frames.std(0))
+    same = [
+        np.array_equal(read_sound(path, SETTINGS, normalisation).log_mel, expected)
+        for path, expected in zip(paths, features, strict=True)
+    ]
+    assert np.mean(same) > 0.85
+
+
+def test_silence_is_trimmed(tmp_path) -> None:
+    soundfile.write(tmp_path / "a.wav", word(8000), 8000)
+    trimmed = read_sound(tmp_path / "a.wav", SETTINGS, USUAL)
+    assert np.array_equal(
+        read_sound(tmp_path / "a.wav", SETTINGS, USUAL, trim=True).samples, trimmed.samples
+    )
+    whole = read_sound(tmp_path / "a.wav", SETTINGS, USUAL, trim=False)
+    assert len(whole.log_mel) == 101
+    assert 45 <= len(trimmed.log_mel) <= 70
+
+
+def test_what_is_no_word(tmp_path) -> None:
+    long = np.tile(word(8000)[2000:6000], 8)
+    soundfile.write(tmp_path / "long.wav", long, 8000)
+    with pytest.raises(AudioError, match=r"long\.wav: 4\.0 s of speech") as error:
+        read_sound(tmp_path / "long.wav", SETTINGS, USUAL, trim=False)
+    assert error.value.kind == "too long"
+    with pytest.raises(AudioError, match=r"none\.wav") as error:
+        read_sound(tmp_path / "none.wav", SETTINGS, USUAL)
+    assert error.value.kind == "missing"
+    with pytest.raises(ValueError, match=r"word\.txt: its name must end"):
+        kind_of("word.txt")
+
+
+def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
+    plain = Normalisation(np.float32(2.0), np.float32(4.0))
+    speech = observation(np.full((7, 80), 6.0, np.float32), plain)
+    assert speech.value.shape == (1, 7, 80)
+    assert speech.lengths.tolist() == [7]
+    assert (speech.value == 1).all()
+    image = observation(np.full((28, 28), 10, np.uint8), plain)
+    assert image.value.shape == (1, 1, 28, 28)
+    assert image.lengths is None
+    assert (image.value == 2).all()
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """A dark stroke on white, 20 of 60 pixels high."""
+    from PIL import Image
+
+    pixels = np.full((60, 60), 240, np.uint8)
+    pixels[20:40, 28:33] = 10
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
+
+
+def test_a_picture_for_a_run_on_mnist_is_light_on_dark_and_that_is_said(paper) -> None:
+    pixels, done = read_picture(paper)
+    assert pixels[0, 0] == 0
+    assert "MNIST" in " ".join(done)
+    assert kind_of(paper.with_suffix(".PNG")) == "picture"
+
+
+def test_without_a_framing_light_and_dark_stay(paper) -> None:
+    pixels, done = read_picture(paper, like_mnist=False)
+    assert pixels[0, 0] == 240
+    assert "as they were" in " ".join(done)
+
+
+def drawings(ground: int, height: int, number: int = 20) -> np.ndarray:
+    """Strokes of that height, anywhere, on that ground."""
+    pixels = np.full((number, 28, 28), ground, np.uint8)
+    for n, image in enumerate(pixels):
+        image[1 + n % 3 : 1 + n % 3 + height, 5 + n % 8 : 8 + n % 8] = 255 - ground
+    return pixels
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+@pytest.mark.parametrize(("height", "expected"), [(9, 9), (20, 20)])
+def test_a_picture_is_brought_to_what_training_pictures_are(
+    paper, ground, height, expected
+) -> None:
+    framing = Framing.measured(drawings(ground, height))
+    assert framing == Framing(ground == 255, height, height, height)
+    assert Framing.of(framing.numbers()) == framing
+    pixels, done = read_picture(paper, like_mnist=False, framing=framing)
+    assert abs(int(pixels[0, 0]) - ground) < 20
+    drawn = np.flatnonzero((abs(pixels.astype(int) - pixels[0, 0]) > 100).any(1))
+    assert np.ptp(drawn) + 1 == pytest.approx(expected, abs=1)
+    assert any("exchanged" in words for words in done) == (ground == 0)
+    assert any("large" in words for words in done) == (height == 20)
+
+
+def test_a_picture_as_those_of_training_is_left_alone(tmp_path) -> None:
+    from PIL import Image
+
+    images = drawings(0, 20)
+    Image.fromarray(images[3]).save(tmp_path / "a.png")
+    pixels, done = read_picture(tmp_path / "a.png", False, Framing.measured(images))
+    assert np.array_equal(pixels, images[3])
+    assert done == ()
+
+
+def test_pictures_that_are_no_drawings_on_one_ground_have_no_framing() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    assert Framing.measured(noise) is None
+    mixed = np.concatenate([drawings(0, 9), drawings(255, 9)])
+    assert Framing.measured(mixed) is None
+
+
+@pytest.mark.parametrize("numbers", [[], [2, 3, 4, 5], [1, 9, 8, 10], [1, 3, 4, 99], [0, 1, 2]])
+def test_a_framing_that_cannot_be(numbers) -> None:
+    with pytest.raises(ValueError):
+        Framing.of(numbers)

@@ -1,0 +1,353 @@
+"""SecuVoice, as look-alikes: what names say, the phone, the split, and silence cut off."""
+
+import hashlib
+import os
+import pickle
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.voice_activity import VoiceActivity
+from pvae_pyro.data.corpora.secuvoice import WORDS, find_secuvoice, secuvoice_corpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing
+from pvae_pyro.data.features import corpus_features
+from pvae_pyro.data.spoken import open_speech
+
+RATE = 16000
+SPEAKERS = ("ana", "bo", "cy", "dee")
+SNR = {"lumia": 20.0, "galaxy": 35.0}
+SPOKEN = (0.4, 0.9)  # seconds
+
+
+def _digit(snr: float, seed: int) -> np.ndarray:
+    """A loud part in noise `snr` dB below it."""
+    random = np.random.default_rng(seed)
+    samples = 10 ** (-snr / 20) * random.standard_normal(round(1.5 * RATE))
+    start, end = (round(seconds * RATE) for seconds in SPOKEN)
+    samples[start:end] += random.standard_normal(end - start)
+    return 0.1 * samples
+
+
+def _write(path: Path, samples: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Every digit by four speakers and two phones."""
+    root = tmp_path_factory.mktemp("data")
+    for number, speaker in enumerate(SPEAKERS):
+        for phone, snr in SNR.items():
+            for digit, word in enumerate(WORDS):
+                said = word if speaker == "bo" else str(digit)
+                path = root / "SecuVoice" / speaker / phone / f"{said}_1.wav"
+                _write(path, _digit(snr, 100 * number + 10 * (phone == "galaxy") + digit))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, made: Path) -> Path:
+    """The same files, to be changed: folders of one's own, with links to them."""
+    for path in made.rglob("*.wav"):
+        link = tmp_path / path.relative_to(made)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return tmp_path
+
+
+def test_the_phone_with_the_higher_dynamic_range(made: Path):
+    corpus = secuvoice_corpus(made)
+    assert (corpus.name, corpus.stand_in, corpus.sample_rate) == ("SecuVoice", False, 16000)
+    assert corpus.problems == ()
+    assert {r.name.split("/")[1] for r in corpus.recordings} == {"galaxy"}
+    assert len(corpus.recordings) == 40
+    (chosen,) = corpus.notes
+    assert chosen.startswith("Of the phones, galaxy is taken, which has the higher dynamic range")
+    ranges = [float(chosen.split(f"{phone} ")[-1].split(" dB")[0]) for phone in SNR]
+    assert ranges == pytest.approx(list(SNR.values()), abs=1.5)
+
+
+def test_labels_speakers_and_splits(made: Path):
+    corpus = secuvoice_corpus(made)
+    assert {(r.label, r.speaker) for r in corpus.recordings} == {
+        (str(digit), speaker) for digit in range(10) for speaker in SPEAKERS
+    }
+    speakers = {
+        split: {r.speaker for r in corpus.recordings if r.split == split}
+        for split in ("train", "test")
+    }
+    assert speakers["test"]
+    assert speakers["train"] == set(SPEAKERS) - speakers["test"]
+
+
+def test_silence_is_cut_off_where_it_is_used(made: Path):
+    whole = secuvoice_corpus(made)
+    assert len(whole.recordings[0].read()[0]) == 1.5 * RATE
+    used = open_speech("secuvoice", made)
+    for recording in used.recordings[:5]:
+        samples, rate = recording.read()
+        assert len(samples) / rate == pytest.approx(SPOKEN[1] - SPOKEN[0], abs=0.03)
+    longer = open_speech("secuvoice", made, vad=VoiceActivity(hangover=0.11))
+    assert len(longer.recordings[0].read()[0]) - len(used.recordings[0].read()[0]) == pytest.approx(
+        0.1 * RATE, abs=1
+    )
+    as_it_is = open_speech("secuvoice", made, trim=False)
+    assert len(as_it_is.recordings[0].read()[0]) == 1.5 * RATE
+
+
+def test_phone_by_name(made: Path):
+    corpus = secuvoice_corpus(made, phone="Lumia")
+    assert {r.name.split("/")[1] for r in corpus.recordings} == {"lumia"}
+    assert corpus.notes == ()
+    with pytest.raises(CorpusError, match="phone 'iphone'; there are: galaxy, lumia"):
+        secuvoice_corpus(made, phone="iphone")
+
+
+def test_phones_share_their_split(made: Path):
+    splits = {
+        phone: {r.speaker: r.split for r in secuvoice_corpus(made, phone=phone).recordings}
+        for phone in SNR
+    }
+    assert splits["lumia"] == splits["galaxy"]
+
+
+def test_one_phone_needs_no_choice(root: Path):
+    for path in root.rglob("*.wav"):
+        if path.parent.name == "lumia":
+            path.unlink()
+    corpus = secuvoice_corpus(root)
+    assert (len(corpus.recordings), corpus.notes) == (40, ())
+
+
+def test_pattern_without_phone(root: Path):
+    corpus = secuvoice_corpus(root, pattern="{speaker}/galaxy/{digit}_{any}.wav")
+    assert (len(corpus.recordings), corpus.notes) == (40, ())
+    assert len(corpus.problems) == 40  # of the other phone
+    assert {p.kind for p in corpus.problems} == {"name"}
+
+
+def test_files_that_cannot_be_used(root: Path):
+    galaxy = root / "SecuVoice" / "ana" / "galaxy"
+    (galaxy / "0_1.wav").unlink()
+    (galaxy / "0_1.wav").write_bytes(b"no sound")
+    (galaxy / "siete mal.wav").write_bytes(b"")
+    (galaxy / "2_1.wav").unlink()
+    (galaxy / "2_1.wav").symlink_to(galaxy / "1_1.wav")
+    (galaxy / "3_1.wav").unlink()
+    _write(galaxy / "3_1.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE))
+    corpus = secuvoice_corpus(root)
+    assert "galaxy is taken" in corpus.notes[0]
+    assert {p.name: p.kind for p in corpus.problems} == {
+        "ana/galaxy/siete mal.wav": "name",
+        "ana/galaxy/2_1.wav": "duplicate",
+    }
+    recordings = {r.name: r for r in corpus.recordings}
+    with pytest.raises(AudioError, match=r"0_1\.wav: cannot be read"):
+        recordings["ana/galaxy/0_1.wav"].read()
+    used = {r.name: r for r in open_speech("secuvoice", root).recordings}
+    with pytest.raises(AudioError, match=r"ana/galaxy/3_1\.wav: has no speech"):
+        used["ana/galaxy/3_1.wav"].read()
+
+
+def test_phone_that_cannot_be_measured(root: Path):
+    for path in (root / "SecuVoice").rglob("lumia/*.wav"):
+        path.unlink()
+        path.write_bytes(f"no sound: {path}".encode())
+    with pytest.raises(CorpusError, match="of lumia, none of the 50 files .*; give the phone"):
+        secuvoice_corpus(root)
+    assert len(secuvoice_corpus(root, phone="galaxy").recordings) == 40
+
+
+def test_test_speakers(made: Path):
+    corpus = secuvoice_corpus(made, phone="lumia", test_speakers=["Cy"])
+    assert {r.speaker for r in corpus.recordings if r.split == "test"} == {"cy"}
+
+
+def test_found_in_any_case(made: Path, tmp_path: Path):
+    assert find_secuvoice(made) == made / "SecuVoice"
+    assert find_secuvoice(str(made)) == made / "SecuVoice"
+    assert find_secuvoice(tmp_path) is None
+    assert find_secuvoice(tmp_path / "nowhere") is None
+    (tmp_path / "SECUVOICE").write_bytes(b"")  # a file
+    assert find_secuvoice(tmp_path) is None
+    (tmp_path / "secuvoice").mkdir()
+    assert find_secuvoice(tmp_path) == tmp_path / "secuvoice"
+
+
+def test_absent(tmp_path: Path):
+    with pytest.raises(CorpusMissing) as caught:
+        secuvoice_corpus(tmp_path)
+    assert f"not at {tmp_path / 'secuvoice'}:" in str(caught.value)
+    assert "{speaker}/{phone}/{digit}_{any}.wav" in str(caught.value)
+    with pytest.raises(CorpusMissing, match="not at .*elsewhere:"):
+        secuvoice_corpus(tmp_path, folder=tmp_path / "elsewhere")
+
+
+def test_there_but_unusable_is_not_absent(tmp_path: Path):
+    (tmp_path / "secuvoice").mkdir()
+    with pytest.raises(CorpusError, match="none of its 0 sound files") as caught:
+        secuvoice_corpus(tmp_path)
+    assert not isinstance(caught.value, CorpusMissing)
+
+
+def test_folder_by_name(made: Path, tmp_path: Path):
+    corpus = secuvoice_corpus(tmp_path, folder=made / "SecuVoice", phone="lumia")
+    assert corpus.recordings[0].name == "ana/lumia/0_1.wav"
+
+
+def test_features(made: Path, tmp_path: Path):
+    corpus = open_speech("secuvoice", made)
+    assert pickle.loads(pickle.dumps(corpus)).name == corpus.name
+    features = corpus_features(corpus, LogMel(16000), tmp_path)
+    assert len(features) == 40
+    assert 48 <= len(features[0]) <= 55  # 10 ms each
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def _named(folder: Path, pattern: str, *names: str | bytes, **options):
+    """The corpus of files of those names and no sound."""
+    for name in names:
+        path = Path(os.fsdecode(os.path.join(os.fsencode(folder), os.fsencode(name))))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(path))  # another file for each
+    return secuvoice_corpus(folder, folder=folder, pattern=pattern, **options)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "digit", "speaker"),
+    [
+        ("{speaker}/{phone}/{digit}_{any}.wav", "Ana/s5/7_x y.WAV", "7", "ana"),
+        ("{digit}_{speaker}_{any}.wav", "Tres_ana_01.wav", "3", "ana"),
+        ("In-{any}/S{speaker}.{digit}.flac", "in-x/s1.4.FLAC", "4", "1"),
+        ("{any}/{any}_{digit}/{speaker}.sph", "x/take_2/ana b.sph", "2", "ana b"),
+        ("v(1.0)+/{speaker}[{digit}].wav", "v(1.0)+/ana[0].wav", "0", "ana"),
+        ("{speaker}/{digit}.wav", unicodedata.normalize("NFD", "Peña/1.wav"), "1", "peña"),
+        (unicodedata.normalize("NFD", "ñ/{speaker}/{digit}.wav"), "Ñ/bo/nueve.wav", "9", "bo"),
+        ("{speaker}/{digit}.wav", b"an\xff/1.wav", "1", r"an\xff"),
+    ],
+)
+def test_patterns(tmp_path: Path, pattern: str, name: str, digit: str, speaker: str):
+    other = os.fsencode(pattern.format(digit=5, speaker="zoe", any="any", phone="s5"))
+    corpus = _named(tmp_path, pattern, name, other, test_speakers=["zoe"])
+    found = {r.split: (r.label, r.speaker) for r in corpus.recordings}
+    assert found == {"train": (digit, speaker), "test": ("5", "zoe")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1_a.wav", "ana/x/1_a.wav", "ana/10_a.wav", "ana/unos_a.wav", "ana/1_.wav", "ana/٣_a.wav"],
+)
+def test_other_names(tmp_path: Path, name: str):
+    passed_over = (".hidden/1_a.wav", "ana/.1_a.wav", "readme.txt", "ana/1_a.wav.bak")
+    names = ("ana/1_a.wav", "bo/2_a.wav", name, *passed_over)
+    corpus = _named(tmp_path, "{speaker}/{digit}_{any}.wav", *names)
+    assert {r.name for r in corpus.recordings} == {"ana/1_a.wav", "bo/2_a.wav"}
+    assert [(p.name, p.kind) for p in corpus.problems] == [(name, "name")]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "{speaker}/{any}.wav",
+        "a/{digit}.wav",
+        "{speaker}/{digit}_{number}.wav",
+        "{speaker}/{digit}_{}.wav",
+        "{speaker}/{digit.wav",
+        "{speaker}/{speaker}_{digit}.wav",
+    ],
+)
+def test_patterns_that_cannot_be_used(tmp_path: Path, pattern: str):
+    with pytest.raises(CorpusError) as caught:
+        _named(tmp_path, pattern, "ana/1_a.wav")
+    assert repr(pattern) in str(caught.value)
+    for placeholder in ("{digit}", "{speaker}", "{phone}", "{split}", "{any}"):
+        assert placeholder in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):  # chmod does not stop root
+        if Path(path) == tmp_path / "bo":
+            raise PermissionError(13, "denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(CorpusError, match=f"{tmp_path / 'bo'}.*denied"):
+        _named(tmp_path, "{speaker}/{digit}.wav", "ana/1.wav", "bo/1.wav")
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+MANY = [f"s{number:03d}" for number in range(60)]
+
+
+def _split(folder: Path, *speakers: str, **options) -> dict[str, set[str]]:
+    names = [f"{speaker}/1.wav" for speaker in speakers]
+    corpus = _named(folder, "{speaker}/{digit}.wav", *names, **options)
+    return {
+        split: {r.speaker for r in corpus.recordings if r.split == split}
+        for split in ("train", "test")
+    }
+
+
+def test_a_quarter_of_the_speakers_is_for_testing(tmp_path: Path):
+    before, after = _split(tmp_path, *MANY[:30]), _split(tmp_path, *MANY)
+    first = {name: hashlib.sha256(name.encode()).hexdigest()[0] for name in MANY}
+    assert after["test"] == {name for name in MANY if first[name] in "0123"}
+    assert after["train"] == {*MANY} - after["test"]
+    assert before["test"] < after["test"]  # more speakers do not move the others
+    assert before["train"] < after["train"]
+
+
+@pytest.mark.parametrize("share", ["0123", "456789abcdef"])
+def test_both_splits_have_a_speaker(tmp_path: Path, share: str):
+    """Of speakers who would all be for testing, or all for training."""
+    alike = [s for s in MANY if hashlib.sha256(s.encode()).hexdigest()[0] in share][:4]
+    split = _split(tmp_path, *alike)
+    assert sorted(map(len, split.values())) == [1, 3]
+    assert len(split["train"]) == (1 if share == "0123" else 3)
+
+
+def test_test_speakers_by_name(tmp_path: Path):
+    speakers = ("ana", "bo", "cy")
+    assert _split(tmp_path, *speakers, test_speakers=["BO", "cy"])["test"] == {"bo", "cy"}
+    for given, told in ((["eve", "bo"], "eve"), ([*speakers], "training"), ([], "testing")):
+        with pytest.raises(CorpusError, match=told):
+            _split(tmp_path, *speakers, test_speakers=given)
+
+
+def test_one_speaker_cannot_be_split(tmp_path: Path):
+    with pytest.raises(CorpusError, match="testing.*ana"):
+        _split(tmp_path, "ana")
+
+
+def test_split_by_name(tmp_path: Path):
+    names = ("train/ana/1.wav", "Train/bo/2.wav", "TEST/ana/3.wav", "dev/ana/4.wav")
+    corpus = _named(tmp_path, "{split}/{speaker}/{digit}.wav", *names)
+    assert {r.name: r.split for r in corpus.recordings} == dict(
+        zip(names, ("train", "train", "test"), strict=False)
+    )
+    assert [p.name for p in corpus.problems] == ["dev/ana/4.wav"]
+    with pytest.raises(CorpusError, match="{split}"):
+        _named(tmp_path, "{split}/{speaker}/{digit}.wav", test_speakers=["ana"])
+    (tmp_path / "TEST" / "ana" / "3.wav").unlink()
+    with pytest.raises(CorpusError, match="testing"):
+        _named(tmp_path, "{split}/{speaker}/{digit}.wav")
+
+
+def test_real_names(data_root: Path):
+    corpus = secuvoice_corpus(
+        data_root, folder=data_root / "fsdd", pattern="recordings/{digit}_{speaker}_{any}.wav"
+    )
+    assert (len(corpus.recordings), corpus.problems) == (3000, ())
+    assert len({r.speaker for r in corpus.recordings}) == 6
+    assert all(r.label == Path(r.name).name[0] for r in corpus.recordings)

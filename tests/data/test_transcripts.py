@@ -1,0 +1,357 @@
+"""Transcribed recordings to digits, as a library and as a command."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.alignment import forced as alignment
+from pvae_pyro.data.alignment.transcripts import (
+    align_utterances,
+    digit_class,
+    read_transcripts,
+    speakers_in_both,
+)
+from pvae_pyro.data.corpora.espeak import espeak_corpus
+from pvae_pyro.data.corpora.manifest import manifest_corpus
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.experiments import align
+from tests.conftest import REPOSITORY
+from tests.support.joined import Joined, joined
+
+pytest.importorskip("pocketsphinx")
+pytest.importorskip("espeakng_loader")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def spoken() -> list[Joined]:
+    """Strings of the digits 3 1 7, 5 0, 9 8 2 and 4 6 in American voices of eSpeak NG."""
+    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
+    first = {digit: next(r for r in voices if r.label == digit) for digit in "0123456789"}
+    return [
+        joined([first[digit] for digit in digits], 16000, n)
+        for n, digits in enumerate(("317", "50", "982", "46"))
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, spoken: list[Joined]) -> Path:
+    """Four recordings of three speakers, one of them in a folder below."""
+    folder = tmp_path / "söme sounds"
+    (folder / "b c").mkdir(parents=True)
+    for name, string in zip(("a.wav", "b c/ß.wav", "c.wav", "d.wav"), spoken, strict=True):
+        soundfile.write(folder / name, string.samples, string.rate)
+    return folder
+
+
+TRANSCRIPTS = """\ufeffpath,speaker,split,transcript
+a.wav,ann,train,"Three, one -- no wait: SEVEN."
+b c/ß.wav,bob,train,five oh
+c.wav,eve,test,nine eight two
+d.wav,ann,test,four six
+"""
+# "no wait" is not said in the sound: see below.
+RIGHT = TRANSCRIPTS.replace(" -- no wait:", "")
+
+
+def _write(folder: Path, text: str = RIGHT) -> Path:
+    path = folder / "transcripts.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_transcripts_are_read(folder):
+    utterances, problems = read_transcripts(_write(folder, TRANSCRIPTS))
+    assert problems == []
+    first, second = utterances[:2]
+    assert first.words == ("three", "one", "--", "no", "wait", "seven")
+    assert second.path == folder / "b c" / "ß.wav"
+    assert (second.name, second.speaker, second.split) == ("b c/ß.wav", "bob", "train")
+    assert second.words == ("five", "oh")
+    assert speakers_in_both(utterances) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "told"),
+    [
+        ("x.wav,ann,train,", "row", "transcript is empty"),
+        ("x.wav,ann,train, . ", "transcript", "there is no word in '.'"),
+        ("x.wav,ann,dev,six", "unknown split", "unknown split 'dev'"),
+        ("x.wav,ann,train", "row", "another number of fields"),
+        ("x.wav,ann,train,six,seven", "row", "another number of fields"),
+        ("../x.wav,ann,train,six", "escapes its root", "is outside"),
+        ("/etc/hostname,ann,train,six", "escapes its root", "is outside"),
+    ],
+)
+def test_rows_that_cannot_be_used(folder, row, kind, told):
+    path = _write(folder, f"{RIGHT}{row}\n")
+    utterances, (problem,) = read_transcripts(path)
+    assert len(utterances) == 4
+    assert (problem.name, problem.kind) == ("transcripts.csv:6", kind)
+    assert told in problem.reason
+
+
+def test_a_null_byte(folder):
+    path = _write(folder, f"{RIGHT}x\0.wav,ann,train,six\n")
+    if sys.version_info < (3, 11):
+        with pytest.raises(CorpusError, match=r"transcripts\.csv: is not a CSV file"):
+            read_transcripts(path)
+    else:
+        utterances, (problem,) = read_transcripts(path)
+        assert len(utterances) == 4
+        assert problem.reason.startswith("transcripts.csv:6: 'x\\x00.wav' is no path")
+
+
+def test_tables_that_cannot_be_used(folder):
+    path = _write(folder, "path,speaker,transcript\na.wav,ann,six\n")
+    with pytest.raises(CorpusError, match=r"transcripts\.csv: has no column split"):
+        read_transcripts(path)
+    path.write_bytes(b"path,speaker,split,transcript\na.wav,ann,train,\xff\n")
+    with pytest.raises(CorpusError, match=r"transcripts\.csv:2: is not UTF-8"):
+        read_transcripts(path)
+    with pytest.raises(CorpusError, match=r"nothing\.csv: cannot be read"):
+        read_transcripts(folder / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("oh", "zero_and_oh"), [("zero", ["0", "0"]), ("drop", ["0", None]), ("separate", ["0", "o"])]
+)
+def test_classes(oh, zero_and_oh):
+    label = digit_class(oh)
+    assert [label(word) for word in ("zero", "oh")] == zero_and_oh
+    assert [label(word) for word in ("one", "six", "nine")] == ["1", "6", "9"]
+    assert {label(word) for word in ("o", "z", "1", "ten", "sixty", "for", "")} == {None}
+
+
+def test_digits_are_found(folder, spoken, tmp_path):
+    utterances, _ = read_transcripts(_write(folder))
+    tokens, problems = align_utterances(utterances, digit_class("zero"), tmp_path / "own")
+    assert problems == []
+    assert [t.entry.label for t in tokens] == list("3175098246")
+    assert [t.entry.name for t in tokens][:5] == [
+        *("a.wav#1", "a.wav#2", "a.wav#3", "b c/ß.wav#1", "b c/ß.wav#2")
+    ]
+    assert [(t.entry.speaker, t.entry.split) for t in tokens][2:6] == [
+        *(("ann", "train"), ("bob", "train"), ("bob", "train"), ("eve", "test"))
+    ]
+    known = np.concatenate([string.heard for string in spoken])
+    found = np.array([(t.entry.start, t.entry.end) for t in tokens])
+    assert np.median(np.abs(found - known)) <= 0.050
+    assert not (tmp_path / "cache").exists()
+
+
+def test_words_that_are_not_labelled_are_aligned_too(folder):
+    text = RIGHT.replace("nine eight two", "rubout eight two")
+    utterances, _ = read_transcripts(_write(folder, text))
+    tokens, _ = align_utterances(utterances, digit_class("drop"))
+    assert [t.entry.name for t in tokens] == [
+        *("a.wav#1", "a.wav#2", "a.wav#3", "b c/ß.wav#1", "c.wav#2", "c.wav#3"),
+        *("d.wav#1", "d.wav#2"),
+    ]
+
+
+def test_what_is_left_out(folder):
+    """And a file without digits is not looked for."""
+    text = f"{RIGHT}a.wav,eve,test,six\n./a.wav,eve,test,six\ncopy.wav,eve,test,six\n"
+    text += "gone.wav,eve,test,six\nhello.wav,eve,test,hello\nqx.wav,eve,test,six qxzzy 7\n"
+    text += "short.wav,eve,test,six six six six six\nslow.wav,eve,test,six\n"
+    (folder / "copy.wav").write_bytes((folder / "a.wav").read_bytes())
+    rng = np.random.default_rng(0)
+    soundfile.write(folder / "qx.wav", rng.normal(0, 0.1, 8000), 16000)
+    soundfile.write(folder / "short.wav", rng.normal(0, 0.1, 3000), 16000)
+    soundfile.write(folder / "slow.wav", rng.normal(0, 0.1, 8000), 8000)
+    utterances, _ = read_transcripts(_write(folder, text))
+    tokens, problems = align_utterances(utterances, digit_class("zero"), recorded_at=16000)
+    assert len(tokens) == 10
+    assert {(p.name, p.kind) for p in problems} == {
+        ("a.wav", "duplicate"),
+        ("./a.wav", "duplicate"),
+        ("copy.wav", "duplicate"),
+        ("gone.wav", "missing"),
+        ("qx.wav", "unknown word"),
+        ("short.wav", "not aligned"),
+        ("slow.wav", "wrong rate"),
+    }
+    for problem in problems:
+        assert problem.name.removeprefix("./") in problem.reason
+
+
+def _run(*arguments) -> int:
+    return align.main([str(argument) for argument in arguments])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_command_writes_a_manifest(folder, capsys):
+    out, report_file = folder / "digits.csv", folder / "report.json"
+    assert _run(_write(folder), "--out", out, "--report", report_file) == 0
+    rows = _rows(out)
+    assert list(rows[0]) == ["path", "label", "speaker", "split", "start", "end", "score", "word"]
+    assert [row["label"] for row in rows] == list("3175098246")
+    fifth = rows[4]
+    assert (fifth["path"], fifth["word"]) == ("b c/ß.wav", "oh")
+    assert all(len(row[c].partition(".")[2]) == 3 for row in rows for c in ("start", "end"))
+
+    corpus = manifest_corpus(out)
+    assert corpus.problems == ()
+    assert [r.label for r in corpus.recordings] == list("3175098246")
+    samples, rate = corpus.recordings[3].read()
+    length = float(rows[3]["end"]) - float(rows[3]["start"])
+    assert len(samples) == pytest.approx(length * rate, abs=1)
+
+    report = json.loads(report_file.read_text())
+    assert (report["utterances"], report["utterances_aligned"], report["words"]) == (4, 4, 10)
+    assert report["splits"]["test"]["classes"] == dict.fromkeys("24689", 1)
+    assert report["aligner"].startswith("pocketsphinx 5")
+    assert report["options"]["oh"] == "zero"
+    assert "versions" in report
+    printed = capsys.readouterr().out
+    assert "4 utterances, 4 of them with digits, 4 aligned" in printed
+    assert "WARNING: 1 speakers in both splits: ann" in printed
+    assert "left out: nothing" in printed
+    assert f"--dataset manifest:{out}\n" in printed
+    assert not list(folder.glob(".*"))
+
+
+def test_manifest_elsewhere(folder, tmp_path, capsys):
+    out = tmp_path / "elsewhere" / "words.csv"
+    out.parent.mkdir()
+    table = _write(tmp_path, RIGHT)  # and not beside the sounds
+    assert _run(table, "--root", folder, "--out", out, "--words", "all") == 0
+    assert [row["label"] for row in _rows(out)][:5] == ["three", "one", "seven", "five", "oh"]
+    assert f"--manifest-root {folder}\n" in capsys.readouterr().out
+    assert len(manifest_corpus(out, folder).recordings) == 10
+
+
+def test_problems_are_told(folder, capsys):
+    out, report_file = folder / "digits.csv", folder / "report.json"
+    table = _write(folder, RIGHT.replace("four six", "qxzzy six") + "gone.wav,eve,dev,six\n")
+    options = (table, "--out", out, "--report", report_file, "--oh", "drop")
+    assert _run(*options, "--strict") == 1
+    assert "error: --strict: transcripts.csv:6: unknown split 'dev'" in capsys.readouterr().err
+    assert not out.exists()
+    assert _run(*options) == 0
+    assert [row["label"] for row in _rows(out)] == list("3175982")
+    printed = capsys.readouterr().out
+    assert "left out: 2 (1 unknown split, 1 unknown word)" in printed
+    assert "d.wav: 'qxzzy' is not in the pronunciation dictionary" in printed
+    report = json.loads(report_file.read_text())
+    assert report["left_out"] == {"unknown split": 1, "unknown word": 1}
+    assert [p["name"] for p in report["problems"]] == ["transcripts.csv:6", "d.wav"]
+
+
+def test_words_of_low_score(folder, capsys):
+    out = folder / "digits.csv"
+    table = _write(folder)
+    assert _run(table, "--out", out) == 0
+    scores = sorted(float(row["score"]) for row in _rows(out))
+    between = (scores[2] + scores[3]) / 2
+    assert _run(table, "--out", out, "--min-score", between) == 0
+    assert sorted(float(row["score"]) for row in _rows(out)) == scores[3:]
+    assert "left out: 3 (3 low score)" in capsys.readouterr().out
+    assert _run(table, "--out", out, "--min-score", "0.5") == 1
+    error = capsys.readouterr().err
+    assert "nothing to list; 4 of 4 transcripts have a digit word" in error
+    assert "; the first problem: a.wav#1: 'three' scores" in error
+    assert len(_rows(out)) == 7  # the manifest that was there
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--out", "transcripts.csv"],
+        ["--out", "a.csv", "--report", "a.csv"],
+        ["--out", "a.csv", "--workers", "0"],
+        ["--out", "a.csv", "--min-score", "nan"],
+        ["--out", "a.csv", "--oh", "seven"],
+        [],
+    ],
+)
+def test_wrong_usage(folder, monkeypatch, options, capsys):
+    _write(folder)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as caught:
+        _run("transcripts.csv", *options)
+    assert caught.value.code == 2
+    assert not (folder / "a.csv").exists()
+    assert capsys.readouterr().err
+
+
+def test_errors(folder, capsys, monkeypatch):
+    assert _run(folder / "nothing.csv", "--out", folder / "a.csv") == 1
+    assert "nothing.csv: cannot be read" in capsys.readouterr().err
+    table = _write(folder, "path,speaker,split,transcript\na.wav,ann,train,hello\n")
+    assert _run(table, "--out", folder / "a.csv") == 1
+    assert "nothing to list; 0 of 1 transcripts have a digit word" in capsys.readouterr().err
+    table = _write(folder, "path,speaker,split,transcript\na.wav,ann,train,6 2 4\n")
+    assert _run(table, "--out", folder / "a.csv") == 1
+    assert "a.wav: figures must be words: '6 2 4'" in capsys.readouterr().err
+    for out, told in ((folder / "a.wav" / "b.csv", "error: "), (folder, "is a folder")):
+        with contextlib.suppress(SystemExit):
+            assert _run(_write(folder), "--out", out) == 1
+        assert told in capsys.readouterr().err
+    assert _run(_write(folder), "--out", folder / "new" / "folder" / "a.csv") == 0
+    assert (folder / "new" / "folder" / "a.csv").is_file()
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    assert _run(_write(folder), "--out", folder / "a.csv") == 1
+    assert "pip install pocketsphinx" in capsys.readouterr().err
+
+
+def test_broken_off_and_gone_on_with(tmp_path, spoken):
+    """Ctrl-C while two processes align: what is done is kept, and no process is left behind."""
+    rows = ["path,speaker,split,transcript"]
+    count = 4 * alignment._SHARD
+    for n in range(count):
+        samples = spoken[3].samples.copy()
+        samples[n] += 0.01  # no two files are the same
+        soundfile.write(tmp_path / f"{n}.wav", samples, spoken[3].rate)
+        rows.append(f"{n}.wav,ann,train,four six")
+    table, out, cache = tmp_path / "transcripts.csv", tmp_path / "digits.csv", tmp_path / "cache"
+    table.write_text("\n".join(rows) + "\n")
+    command = [sys.executable, "-m", "pvae_pyro.experiments.align", str(table), "--out", str(out)]
+
+    def kept() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
+
+    begun = subprocess.Popen(
+        [*command, "--workers", "2"],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 600
+    while not kept() and time.monotonic() < deadline and begun.poll() is None:
+        time.sleep(0.01)
+    os.killpg(begun.pid, signal.SIGINT)  # to all of its processes, as a terminal does
+    _, errors = begun.communicate(timeout=600)  # until the last of them has closed stderr
+    assert begun.returncode == 130, errors
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
+    before = kept()
+    assert 0 < len(before) < 4
+    assert not out.exists()
+
+    assert _run(table, "--out", out, "--workers", "1") == 0
+    assert len(kept()) == 4
+    assert before.items() <= kept().items()
+    assert len(_rows(out)) == 2 * count

@@ -1,0 +1,379 @@
+"""Speech is found where it is, in silence and in noise, and a trimmed corpus says what was cut."""
+
+import dataclasses
+import pickle
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.audio.voice_activity import VoiceActivity, trimmed
+from pvae_pyro.data.corpus import AudioError, Recording, SpeechCorpus
+from pvae_pyro.data.features import corpus_features
+
+RATE = 16000
+VAD = VoiceActivity()
+
+
+def _word(seconds: float, rate: int = RATE) -> np.ndarray:
+    """Harmonics of 120 Hz that swell and fade like a syllable."""
+    time = np.arange(round(seconds * rate)) / rate
+    tones = sum(np.sin(2 * np.pi * 120 * k * time + k) / k for k in range(1, 12))
+    return 0.1 * tones * np.sqrt(np.sin(np.pi * time / seconds))
+
+
+def _padded(samples: np.ndarray, before: float, after: float, rate: int = RATE) -> np.ndarray:
+    return np.pad(samples, (round(before * rate), round(after * rate)))
+
+
+def _noise(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(size)
+
+
+def _pink(size: int, seed: int = 0) -> np.ndarray:
+    spectrum = np.fft.rfft(_noise(size, seed))
+    samples = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), size)
+    return samples / samples.std()
+
+
+def _speech_in_noise(seed: int = 0) -> np.ndarray:
+    samples = _padded(_word(0.5), 0.4, 0.6)
+    return samples + 0.01 * _noise(len(samples), seed)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 20000, 44100, 48000])
+def test_edges(rate: int):
+    samples = _padded(_word(0.5, rate), 0.4, 0.7, rate)
+    first, last = VAD.span(samples, rate)
+    assert first / rate == pytest.approx(0.4, abs=0.012)
+    assert last / rate == pytest.approx(0.9, abs=0.022)  # with the hangover
+    assert VAD.span(samples.astype(np.float32), rate) == (first, last)
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**-9, 1.7, 3e4, -1.0])
+def test_scale_does_not_matter(scale: float):
+    for samples in (_padded(_word(0.5), 0.4, 0.7), _speech_in_noise()):
+        assert VAD.span(scale * samples, RATE) == VAD.span(samples, RATE)
+
+
+def test_integers_are_samples_too():
+    samples = (_padded(_word(0.5), 0.4, 0.7) * 2**17).astype(np.int16)
+    samples[len(samples) // 2] = -32768
+    assert VAD.span(samples, RATE) == VAD.span(samples / 32768, RATE)
+
+
+@pytest.mark.parametrize("offset", [0.01, -0.3, 0.7])
+def test_offset_does_not_matter(offset: float):
+    for samples in (
+        _padded(_word(0.5), 0.4, 0.7),
+        _speech_in_noise(),
+        _padded(_word(0.5), 0.07, 1),
+    ):
+        assert VAD.span(samples + offset, RATE) == VAD.span(samples, RATE)
+
+
+def test_hum_does_not_matter():
+    samples = _speech_in_noise()
+    hum = 0.05 * np.sin(2 * np.pi * 50 * np.arange(len(samples)) / RATE)
+    assert VAD.span(samples + hum, RATE) == pytest.approx(VAD.span(samples, RATE), abs=0.01 * RATE)
+
+
+def test_later_speech_is_found_later():
+    shift = 13 * round(VAD.hop * RATE)
+    samples = _padded(_word(0.5), 0.4, 0.7)
+    first, last = VAD.span(samples, RATE)
+    assert VAD.span(np.pad(samples, (shift, 0)), RATE) == (first + shift, last + shift)
+    assert VAD.span(np.pad(samples, (0, 5000)), RATE) == (first, last)
+
+
+def test_noise_at_20_db():
+    for seed in range(20):
+        first, last = VAD.span(_speech_in_noise(seed), RATE)
+        assert first / RATE == pytest.approx(0.4, abs=0.02)
+        assert last / RATE == pytest.approx(0.9, abs=0.03)
+
+
+def test_speech_at_the_ends_of_the_file_is_kept_whole():
+    word = _word(0.5)[2000:-2000]  # loud from the first sample to the last
+    assert VAD.span(np.pad(word, (0, 9000)), RATE)[0] == 0
+    assert VAD.span(np.pad(word, (9000, 0)), RATE)[1] == len(word) + 9000
+
+
+def _click(samples: np.ndarray, at: float) -> np.ndarray:
+    clicked = samples.copy()
+    clicked[round(at * RATE) : round((at + 0.004) * RATE)] = 0.9
+    return clicked
+
+
+@pytest.mark.parametrize("make", [lambda: _padded(_word(0.5), 0.4, 0.7), _speech_in_noise])
+def test_clicks_are_ignored(make):
+    samples = 0.1 * make()
+    # Far louder than speech: the threshold must not follow them.
+    clicked = _click(_click(samples, 0.1), 1.3)
+    assert VAD.span(clicked, RATE) == pytest.approx(VAD.span(samples, RATE), abs=0.005 * RATE)
+
+
+def test_short_sound_is_speech_when_shortest_says_so():
+    samples = _padded(_word(0.5), 0.4, 0.7)
+    samples[1600:2400] += 0.1 * _noise(800)  # 50 ms from 0.1 s on
+    assert VAD.span(samples, RATE)[0] < 0.11 * RATE
+    stricter = dataclasses.replace(VAD, shortest=0.08)
+    assert stricter.span(samples, RATE)[0] > 0.39 * RATE
+
+
+def test_stop_within_a_word_is_bridged():
+    samples = np.concatenate([_word(0.3), np.zeros(1280), 0.05 * _noise(240)])  # 80 ms, then 15
+    samples = _padded(samples, 0.4, 0.6)
+    assert VAD.span(samples, RATE)[1] > (0.4 + 0.3 + 0.08 + 0.012) * RATE
+    shorter = dataclasses.replace(VAD, longest_gap=0.04)
+    assert shorter.span(samples, RATE)[1] < (0.4 + 0.3 + 0.02) * RATE
+
+
+def test_pauses_between_words_are_within_the_span():
+    samples = _padded(np.concatenate([_word(0.3), np.zeros(RATE), _word(0.4)]), 0.4, 0.4)
+    first, last = VAD.span(samples, RATE)
+    assert (first / RATE, last / RATE) == pytest.approx((0.4, 2.1), abs=0.03)
+
+
+def test_hangover_is_what_is_kept():
+    samples = _padded(_word(0.5), 0.4, 0.7)
+    first, last = VAD.span(samples, RATE)
+    longer = dataclasses.replace(VAD, hangover=VAD.hangover + 0.05)
+    assert longer.span(samples, RATE) == (first, last + 800)
+    assert dataclasses.replace(VAD, hangover=9.0).span(samples, RATE) == (first, len(samples))
+
+
+def test_depth_is_where_speech_ends_in_a_quiet_file():
+    loud, faint = 0.1 * _noise(8000), 0.1 * _noise(4000, 1)
+    for below, kept in ((25, True), (35, False)):
+        tail = faint * 10 ** (-below / 20)
+        samples = _padded(np.concatenate([loud, tail]), 0.5, 0.5)
+        end = VAD.span(samples, RATE)[1] / RATE
+        assert end == pytest.approx(1.25 if kept else 1.0, abs=0.025)
+
+
+def test_speech_without_silence_is_kept():
+    """Its quietest frames are not noise."""
+    fading = 0.3 * _noise(RATE) * 10 ** (-np.linspace(0, 26, RATE) / 20)
+    assert VAD.span(fading, RATE) == (0, RATE)
+    assert dataclasses.replace(VAD, steady=99.0).span(fading, RATE)[1] < 0.75 * RATE
+
+
+def test_noise_is_known_once_it_is_heard_long_enough():
+    samples = np.concatenate([0.02 * _noise(3200), _word(0.4)])  # 0.2 s of noise
+    assert VAD.span(samples, RATE)[0] == 0
+    sooner = dataclasses.replace(VAD, least_noise=0.15)
+    assert sooner.span(samples, RATE)[0] == pytest.approx(3200, abs=0.04 * RATE)
+
+
+NO_SPEECH = {
+    "nothing": np.empty(0),
+    "one sample": np.ones(1),
+    "shorter than a click": _word(0.03),
+    "zeros": np.zeros(RATE),
+    "offset": np.full(RATE, 0.3),
+    "hair of rounding": np.full(RATE, 0.1, np.float32),
+    "click": _click(np.zeros(RATE), 0.5),
+    "white noise": _noise(2 * RATE),
+    "pink noise": _pink(2 * RATE),
+    "clicks in noise": _click(_click(0.01 * _noise(2 * RATE), 0.4), 1.2),
+}
+
+
+@pytest.mark.parametrize("case", NO_SPEECH)
+def test_no_speech(case: str):
+    assert VAD.span(NO_SPEECH[case], RATE) is None
+
+
+@pytest.mark.parametrize("make", [_noise, _pink])
+def test_no_speech_in_noise_of_any_length(make):
+    found = [
+        VAD.span(make(int(rate * seconds), seed), rate)
+        for seed, seconds in enumerate(np.linspace(0.35, 6, 60))
+        for rate in (8000, 48000)
+    ]
+    assert found == [None] * 120
+
+
+def test_zeros_before_noise_are_not_the_noise_floor():
+    """As of a phone that starts to record before its microphone does."""
+    samples = _speech_in_noise()
+    zeros = round(0.08 * RATE)
+    assert VAD.span(np.pad(samples, (zeros, 0)), RATE) == pytest.approx(
+        np.add(VAD.span(samples, RATE), zeros), abs=0.02 * RATE
+    )
+
+
+@pytest.mark.parametrize("snr", [10.0, 20.0, 40.0])
+def test_dynamic_range(snr: float):
+    noise = _noise(2 * RATE)
+    samples = 10 ** (-snr / 20) * noise
+    samples[RATE:] = noise[RATE:]
+    assert VAD.dynamic_range(samples, RATE) == pytest.approx(snr, abs=1)
+    assert VAD.dynamic_range(5 * samples, RATE) == pytest.approx(VAD.dynamic_range(samples, RATE))
+
+
+def test_dynamic_range_of_little():
+    assert VAD.dynamic_range(np.ones(3), RATE) == 0
+    assert VAD.dynamic_range(np.zeros(RATE), RATE) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"frame": 0.022}, "must be a multiple of hop"),
+        ({"hop": 0.0}, "must be a multiple of hop"),
+        ({"frame": 0.0}, "must be a multiple of hop"),
+        ({"quiet": 0.0}, "quiet must be"),
+        ({"quiet": 0.6}, "quiet must be"),
+        ({"highpass": 0.0}, "highpass must be"),
+        ({"depth": -1.0}, "depth must not be negative"),
+        ({"margin": float("nan")}, "margin must not be negative"),
+        ({"longest_gap": -0.1}, "longest_gap must not be negative"),
+    ],
+)
+def test_parameters_are_checked(changed: dict[str, float], told: str):
+    with pytest.raises(ValueError, match=told):
+        VoiceActivity(**changed)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "told"),
+    [
+        (np.zeros((100, 2)), RATE, r"not of shape \(100, 2\)"),
+        (np.array([0.1, np.nan]), RATE, "finite"),
+        (np.array([0.1, -np.inf]), RATE, "finite"),
+        (np.ones(100), 400, "rate of 400 Hz is too low"),
+    ],
+)
+def test_samples_are_checked(samples: np.ndarray, rate: int, told: str):
+    with pytest.raises(ValueError, match=told):
+        VAD.span(samples, rate)
+
+
+def _read(samples: np.ndarray) -> tuple[np.ndarray, int]:
+    return samples, RATE
+
+
+def _corpus(**sounds: np.ndarray) -> SpeechCorpus:
+    recordings = (
+        Recording(name, "7", "ann", "train", f"sha of {name}", partial(_read, samples))
+        for name, samples in sounds.items()
+    )
+    return SpeechCorpus("C", False, RATE, tuple(recordings), notes=("It was found so.",))
+
+
+def test_trimmed_corpus():
+    speech = _speech_in_noise().astype(np.float32)
+    corpus = _corpus(a=speech, b=speech[::-1])
+    short = trimmed(corpus, VAD)
+    assert (short.name, short.sample_rate, short.problems) == ("C", RATE, ())
+    assert short.notes[0] == "It was found so."
+    assert "depth=30.0" in short.notes[1]
+    for before, after in zip(corpus.recordings, short.recordings, strict=True):
+        samples = before.read()[0]
+        first, last = VAD.span(samples, RATE)
+        found, rate = after.read()
+        assert (found.tolist(), rate) == (samples[first:last].tolist(), RATE)
+        same = dataclasses.replace(after, read=before.read, fingerprint=before.fingerprint)
+        assert same == before
+
+
+def test_fingerprints_contain_every_parameter():
+    corpus = _corpus(a=_word(0.5))
+    vads = [VAD] + [
+        dataclasses.replace(VAD, **{field.name: getattr(VAD, field.name) * factor})
+        for field in dataclasses.fields(VAD)
+        for factor in (0.5, 2)
+        if (field.name, factor) not in {("frame", 0.5), ("hop", 2)}
+    ]
+    prints = [trimmed(corpus, vad).recordings[0].fingerprint for vad in vads]
+    assert len(set(prints)) == len(vads) == 1 + 2 * 12 - 2
+    assert all(p.startswith("sha of a ") for p in prints)
+    assert trimmed(corpus, VoiceActivity()).recordings[0].fingerprint == prints[0]
+
+
+def test_trimmed_twice_is_another_sound():
+    once = trimmed(_corpus(a=_word(0.5)), VAD)
+    assert trimmed(once, VAD).recordings[0].fingerprint != once.recordings[0].fingerprint
+
+
+def test_trimmed_recordings_go_to_other_processes():
+    recording = trimmed(_corpus(a=_speech_in_noise()), VAD).recordings[0]
+    there = pickle.loads(pickle.dumps(recording))
+    assert there.fingerprint == recording.fingerprint
+    np.testing.assert_array_equal(there.read()[0], recording.read()[0])
+
+
+def test_recording_without_speech(tmp_path: Path):
+    corpus = trimmed(_corpus(fine=_speech_in_noise(), humming=_noise(RATE)), VAD)
+    with pytest.raises(AudioError, match="^humming: has no speech") as caught:
+        corpus.recordings[1].read()
+    assert caught.value.kind == "no speech"
+    features = corpus_features(corpus, LogMel(RATE), tmp_path, on_error="skip")
+    assert [corpus.recordings[n].name for n in features.of.index] == ["fine"]
+    assert [(s.name, s.kind) for s in features.of.skipped] == [("humming", "no speech")]
+
+
+# FSDD's digits with 0.3 to 0.8 s before and after. The parameters of `VoiceActivity` were chosen
+# on its training recordings (indices from 5 on), these are tests on the others. FSDD cuts digits
+# roughly: some files begin and end in speech, others (lucas) with 0.1 s of room. So edges are
+# compared with two references, neither of which knows of frames or noise: "file", the ends of
+# FSDD's file; "5 %", the first and last sample of the file that reach 5 % of its largest.
+# In noise at 20 dB (of the whole file's power), what fades below the noise cannot be heard.
+
+CONDITIONS = {"silence": None, "white noise": _noise, "pink noise": _pink}
+
+
+def _edge_errors(paths: list[Path], make_noise) -> dict[str, np.ndarray]:
+    """Found minus reference, ``[files, 2]`` in milliseconds; fails where nothing is found."""
+    errors: dict[str, list[np.ndarray]] = {"file": [], "5 %": []}
+    for number, path in enumerate(paths):
+        digit, rate = soundfile.read(path)
+        random = np.random.default_rng(number)
+        before, after = random.integers(round(0.3 * rate), round(0.8 * rate), 2)
+        samples = np.pad(digit, (before, after))
+        if make_noise is not None:
+            level = 0.1 * np.sqrt(np.mean(digit**2))
+            samples = samples + level * make_noise(len(samples), number)
+        found = VAD.span(samples, rate)
+        assert found is not None, path
+        heard = np.abs(digit - np.median(digit))
+        loud = before + np.flatnonzero(heard >= 0.05 * heard.max())
+        references = {"file": (before, before + len(digit)), "5 %": (loud[0], loud[-1] + 1)}
+        for name, reference in references.items():
+            errors[name].append(1000 / rate * np.subtract(found, reference))
+    return {name: np.array(values) for name, values in errors.items()}
+
+
+def _digits(root: Path, tests: bool) -> list[Path]:
+    paths = sorted((root / "fsdd" / "recordings").glob("*.wav"))
+    return [path for path in paths if (int(path.stem.split("_")[-1]) < 5) == tests]
+
+
+def _check(paths: list[Path], condition: str) -> None:
+    for name, errors in _edge_errors(paths, CONDITIONS[condition]).items():
+        median = np.median(np.abs(errors), axis=0)
+        most = np.quantile(np.abs(errors), 0.9, axis=0)
+        print(
+            f"{len(paths)} digits in {condition}, against {name}: "
+            f"start {median[0]:.1f} ms (90 %: {most[0]:.1f}), "
+            f"end {median[1]:.1f} ms (90 %: {most[1]:.1f}), "
+            f"both {np.median(np.abs(errors)):.1f} ms"
+        )
+        assert (median <= 30).all()
+        assert np.median(np.abs(errors)) <= 30
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_digits(data_root: Path, condition: str):
+    _check(_digits(data_root, tests=True), condition)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_all_digits(data_root: Path, condition: str):
+    _check(_digits(data_root, tests=True) + _digits(data_root, tests=False), condition)

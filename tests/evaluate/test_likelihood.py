@@ -1,0 +1,378 @@
+"""Importance-weighted log-likelihood against the closed forms of linear Gaussian models."""
+
+import json
+import math
+import random
+from functools import partial
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch.distributions import MultivariateNormal
+
+from pvae_pyro.batch import Observation
+from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
+from pvae_pyro.guides import JMVAEGuide, VAEGuide
+from pvae_pyro.modality import Modality
+from pvae_pyro.models import JMVAE
+from pvae_pyro.nn.heads import GaussianHead
+from tests.support.linear_gaussian import (
+    DIM,
+    MODALITIES,
+    NOISE,
+    SIZES,
+    Flat,
+    LinearLikelihood,
+    log_evidence,
+    make_batch,
+    make_pair,
+    set_exact_posterior,
+)
+from tests.support.tiny import tiny_batch, tiny_modalities, tiny_pair
+
+JOINT = tuple(SIZES)
+
+
+def exact_pair():
+    model, guide = make_pair()
+    set_exact_posterior(model, guide)
+    return model, guide
+
+
+def mismatched_pair():
+    """A proposal that is off in location and too wide, but not by much."""
+    model, guide = exact_pair()
+    with torch.no_grad():
+        for head in guide.modules():
+            if isinstance(head, GaussianHead):
+                head.loc.bias.add_(0.1)
+                head.log_scale.bias.add_(0.2)
+    return model, guide
+
+
+def joint_weight(model):
+    """W of x = W z + noise, rows by modality, columns z_sem and then the styles."""
+    weights = [model.likelihoods[name].weight.detach() for name in SIZES]
+    shared = torch.cat([w[:, :DIM] for w in weights])
+    return torch.cat([shared, torch.block_diag(*(w[:, DIM:] for w in weights))], 1)
+
+
+def gaussian_log_prob(weight, x, rows, given=None):
+    """log p(x[rows] | x[given]) where x ~ N(0, W Wᵀ + NOISE² I)."""
+    covariance = weight @ weight.T + NOISE**2 * torch.eye(len(weight))
+    own = covariance[rows, rows]
+    loc = torch.zeros(len(own))
+    if given is not None:
+        gain = covariance[rows, given] @ covariance[given, given].inverse()
+        loc, own = x[:, given] @ gain.T, own - gain @ covariance[given, rows]
+    return MultivariateNormal(loc, own).log_prob(x[:, rows])
+
+
+def side_by_side(batch):
+    return torch.cat([observation.value for observation in batch.values()], 1)
+
+
+def within_errors(actual, expected, error, times=5):
+    assert ((actual - expected).abs() < times * error).all(), (actual - expected) / error
+
+
+class ExactGuide:
+    """The posterior of a JMVAE of linear likelihoods, its covariance full: no factors."""
+
+    def __init__(self, model, names):
+        self.weight = torch.cat([model.likelihoods[name].weight.detach() for name in names])
+        self.names = names
+        self.unimodal = {names[0]: self}
+        if len(names) > 1:
+            self.unimodal = {name: ExactGuide(model, [name]) for name in names}
+
+    def __call__(self, batch):
+        x = side_by_side({name: batch[name] for name in self.names})
+        precision = torch.eye(self.weight.shape[1]) + self.weight.T @ self.weight / NOISE**2
+        loc = x @ self.weight / NOISE**2 @ precision.inverse()
+        with pyro.plate("examples", len(x), dim=-1):
+            pyro.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision))
+
+
+A, B = slice(0, SIZES["a"]), slice(SIZES["a"], None)
+
+
+@pytest.mark.usefixtures("float64")
+def test_every_weight_is_the_evidence_at_the_exact_posterior():
+    model, guide = exact_pair()
+    batch = make_batch()
+    weight, x = joint_weight(model), side_by_side(batch)
+    for proposal, names, expected in (
+        (guide, JOINT, log_evidence(model, batch)),
+        (guide.unimodal["a"], ["a"], gaussian_log_prob(weight, x, A)),
+        (guide.unimodal["b"], ["b"], gaussian_log_prob(weight, x, B)),
+    ):
+        weights = log_weights(model, proposal, batch, names, num_samples=3)
+        assert weights.shape == (3, 6)
+        torch.testing.assert_close(weights, expected.expand(3, 6))
+        torch.testing.assert_close(estimate(weights).log_likelihood, expected)
+        torch.testing.assert_close(estimate(weights).effective_sample_size, torch.full((6,), 3.0))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("num_samples", [1, 4000])
+def test_joint_marginal_and_conditional_of_a_partition(num_samples):
+    """Means and standard errors over examples, of batches of unequal size."""
+    model, guide = exact_pair()
+    batches = [make_batch(4), make_batch(3)]
+    result = evaluate_likelihood(model, guide, iter(batches), num_samples=num_samples, chunk=50_000)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert (result["num_examples"], result["num_samples"]) == (7, num_samples)
+    weight, x = joint_weight(model), torch.cat([side_by_side(batch) for batch in batches])
+    joint = gaussian_log_prob(weight, x, slice(None))
+    # Every weight is p(x): from a single draw on, and to rounding.
+    assert result["joint"]["mean"] == pytest.approx(joint.mean().item())
+    assert result["joint"]["se"] == pytest.approx(joint.std().item() / math.sqrt(7))
+    assert result["joint"]["effective_sample_size"] == pytest.approx(num_samples)
+    assert set(result["marginal"]) == {"a", "b"}
+    assert set(result["conditional"]) == {"a|b", "b|a"}
+    # Of the marginals' weights, those of half of the draws vary, to 2 p(x^m) at most.
+    tolerance = 1.0 if num_samples == 1 else 0.02
+    for entry, expected in (
+        (result["marginal"]["a"], gaussian_log_prob(weight, x, A)),
+        (result["marginal"]["b"], gaussian_log_prob(weight, x, B)),
+        (result["conditional"]["a|b"], gaussian_log_prob(weight, x, A, given=B)),
+        (result["conditional"]["b|a"], gaussian_log_prob(weight, x, B, given=A)),
+    ):
+        assert entry["mean"] == pytest.approx(expected.mean().item(), abs=tolerance)
+        assert entry["se"] == pytest.approx(expected.std().item() / math.sqrt(7), abs=tolerance)
+    sizes = [entry["effective_sample_size"] for entry in (result["joint"], result["marginal"]["b"])]
+    assert result["conditional"]["a|b"]["effective_sample_size"] == min(sizes)
+
+
+@pytest.mark.usefixtures("float64")
+def test_mixture_of_guides_has_bounded_weights_and_the_evidence_as_mean():
+    """One part is exact, so no weight exceeds 2 p(x); the other alone is below the mixture."""
+    model, guide = exact_pair()
+    batch = make_batch()
+    expected = gaussian_log_prob(joint_weight(model), side_by_side(batch), A)
+    guides = [guide, guide.unimodal["a"]]
+    weights = log_weights(model, guides, batch, ["a"], num_samples=5_000, chunk=30_000)
+    assert weights.shape == (10_000, 6)
+    assert (weights <= expected + math.log(2) + 1e-9).all()
+    relative = (weights - expected).exp()
+    within_errors(relative.mean(0), torch.ones(6), relative.std(0) / math.sqrt(10_000))
+    alone = log_weights(model, guide, batch, ["a"], num_samples=5_000, chunk=30_000)
+    assert (estimate(alone).elbo < estimate(weights).elbo).all()
+
+
+@pytest.mark.usefixtures("float64")
+def test_one_latent_of_three_modalities():
+    third = Modality("c", partial(Flat, 4), partial(LinearLikelihood, size=4))
+    model = JMVAE((*MODALITIES, third), 4)
+    batch = {**make_batch(), "c": Observation(torch.randn(6, 4))}
+    guide = ExactGuide(model, ["a", "b", "c"])
+    result = evaluate_likelihood(model, guide, [batch], num_samples=4000, chunk=50_000)
+    weight, x = guide.weight, side_by_side(batch)
+    assert set(result["conditional"]) == {"b,c|a", "a,c|b", "a,b|c"}
+    for entry, expected in (
+        (result["joint"], gaussian_log_prob(weight, x, slice(None))),
+        (result["marginal"]["c"], gaussian_log_prob(weight, x, slice(12, 16))),
+        (result["conditional"]["a,b|c"], gaussian_log_prob(weight, x, slice(12), slice(12, 16))),
+    ):
+        assert entry["mean"] == pytest.approx(expected.mean().item(), abs=0.02)
+
+
+@pytest.mark.usefixtures("float64")
+def test_of_one_modality_the_marginal_is_the_joint():
+    """Also where the batches have more than the model knows."""
+    model = JMVAE(MODALITIES[:1], 4)
+    batch = make_batch(1)
+    result = evaluate_likelihood(model, ExactGuide(model, ["a"]), [batch], num_samples=2)
+    expected = gaussian_log_prob(ExactGuide(model, ["a"]).weight, batch["a"].value, slice(None))
+    assert result["joint"]["mean"] == pytest.approx(expected.item())
+    assert result["joint"]["se"] is None  # of a single example
+    assert result["marginal"] == {"a": result["joint"]}
+    assert result["conditional"] == {}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 0, 5, 4, 1, 2]])
+def test_other_proposals_converge_from_below(order):
+    """ELBO < bound of 5 draws < evidence in expectation; the estimate of many draws is there."""
+    model, guide = mismatched_pair()
+    batch = {name: Observation(o.value[order]) for name, o in make_batch().items()}
+    evidence = log_evidence(model, batch)
+    draws = 20_000
+    weights = log_weights(model, guide, batch, num_samples=draws, chunk=50_000)
+    many = estimate(weights)
+    relative = (weights - many.log_likelihood).exp().std(0) / math.sqrt(draws)
+    within_errors(many.log_likelihood, evidence, relative)
+    assert (relative < 0.03).all()
+
+    five = weights.unflatten(0, (-1, 5)).logsumexp(1) - math.log(5)
+    assert (five.mean(0) + 5 * five.std(0) / math.sqrt(len(five)) < evidence).all()
+    assert (many.elbo + 5 * weights.std(0) / math.sqrt(draws) < five.mean(0)).all()
+    assert ((many.effective_sample_size > 1) & (many.effective_sample_size < draws)).all()
+
+
+@pytest.mark.usefixtures("float64")
+def test_mean_log_weight_is_the_closed_form_of_the_elbo():
+    model, guide = mismatched_pair()
+    batch = make_batch()
+    trace = poutine.trace(guide).get_trace(batch)
+    sites = [trace.nodes[name]["fn"].base_dist for name in ("z_sem", "z_style_a", "z_style_b")]
+    loc = torch.cat([site.loc for site in sites], 1)
+    scale = torch.cat([site.scale for site in sites], 1)
+    weight = joint_weight(model)
+    expected = dist.Normal(loc @ weight.T, NOISE).log_prob(side_by_side(batch)).sum(1)
+    expected = expected - 0.5 * (scale.square() @ weight.T.square()).sum(1) / NOISE**2
+    expected = expected - 0.5 * (loc**2 + scale**2 - 1 - 2 * scale.log()).sum(1)
+    weights = log_weights(model, guide, batch, num_samples=20_000, chunk=50_000)
+    within_errors(estimate(weights).elbo, expected, weights.std(0) / math.sqrt(20_000))
+
+
+@pytest.mark.parametrize("num_samples", [1, 6])
+def test_mean_log_weight_is_pyros_elbo_of_the_same_draws(num_samples):
+    model, guide = tiny_pair()
+    weights = log_weights(model, guide, tiny_batch(), num_samples=num_samples, seed=3)
+    torch.manual_seed(3)
+    elbo = Trace_ELBO(num_samples, vectorize_particles=True, max_plate_nesting=1)
+    loss = elbo.loss(model, guide, tiny_batch())
+    assert estimate(weights).elbo.sum().item() == pytest.approx(-loss, rel=1e-5)
+
+
+def test_the_baselines_networks_are_weighed_too():
+    modalities = tiny_modalities()
+    result = evaluate_likelihood(
+        JMVAE(modalities, 4), JMVAEGuide(modalities, 4), [tiny_batch()], num_samples=3
+    )
+    assert set(result["conditional"]) == {"speech|image", "image|speech"}
+    speech = modalities[0]
+    result = evaluate_likelihood(
+        JMVAE([speech], 4), VAEGuide(speech, 4), [tiny_batch()], num_samples=3
+    )
+    assert result["marginal"] == {"speech": result["joint"]}
+
+
+@pytest.mark.usefixtures("float64")
+def test_estimates_of_hand_made_weights():
+    weights = torch.tensor([[1.0, 1.0, 1e-30], [3.0, 1.0, 1.0]]).log() - 1000.0
+    result = estimate(weights)
+    torch.testing.assert_close(result.log_likelihood, torch.tensor([2.0, 1.0, 0.5]).log() - 1000.0)
+    torch.testing.assert_close(result.effective_sample_size, torch.tensor([1.6, 2.0, 1.0]))
+    torch.testing.assert_close(
+        result.elbo, torch.tensor([math.log(3) / 2, 0.0, -15 * math.log(10)]) - 1000.0
+    )
+
+
+@pytest.mark.parametrize(("chunk", "counts"), [(1, [1] * 7), (12, [2, 2, 2, 1]), (500, [7])])
+def test_chunks_bound_the_decoder_and_change_nothing(chunk, counts):
+    model, guide = tiny_pair()
+    seen = []
+    hook = model.likelihoods["image"].register_forward_hook(
+        lambda _, arguments, __: seen.append(len(arguments[1]))
+    )
+    weights = log_weights(model, guide, tiny_batch(), num_samples=7, chunk=chunk)
+    hook.remove()
+    assert seen == counts
+    whole = log_weights(model, guide, tiny_batch(), num_samples=7)
+    torch.testing.assert_close(weights, whole)
+
+
+@pytest.mark.parametrize("filler", [0.0, math.nan])
+def test_padding_changes_nothing(filler):
+    model, guide = tiny_pair()
+    with pyro.validation_enabled(False):  # which refuses NaN even in padding
+        plain, padded = (
+            log_weights(model, guide, batch, num_samples=4)
+            for batch in (tiny_batch(), tiny_batch(padding=4, filler=filler))
+        )
+    torch.testing.assert_close(padded, plain)
+
+
+def test_duration_is_part_of_a_sequence():
+    model, guide = tiny_pair()
+    with torch.no_grad():
+        model.likelihoods["speech"].duration[-1].weight.zero_()
+        model.likelihoods["speech"].duration[-1].bias.fill_(1.5)
+    batch = {"speech": tiny_batch()["speech"]}
+    without = poutine.block(model, hide=["speech_log_frames"])
+    whole, frames = (
+        log_weights(m, guide.unimodal["speech"], batch, num_samples=2) for m in (model, without)
+    )
+    duration = dist.Normal(1.5, 0.1).log_prob(batch["speech"].lengths.float().log())
+    torch.testing.assert_close(whole - frames, duration.expand(2, -1), rtol=1e-3, atol=1e-3)
+
+
+def test_scales_are_no_part_of_a_density_and_masks_are():
+    model, guide = make_pair()
+    batch = make_batch()
+    plain = log_weights(model, guide, batch, num_samples=2)
+    scaled = log_weights(poutine.scale(model, 7.0), poutine.scale(guide, 3.0), batch, num_samples=2)
+    torch.testing.assert_close(scaled, plain)
+    mask = torch.arange(6) < 4
+    masked = log_weights(poutine.mask(model, mask), poutine.mask(guide, mask), batch, num_samples=2)
+    torch.testing.assert_close(masked, torch.where(mask, plain, 0.0))
+
+
+def test_seed_decides_and_the_callers_state_stays():
+    model, guide = make_pair()
+    batch = make_batch()
+    pyro.param("mine", torch.zeros(1))
+    store = set(pyro.get_param_store().keys())
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    first = evaluate_likelihood(model, guide, [batch, batch], seed=1)
+    assert evaluate_likelihood(model, guide, [batch, batch], seed=1) == first
+    assert evaluate_likelihood(model, guide, [batch, batch], seed=2)["joint"] != first["joint"]
+    # The two batches are equal, but not their noise.
+    once = evaluate_likelihood(model, guide, [batch], seed=1)
+    assert once["joint"]["mean"] != pytest.approx(first["joint"]["mean"], rel=1e-6)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert random.getstate() == states[2]
+    assert set(pyro.get_param_store().keys()) == store
+    assert not log_weights(model, guide, batch).requires_grad
+
+
+def test_what_cannot_be_weighed_is_refused():
+    model, guide = make_pair()
+    batch = make_batch()
+    refused = partial(pytest.raises, ValueError)
+    with refused(match=r"not in the batch: \['b'\]"):
+        evaluate_likelihood(model, guide, [{"a": batch["a"]}])
+    with refused(match="one size"):
+        log_weights(model, guide, {**batch, "b": Observation(batch["b"].value[:2])})
+    with refused(match="0 draws of 6 examples"):
+        log_weights(model, guide, batch, num_samples=0)
+    with refused(match="2 draws of 0 examples"):
+        log_weights(model, guide, make_batch(0), num_samples=2)
+    with refused(match="no example at all"):
+        evaluate_likelihood(model, guide, [])
+    with refused(match=r"the model samples \['z_style_b'\], which a guide does not"):
+        log_weights(model, guide.unimodal["a"], batch)
+    with refused(match=r"one guide samples \['z_style_a'\], and another does not"):
+        log_weights(model, [guide.unimodal["a"], guide.unimodal["b"]], batch, ["a"])
+    with refused(match=r"a guide samples \['z_style_b'\], which the model does not"):
+        log_weights(lambda batch, names: model(batch, names=["a"]), guide, batch)
+
+
+def test_a_site_outside_the_plate_is_refused():
+    model, guide = make_pair()
+
+    def also_global(run, batch, **kwargs):
+        pyro.sample("temperature", dist.Normal(0.0, 1.0))
+        return run(batch, **kwargs)
+
+    with pytest.raises(ValueError, match="stand in the plate of the batch.*'temperature': "):
+        log_weights(partial(also_global, model), partial(also_global, guide), make_batch())
+
+
+def test_a_likelihood_that_is_not_finite_is_refused():
+    model, guide = make_pair()
+    batch = make_batch()
+    batch["a"].value[2] = math.nan
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(FloatingPointError, match="log-likelihood of example 2 is nan"),
+    ):
+        evaluate_likelihood(model, guide, [batch], num_samples=2)

@@ -1,0 +1,231 @@
+"""The configuration: its command line, its bounds, config.json and what is made of the fields."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.support import build
+from pvae_pyro.experiments.support.build import check_memory
+from pvae_pyro.experiments.support.command import DeviceError, RunError
+from pvae_pyro.experiments.support.command_line import flag
+from pvae_pyro.experiments.support.config import (
+    OPTIONS,
+    Config,
+    Options,
+    config_of_json,
+)
+from pvae_pyro.experiments.support.device import resolve_device
+from pvae_pyro.experiments.support.saved_run import read_config
+from tests.conftest import REPOSITORY
+from tests.support.configs import asked, config
+
+FIELDS = {name: field for group in OPTIONS for name, field in group.model_fields.items()}
+# What `--help`, or a wrong option, must not wait for.
+HEAVY = ("torch", "pyro", "torchvision", "torchaudio", "sklearn", "scipy", "matplotlib", "arviz")
+LIGHT = f"""
+import sys
+from pvae_pyro.experiments import run_svi
+try:
+    run_svi.main(sys.argv[1:])
+except SystemExit as stopped:
+    print(stopped.code, *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def bounds(name):
+    """The smallest and largest value of a number, by its JSON Schema; None where it is none."""
+    schema = TypeAdapter(Options).json_schema()["properties"][name]
+    for part in schema.get("anyOf", [schema]):
+        if part.get("type") in ("integer", "number"):
+            return part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum")
+    return None
+
+
+NUMBERS = [name for name in FIELDS if bounds(name)]
+
+
+def test_every_field_is_an_option_with_help():
+    options = {a.option_strings[0]: a for a in run_svi.make_parser()._actions}
+    for name in FIELDS:
+        assert len(options[flag(name)].help) > 10, name
+    page = run_svi.make_parser().format_help()
+    assert "None)" not in page
+    assert "True)" not in page
+    main = page.partition("main options:")[2].partition("\ndata:")[0]
+    assert {f"--{name}" for name in ("dataset", "seed", "epochs", "out", "resume")} <= {
+        word for word in main.split() if word.startswith("--")
+    }
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["--bogus"], 2)])
+def test_nothing_heavy_is_imported_for_a_page_or_a_wrong_option(words, code):
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1].split() == [str(code)]
+
+
+def test_every_number_has_bounds():
+    assert len(NUMBERS) > 25
+    for name in NUMBERS:
+        assert None not in bounds(name), name
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_beyond_the_bounds_is_refused(name, tmp_path, capsys):
+    _, most = bounds(name)
+    kind = int if isinstance(most, int) else float
+    for value in (2 * most + 1, -1, *(("nan", "inf") if kind is float else ("1.5",))):
+        with pytest.raises(SystemExit) as stopped:
+            asked(flag(name), value)
+        assert stopped.value.code == 2
+        assert flag(name) in capsys.readouterr().err
+    content = json.loads(config().model_dump_json()) | {name: 2 * most + 1}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=flag(name)):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--missing", 0.5, "--paired", 0.5], ["--missing", "--paired"]),
+        (["--drop-incomplete"], ["--drop-incomplete", "--missing"]),
+        (["--min-seconds", 2, "--max-seconds", 1], ["--min-seconds", "--max-seconds"]),
+        (["--no-trim", "--vad-depth", 10], ["--no-trim", "--vad"]),
+        (["--model", "vae-touch"], ["vae-touch", "--modalities"]),
+        (["--model", "vae-"], ["vae-"]),
+        (["--modalities", "image,image"], ["--modalities"]),
+        (["--modality", "spanish=fsdd"], ["--modality", "NAME=speech:DATASET"]),
+        (["--prior", "uniform"], ["--prior", "mixture"]),
+    ],
+)
+def test_options_that_do_not_go_together(words, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        asked(*words)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert all(name in told for name in named)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--epochs", "1", "--steps", "2"], ["--epochs", "--steps"]),
+        (["--resume"], ["--resume", "--out"]),
+        (["--resume", "a", "--out", "b"], ["--resume", "--out"]),
+    ],
+)
+def test_options_of_the_command_that_do_not_go_together(words, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_svi.main(words)
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert all(name in told for name in named)
+
+
+def test_presets():
+    paper = asked("--preset", "paper").resolved("cpu")
+    assert (paper.num_cells, paper.epochs, paper.batch_size) == (512, 400, 256)
+    assert (paper.semantic_dim, paper.style_dim) == (32, 32)
+    assert asked().resolved("cpu").preset == "quick"
+    assert asked().resolved("cuda:1").preset == "paper"
+    assert asked("--preset", "paper", "--epochs", 7).resolved("cpu").epochs == 7
+    quick = asked("--preset", "quick").resolved("cpu")
+    assert (quick.epochs, quick.batch_size) == (None, 64)
+    # FSDD has 43 steps an epoch: 3,225 steps are the fewest whole epochs that make 3,200.
+    assert quick.with_epochs(2700).epochs == 75
+    assert quick.with_epochs(2700).with_epochs(9).epochs == 75  # filled in once
+    ours, papers = (asked("--objective", name).resolved("cpu") for name in ("ours", "paper"))
+    assert (ours.gamma, papers.gamma, papers.image_scale) == (100.0, 0.0, 1.0)
+    assert asked("--gamma", 5).resolved("cpu").gamma == 5.0
+
+
+def test_a_second_speech_joins_the_modalities():
+    both = config("--modality", "spanish=speech:secuvoice")
+    assert both.names == both.modelled == ("speech", "image", "spanish")
+    assert both.second_speeches == {"spanish": "secuvoice"}
+    first = config("--modalities", "spanish,image", "--modality", "spanish=speech:secuvoice")
+    assert first.names == ("spanish", "image")
+    assert config("--model", "vae-image").modelled == ("image",)
+
+
+def test_a_configuration_is_read_as_it_was_written():
+    found = {"data_digest": "0", "sample_rates": {"a": 8000}}
+    one = config("--classes", "a,b", "--trim", "--seed", 3, **found)
+    assert config_of_json(one.model_dump_json().encode()) == one
+    with pytest.raises(ValidationError):
+        one.seed = 4
+
+
+def test_a_configuration_of_an_earlier_version():
+    """It lacks options that came later, and has some that are gone."""
+    old = {
+        "num_cells": 64, "batch_size": 32, "preset": "quick", "epochs": 2, "device": "cpu",
+        "modalities": ["speech", "spanish"], "spanish_dataset": "fsdd", "best_of": 5,
+        "sample_rate_of_features": 16000,
+    }  # fmt: skip
+    found = config_of_json(json.dumps(old).encode())
+    assert (found.objective, found.alpha, found.image_scale) == ("paper", 1.0, 1.0)
+    assert (found.prior, found.num_components, found.pairs) == ("normal", 30, "anew")
+    assert found.second_speeches == {"spanish": "fsdd"}
+    assert found.sample_rates == {"speech": 16000}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"num_cells": 8}', b'{"num_cells": NaN}', b"[" * 100_000, b"\xff\xfe"],
+)
+def test_what_is_no_configuration(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(RunError, match=str(tmp_path)):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", True), ("seed", "1"), ("alpha", "1"), ("classes", "ab"), ("trim", 1), ("prior", "x"),
+     ("device", None), ("max_frames", 0), ("sample_rates", {"speech": 1})],
+)  # fmt: skip
+def test_what_is_no_value_of_an_option(tmp_path, name, value):
+    content = json.loads(config().model_dump_json()) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=flag(name)):
+        read_config(tmp_path)
+
+
+def test_the_schema_is_made_of_the_fields():
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(Config.model_json_schema())
+    assert not [*validator.iter_errors(json.loads(config().model_dump_json()))]
+    wrong = json.loads(config().model_dump_json()) | {"num_cells": 0}
+    assert [error.json_path for error in validator.iter_errors(wrong)] == ["$.num_cells"]
+
+
+@pytest.mark.parametrize("device", ["meta", "meta:0", "opengl", "hpu", "nonsense"])
+def test_devices_that_compute_nothing(device):
+    with pytest.raises(DeviceError, match=f"--device {device}"):
+        resolve_device(device)
+
+
+def test_a_model_larger_than_memory(monkeypatch):
+    small = config("--num-cells", 4)
+    check_memory(small)
+    with pytest.raises(RunError, match=r"GB.*--num-cells 65536"):
+        check_memory(small.but(num_cells=1 << 16))
+    monkeypatch.setattr(build.os, "sysconf", lambda name: 1000)
+    with pytest.raises(RunError, match=r"--num-cells 4"):
+        check_memory(small)
+
+
+def test_more_clusters_than_examples(small, environment, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run_svi.main([*small, "--num-clusters", "13", "--out", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert "--num-clusters is 13" in told
+    assert "12 test examples" in told
+    assert not out.exists()

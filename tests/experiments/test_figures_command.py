@@ -1,0 +1,167 @@
+"""figures.py on tiny runs: which figures of which model, and where they go."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pvae_pyro.experiments import evaluate, figures
+
+PNG = b"\x89PNG\r\n\x1a\n"
+OF_PVAE = {
+    *("model", "curves", "inertia-z_sem"),
+    *("restyle-speech", "restyle-image"),
+    *("translate-speech-to-image", "translate-image-to-speech"),
+    *("joint-from-speech", "joint-from-image"),
+    *("tsne-z_sem", "tsne-z_sem-pooled", "tsne-z_style", "tsne-z_style-speech-by-speaker"),
+}
+OF_JMVAE = {
+    *("model", "curves", "inertia-z", "joint-from-speech", "joint-from-image"),
+    *("tsne-z", "tsne-z-pooled"),
+}
+
+
+@pytest.fixture
+def run(small_runs, environment, tmp_path):
+    """A copy of a JMVAE's run on the small corpus."""
+    return shutil.copytree(small_runs["jmvae"], tmp_path / "run")
+
+
+def names(folder):
+    return {path.name.removesuffix(".png") for path in folder.iterdir()}
+
+
+def test_every_figure_of_a_pvae(small_runs, environment, tmp_path, capsys):
+    out = tmp_path / "figures"
+    assert figures.main([str(small_runs["pvae"]), "--formats", "png", "--out", str(out)]) == 0
+    assert names(out) == OF_PVAE
+    for path in out.iterdir():
+        assert path.suffix == ".png"
+        assert path.read_bytes()[:8] == PNG
+        assert path.stat().st_size > 5000, path
+    printed = capsys.readouterr().out.split()
+    assert sorted(printed) == sorted(str(path) for path in out.iterdir())
+    for name in figures.FIGURES:
+        assert f"\n{name} " in figures.__doc__
+        assert any(title.startswith(name) for title in OF_PVAE)
+
+
+def test_a_baseline_has_nothing_to_restyle_or_translate(run, capsys):
+    assert figures.main([str(run), "--formats", "png"]) == 0
+    assert names(run / "figures") == OF_JMVAE
+    capsys.readouterr()
+    assert figures.main([str(run), "--only", "restyle"]) == 0
+    assert (
+        capsys.readouterr().out
+        == "nothing to draw: no such latents in this model, or none that is in use\n"
+    )
+
+
+def test_a_vae_has_one_modality(small_runs, environment, tmp_path):
+    out = tmp_path / "figures"
+    arguments = [str(small_runs["vae-image"]), "--formats", "png", "--out", str(out)]
+    assert figures.main(arguments) == 0
+    assert names(out) == {"model", "curves", "inertia-z", "joint-from-image", "tsne-z"}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that are empty: (name, seed) of each that was asked for."""
+    asked = []
+
+    def pretend(name):
+        def draw(run, seed):
+            asked.append((name, seed))
+            yield name, Figure(figsize=(1, 1))
+
+        return draw
+
+    for name in figures.FIGURES:
+        monkeypatch.setitem(figures.FIGURES, name, pretend(name))
+    return asked
+
+
+def test_only_some_in_the_formats_asked_for(run, drawn):
+    arguments = [str(run), "--only", "tsne", "curves", "--formats", "pdf", "svg", "--seed", "3"]
+    assert figures.main(arguments) == 0
+    assert drawn == [("tsne", 3), ("curves", 3)]
+    files = {path.name for path in (run / "figures").iterdir()}
+    assert files == {"tsne.pdf", "tsne.svg", "curves.pdf", "curves.svg"}
+    assert (run / "figures" / "tsne.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_by_default_all_as_png_and_pdf(run, drawn):
+    assert figures.main([str(run)]) == 0
+    assert drawn == [(name, 0) for name in figures.FIGURES]
+    files = {path.name for path in (run / "figures").iterdir()}
+    assert files == {f"{name}.{suffix}" for name in figures.FIGURES for suffix in ("png", "pdf")}
+
+
+def test_the_number_of_classes_is_not_found_twice(run, monkeypatch):
+    """evaluate.py has found it: its figure is of what is there."""
+    assert evaluate.main([str(run), "--only", "num_classes"]) == 0
+
+    def again(run, options):
+        raise AssertionError("found anew")
+
+    monkeypatch.setattr(figures, "find_all", again)
+    assert figures.main([str(run), "--only", "inertia", "--formats", "png"]) == 0
+    assert names(run / "figures") == {"inertia-z"}
+    measured = (run / "evaluation.json").read_text()
+    of_other_weights = json.dumps(json.loads(measured) | {"checkpoint": "of others"})
+    measured_otherwise = json.dumps(json.loads(measured) | {"format": 1})
+    for content in (of_other_weights, measured_otherwise, None):
+        (run / "evaluation.json").unlink()
+        if content:
+            (run / "evaluation.json").write_text(content)
+        with pytest.raises(AssertionError, match="found anew"):
+            figures.main([str(run), "--only", "inertia", "--formats", "png"])
+
+
+@pytest.mark.parametrize("collapsed", [["image"], ["speech", "image"]])
+def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed):
+    everywhere = evaluate.SavedRun.latents
+    drawn = {}
+
+    def latents(self, partition="test"):
+        of = everywhere(self, partition)
+        for name in collapsed:
+            of["z"][name] = np.zeros_like(of["z"][name])
+        return of
+
+    def remember(kind):
+        def figure(maps, *_):
+            drawn[kind] = list(maps)
+            return Figure(figsize=(1, 1))
+
+        return figure
+
+    monkeypatch.setattr(evaluate.SavedRun, "latents", latents)
+    for kind in ("inertia", "scatter"):
+        monkeypatch.setattr(figures, f"{kind}_figure", remember(kind))
+    assert figures.main([str(run), "--only", "tsne", "inertia", "--formats", "png"]) == 0
+    if len(collapsed) > 1:
+        assert not (run / "figures").exists()
+    else:
+        assert names(run / "figures") == {"tsne-z", "inertia-z"}  # and nothing pooled
+        assert drawn == {"inertia": ["$z$ of speech"], "scatter": ["$z$ of speech"]}
+
+
+def test_what_is_no_finished_run_is_told_in_a_line(run, drawn, tmp_path, capsys):
+    assert figures.main([str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
+    (run / "results.json").unlink()
+    assert figures.main([str(run)]) == 1
+    assert "is not finished" in capsys.readouterr().err
+    assert not drawn
+    assert not (run / "figures").exists()
+
+
+@pytest.mark.parametrize("option", [["--only", "fig2"], ["--formats", "gif"], ["--seed", "-1"]])
+def test_wrong_usage_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        figures.main(["run", *option])
+    assert stopped.value.code == 2
+    assert "error:" in capsys.readouterr().err

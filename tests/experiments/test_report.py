@@ -1,0 +1,327 @@
+"""report.py on tiny runs: what stands in the page, and that it is one file that needs no other."""
+
+import io
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soundfile
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.experiments import evaluate, figures, report
+from pvae_pyro.experiments.support.command import RunError
+from pvae_pyro.experiments.support.saved_run import open_run
+from pvae_pyro.figures.grids import choose_examples
+from pvae_pyro.generation import decode
+from pvae_pyro.report import gallery
+from pvae_pyro.report.gallery import galleries
+from tests.support.page import Page
+from tests.support.tiny import tiny_examples, tiny_pair
+
+ATTACK = "<script>alert('x')</script>\"&"
+ADDRESSES = ("src", "href", "srcset", "poster", "data", "action")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that are empty: the name of each that was drawn."""
+    asked = []
+
+    def pretend(name):
+        def draw(run, seed):
+            asked.append(name)
+            yield name, Figure(figsize=(1, 1))
+
+        return draw
+
+    for name in figures.FIGURES:
+        monkeypatch.setitem(figures.FIGURES, name, pretend(name))
+    return asked
+
+
+@pytest.fixture
+def copied(small_runs, environment, tmp_path):
+    """A copy of the run of a model on the small corpus."""
+    return lambda model: shutil.copytree(small_runs[model], tmp_path / model)
+
+
+@pytest.fixture
+def run(copied):
+    return copied("pvae")
+
+
+def written(folder, *options):
+    assert report.main([str(folder), *options]) == 0
+    return Page((folder / "report.html").read_text("utf-8"))
+
+
+def edit(folder, **changes):
+    path = folder / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_it_is_one_file_that_needs_no_other(run, drawn, capsys):
+    page = written(run)
+    assert capsys.readouterr().out.startswith(f"{run / 'report.html'}: ")
+    for name, attributes in page.tags:
+        assert name not in ("script", "iframe", "object", "embed", "base")
+        for key in attributes.keys() & set(ADDRESSES):
+            assert attributes[key].startswith(("data:", "#")), (name, attributes[key][:80])
+    assert not re.search(r"@import|url\(|https?:", page.content)
+    (policy,) = (a["content"] for a in page.all("meta") if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert {path.name for path in run.iterdir() if ".tmp" in path.name} == set()
+
+
+def test_it_can_be_found_ones_way_in(run, drawn):
+    page = written(run)
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"].removeprefix("#") for a in page.all("a")} == set(ids)
+    assert [title for level, title in page.headings if level == 2] == [
+        "Contents", "What was run", "Results", "Listen and look", "Training", "Figures",
+        "Further measures",
+    ]  # fmt: skip
+    assert all(a["alt"] for a in page.all("img"))
+    for player in page.all("audio"):
+        assert "controls" in player
+        assert player["preload"] == "metadata"
+        assert player["aria-label"]
+
+
+def in_use(**not_in_use):
+    """Active units: 32 of every latent, but of the images those that are named."""
+    return {z: {"speech": 32, "image": not_in_use.get(z, 32)} for z in ("z_sem", "z_style")}
+
+
+def test_what_was_run_and_how_it_did(run, drawn):
+    edit(run, active_units=in_use())
+    page = written(run)
+    results = json.loads((run / "results.json").read_text())
+    for value in (results["corpus"], results["git_commit"] or "–", results["versions"]["torch"]):
+        assert value in page.text
+    for option, value in results["config"].items():
+        assert option in page.text
+        assert str(value) in page.text or value is None
+    assert f"{100 * results['purity']['z_sem']['speech']:.2f}" in page.text
+    assert "The paper's figures are of another corpus." in page.text
+    assert "STAND-IN" not in page.text
+    assert "not in use" not in page.text
+    assert "evaluation.json is not there" in page.text
+
+
+def test_a_stand_in_is_told_and_a_latent_not_in_use_too(run, drawn):
+    edit(run, stand_in=True, dataset="tidigit", active_units=in_use(z_style=0))
+    page = written(run)
+    assert page.text.count("STAND-IN") == 3  # on top, beside the corpus and under the scores
+    assert page.text.index("STAND-IN") < page.text.index("Contents")
+    assert [a for a in page.all("p") if a.get("class") == "warning"]
+    assert page.text.count("not in use: its purity means nothing") == 1
+    assert [a.get("class") for a in page.all("tr")].count("faint") == 1
+    assert "99.77" in page.text  # the paper's purity of z_sem of speech
+    assert "another corpus" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("model", "titles", "players"),
+    [
+        ("pvae", ["Speech, reconstructed and restyled", "Image, reconstructed and restyled",
+                  "Image from speech", "Speech from image"], 4 + 3 * 6 + 3 + 4 + 3 * 4),
+        ("jmvae", ["Speech, reconstructed", "Image, reconstructed", "Image from speech",
+                   "Speech from image"], 3 * 2 + 3 + 3),
+        ("vae-speech", ["Speech, reconstructed"], 3 * 2),
+        ("vae-image", ["Image, reconstructed"], 0),
+    ],
+)  # fmt: skip
+def test_every_model_has_what_it_can_show(copied, drawn, model, titles, players):
+    page = written(copied(model))
+    assert [title for level, title in page.headings if level == 3] == titles
+    assert len(page.all("audio")) == players
+    assert ("Griffin-Lim" in page.text) == (players > 0)
+
+
+def test_the_originals_are_those_that_were_chosen(run, drawn):
+    """One of each class, in order; an image has its own pixels, a sound its own length."""
+    page = written(run, "--seed", "5")
+    opened = open_run(run, None)
+    data, classes = opened.test, opened.data.classes
+    pictures = {alt: content for content, alt in page.files("img")}
+    sounds = {alt: content for content, alt in page.files("audio")}
+    assert [alt for alt in pictures if "image, original" in alt] == [
+        f"image, original: {label}" for label in classes
+    ]
+    for n, label in zip(choose_examples(data["image"], [0, 1, 2], 5), classes, strict=True):
+        shown = np.asarray(Image.open(io.BytesIO(pictures[f"image, original: {label}"])))
+        pixels = data["image"].values[n, 0].astype(float)
+        assert shown.shape == (28, 28, 4)
+        assert np.corrcoef(shown[..., 0].ravel(), pixels.ravel())[0, 1] > 0.99
+    for n, label in zip(choose_examples(data["speech"], [0, 1, 2], 5), classes, strict=True):
+        alt = f"speech, original: {label}, by {data['speech'].groups[n]}"
+        samples, rate = soundfile.read(io.BytesIO(sounds[alt]))
+        assert rate == opened.data.log_mels["speech"].sample_rate
+        hop = opened.data.log_mels["speech"].hop_length
+        assert abs(len(samples) / hop - data["speech"].lengths[n]) <= 1
+        frames = np.asarray(Image.open(io.BytesIO(pictures[alt]))).shape[1]
+        assert frames == data["speech"].lengths[n]
+        assert samples.std() > 0.01
+
+
+def test_each_cell_is_made_of_the_content_and_style_beside_it(monkeypatch):
+    model, guide = tiny_pair()
+    examples = tiny_examples(num_classes=4)
+    asked = []
+
+    def remember(model, latents, names):
+        asked.append((names, {site: z.numpy() for site, z in latents.items()}))
+        return decode(model, latents, names)
+
+    monkeypatch.setattr(gallery, "decode", remember)
+    classes = ("a", "b", "c", "d")
+    assert len(galleries(model, guide.unimodal, examples, classes, {}, seed=3)) == 4
+    locs, at, style_at = {}, {}, {}
+    for name, of in examples.items():
+        locs[name] = posterior_locs(guide.unimodal[name], name, of, "cpu")
+        at[name] = choose_examples(of, range(4), 3)
+        style_at[name] = choose_examples(of, range(4), 4)
+    expected = []
+    for source, target in [(n, n) for n in examples] + [tuple(examples), tuple(examples)[::-1]]:
+        site = f"z_style_{target}"
+        if source == target:
+            expected.append(([target], {z: loc[at[source]] for z, loc in locs[source].items()}))
+        for n in style_at[target]:
+            style = np.repeat(locs[target][site][n : n + 1], 4, 0)
+            of_both = {"z_sem": locs[source]["z_sem"][at[source]], site: style}
+            expected.append(([target], of_both))
+    assert len(asked) == len(expected) == 18
+    for (names, latents), (wanted, values) in zip(asked, expected, strict=True):
+        assert names == wanted
+        assert latents.keys() == values.keys()
+        for site, value in values.items():
+            np.testing.assert_allclose(latents[site], value, atol=1e-5)
+
+
+def test_what_has_no_sound_is_silent_and_what_cannot_be_drawn_is_left_out():
+    model, guide = tiny_pair()
+    examples = tiny_examples()
+    shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
+    assert len(shown) == 4
+    assert not any(cell.wav for one in shown for _, cells in one.rows for cell in cells)
+    colour = np.zeros((4, 3, 8, 8), np.uint8)
+    of_image = examples["image"]
+    examples["image"] = Examples(colour, np.array([0, 1, 2, 0]), of_image.normalisation)
+    shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
+    assert [one.title for one in shown] == ["Speech, reconstructed and restyled"]
+
+
+def test_text_stays_text(run, drawn):
+    """Labels, speakers, file names and settings are others' to choose."""
+    folder = run.rename(run.with_name("<b>run"))
+    opened = open_run(folder, None)
+    speech = opened.data.test["speech"]
+    groups = [f"{ATTACK}{name}" for name in speech.groups]
+    test = opened.data.test | {"speech": replace(speech, groups=groups)}
+    classes = tuple(f"{ATTACK}{n}" for n in range(3))
+    opened.data = replace(opened.data, classes=classes, test=test)
+    config = opened.config.model_dump(mode="json") | {"dataset": ATTACK}
+    edit(folder, corpus=ATTACK, dataset=ATTACK, remarks=[ATTACK], classes=classes, config=config)
+    (folder / "figures").mkdir()
+    Image.new("L", (5, 5)).save(folder / "figures" / "<i>own.png")
+    file = report.write_report(opened, folder / "report.html")
+    page = Page(file.read_text("utf-8"))
+    assert page.headings[0] == (1, "Report of <b>run")
+    for tag in ("script", "i", "b"):
+        assert not page.all(tag)
+    assert "<script" not in page.content
+    assert f"original: {ATTACK}1, by {ATTACK}s" in " ".join(a["alt"] for a in page.all("img"))
+    assert page.text.count(ATTACK) > 10
+    assert "<i>own: another figure" in page.text
+
+
+def test_figures_that_are_there_are_not_drawn_again(run, drawn):
+    kept = run / "figures" / "tsne-z_sem.png"
+    kept.parent.mkdir()
+    Image.new("RGB", (9, 7), "red").save(kept)
+    page = written(run)
+    assert drawn == [name for name in figures.FIGURES if name != "tsne"]
+    assert kept.read_bytes() in [content for content, _ in page.files("img")]
+    drawn.clear()
+    written(run)
+    assert drawn == []
+    os.utime(kept, (0, 0))  # of before the results: of other weights
+    written(run)
+    assert drawn == ["tsne"]
+
+
+def test_what_evaluate_measured_is_there(run, drawn):
+    assert evaluate.main([str(run), "--only", "retrieval", "probes"]) == 0
+    path = run / "evaluation.json"
+    content = json.loads(path.read_text())
+    page = written(run)
+    titles = [title for level, title in page.headings if level == 3]
+    assert titles[-2:] == ["Retrieval", "Probes"]
+    score = content["retrieval"]["z_sem"]["speech->image"]
+    assert re.search(rf"z_sem, speech-\S+\s*{score['recall_at_1']:.3f}", page.text)
+    path.write_text(json.dumps(content | {"checkpoint": "of others"}))
+    page = written(run)
+    assert "evaluation.json is of other weights" in page.text
+    assert "Retrieval" not in page.text
+
+
+@pytest.mark.parametrize("name", ["results.json", "evaluation.json", "figures/own.png"])
+def test_damaged_files_are_told_and_the_report_stays(run, drawn, name, capsys):
+    (run / "report.html").write_text("before")
+    (run / "figures").mkdir()
+    (run / name).write_text("{")
+    assert report.main([str(run)]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert name.split("/")[-1] in error
+    assert (run / "report.html").read_text() == "before"
+
+
+def test_what_cannot_be_heard_is_told_and_nothing_is_left(run, drawn, monkeypatch):
+    def silent(*arguments):
+        raise ValueError("log-Mel energies must be finite")
+
+    monkeypatch.setattr(gallery, "to_waveform", silent)
+    before = sorted(run.iterdir())
+    with pytest.raises(RunError, match=f"{run}: .*must be finite"):
+        report.write_report(open_run(run, None), run / "report.html")
+    assert sorted(run.iterdir()) == before
+
+
+def test_out_and_what_is_no_finished_run(run, drawn, tmp_path, capsys):
+    out = tmp_path / "elsewhere.html"
+    assert report.main([str(run), "--out", str(out)]) == 0
+    assert out.read_text("utf-8").startswith("<!doctype html>")
+    assert not (run / "report.html").exists()
+    assert report.main([str(run), "--out", str(tmp_path / "none" / "r.html")]) == 1
+    (run / "results.json").unlink()
+    assert report.main([str(run)]) == 1
+    assert "is not finished" in capsys.readouterr().err
+
+
+def test_rows_of_measures():
+    found = {"z": {"a": {"r": 0.5, "n": 3, "curves": {}}, "b": {"r": None}}, "seed": 1}
+    assert report.rows_of_measures(found, ("r", "n")) == [
+        ["z, a", "0.500", 3],
+        ["z, b", None, None],
+    ]
+    found = {"prior": {"a,b": 0.25}, "a->b": 1.0, "num_examples": {"a": 3}, "seed": 1}
+    assert report.rows_of_measures(found, ("fraction",)) == [
+        ["prior, a,b", "0.250"],
+        ["a->b", "1.000"],
+    ]

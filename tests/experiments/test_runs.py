@@ -1,0 +1,245 @@
+"""That options reach what they name, and that each partition is used for its own end."""
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.data.paired import PairedData
+from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.command import RunError
+from pvae_pyro.experiments.support.config import OBJECTIVES
+from pvae_pyro.experiments.support.data import check_data
+from pvae_pyro.experiments.support.saved_run import load_run, read_config
+from pvae_pyro.experiments.support.without_effect import without_effect
+from pvae_pyro.models.flow import Flow
+from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
+from pvae_pyro.training.checkpoint import save_checkpoint
+from pvae_pyro.training.progress import Progress
+from tests.support import configs
+
+MODELS = ("pvae", "jmvae")
+PRIORS = ("normal", "mixture", "vamp", "flow")
+
+
+def config(*arguments):
+    return configs.config("--num-cells", "4", *arguments, max_frames=20)
+
+
+def examples(size, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 9, size)
+    labels = np.arange(size) % 2
+    unit = Normalisation(np.array(0, np.float32), np.array(1, np.float32))
+    frames = rng.normal(size=(lengths.sum(), 80)).astype(np.float32)
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    return {
+        "speech": Examples(frames, labels, unit, offsets),
+        "image": Examples(rng.random((size, 1, 28, 28), np.float32), labels, unit),
+    }
+
+
+@pytest.fixture
+def data():
+    return PairedData("made up", True, ("a", "b"), examples(26, 0), examples(12, 1))
+
+
+def test_options_reach_the_objective_and_the_optimiser():
+    svi = build(
+        config(
+            "--alpha",
+            "2",
+            "--beta",
+            "3",
+            "--margin",
+            "0.4",
+            "--length-scale",
+            "5",
+            "--gamma",
+            "6",
+            "--delta",
+            "7",
+            "--learning-rate",
+            "0.02",
+        )
+    )
+    assert (svi.loss.alpha, svi.loss.beta, svi.loss.margin, svi.loss.length_scale) == (2, 3, 0.4, 5)
+    assert (svi.loss.gamma, svi.loss.delta) == (6, 7)
+    assert svi.optim.defaults["lr"] == 0.02
+    assert svi.optim.defaults["betas"] == (0.95, 0.999)
+
+
+def test_options_reach_the_networks(data):
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+
+    def terms(*arguments):
+        return build(config(*arguments)).terms(batch)
+
+    plain, scaled = terms(), terms("--image-scale", "0.25", "--speech-scale", "2")
+    for name in ("image", "speech"):
+        assert not torch.allclose(plain[f"log_prob/{name}"], scaled[f"log_prob/{name}"], rtol=0.05)
+    assert "log_prob/speech_log_frames" not in terms("--duration-scale", "0")
+    svi = build(config("--semantic-dim", "7", "--style-dim", "3"))
+    assert svi.guide.multimodal.heads["z_sem"].loc.out_features == 7
+    assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
+
+
+def test_networks_and_likelihoods_are_those_asked_for(data):
+    svi = build(
+        config(
+            *("--speech-encoder", "transformer", "--image-likelihood", "laplace"),
+            *("--learn-scale", "--speech-scale", "0.4"),
+        )
+    )
+    for guide in (svi.guide.multimodal, svi.guide.unimodal["speech"]):
+        assert type(guide.encoders["speech"]) is TransformerSpeechEncoder
+    likelihoods = svi.model.likelihoods
+    assert likelihoods["image"].family == "laplace"
+    started = {name: likelihoods[name].scale().item() for name in likelihoods}
+    assert started == pytest.approx({"speech": 0.4, "image": 0.5})
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+    for _ in range(5):
+        svi.update(batch)
+    for name, scale in started.items():
+        assert abs(likelihoods[name].scale().item() - scale) > 1e-3
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_prior_is_of_every_model(model, data):
+    kinds = {"normal": StandardNormal, "mixture": GaussianMixture, "vamp": VampPrior, "flow": Flow}
+    assert kinds.keys() == set(PRIORS)
+    for prior, kind in kinds.items():
+        svi = build(config("--model", model, "--prior", prior, "--num-components", "7"))
+        assert type(svi.model.prior) is kind
+        (latent,) = (name for name in ("z_sem", "z") if name in _heads(svi.guide))
+        batch = {n: data.train[n].observation(np.arange(5)) for n in svi.guide.unimodal}
+        svi.update(batch)["objective"].item()
+        svi.terms(batch)["objective"].sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in svi.model.prior.parameters())
+        if prior == "mixture":
+            assert svi.model.prior.loc.shape == (7, _heads(svi.guide)[latent].loc.out_features)
+        if prior == "vamp":
+            assert svi.model.prior._head == (_heads(svi.guide)[latent],)
+            assert len(svi.model.prior.features) == 7
+
+
+def _heads(guide):
+    return getattr(guide, "multimodal", guide).heads
+
+
+def test_num_components_needs_components():
+    for prior in PRIORS:
+        told = without_effect(["num_components", "prior"], config("--prior", prior))
+        assert told == ([] if prior in ("mixture", "vamp") else ["--num-components"])
+
+
+def test_a_prior_of_too_few_dimensions_is_told():
+    with pytest.raises(RunError, match="--prior flow: couplings need two dimensions"):
+        build(config("--prior", "flow", "--semantic-dim", "1"))
+    assert build(config("--prior", "mixture", "--semantic-dim", "1")).model.prior.loc.shape[1] == 1
+
+
+def test_a_run_of_before_there_were_priors_is_loaded(tmp_path):
+    """Neither its configuration nor its checkpoint says anything of a prior."""
+    kept = config().model_dump_json(exclude={"prior", "num_components"})
+    (tmp_path / "config.json").write_text(kept)
+    svi = build(config("--seed", "3"))
+    save_checkpoint(tmp_path / "checkpoint.safetensors", svi, {})
+    assert (read_config(tmp_path).prior, read_config(tmp_path).num_components) == ("normal", 30)
+    model, _ = load_run(tmp_path)
+    assert isinstance(model.prior, StandardNormal)
+    assert not any("prior" in key for key in svi.model.state_dict())
+    assert model.state_dict().keys() == svi.model.state_dict().keys()
+
+
+def test_observed_duration_is_its_logarithm(data):
+    svi = build(config())
+    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
+    with torch.no_grad():
+        for parameter in svi.model.likelihoods["speech"].duration.parameters():
+            parameter.zero_()
+    expected = torch.distributions.Normal(0.0, 0.1).log_prob(batch["speech"].lengths.log())
+    torch.testing.assert_close(svi.terms(batch)["log_prob/speech_log_frames"], expected)
+
+
+def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
+    used = {}
+
+    def fit(svi, loader, **kwargs):
+        used["fit"] = loader.examples
+        return Progress()
+
+    def latents(unimodal, test, num_clusters, device):
+        used["latents"] = test
+        used["clusters"] = num_clusters
+        return {}
+
+    def terms(svi, loader):
+        used["terms"] = loader.examples
+        assert loader.shuffle
+        return {}
+
+    monkeypatch.setattr(training_run, "fit", fit)
+    monkeypatch.setattr(training_run, "evaluate_latents", latents)
+    monkeypatch.setattr(training_run, "evaluate_terms", terms)
+    for arguments, clusters in (((), 2), (("--num-clusters", "5"), 5)):
+        one = config(*arguments, "--epochs", "1")
+        training_run.train_and_score(one, data, tmp_path, resume=False)
+        assert used == {
+            "fit": data.train,
+            "latents": data.test,
+            "terms": data.test,
+            "clusters": clusters,
+        }
+
+
+def test_going_on_with_other_data_is_refused(data, tmp_path):
+    begun = check_data(config(), data, tmp_path)
+    assert begun.stand_in is True
+    assert check_data(begun, data, tmp_path) == begun
+    other = PairedData("made up", True, ("a", "b"), examples(26, 5), data.test)
+    with pytest.raises(RunError, match="begun on other data"):
+        check_data(begun, other, tmp_path)
+
+
+@pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
+def test_options_of_no_effect_are_those_that_change_nothing(model):
+    """Whatever else they are: parameters, and terms of a batch, to the bit."""
+    told = without_effect(OBJECTIVES["ours"], config("--model", model))
+    several = examples(4, seed=0)
+    batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
+
+    def loss(*more):
+        svi = build(config("--model", model, "--objective", "paper", *more))
+        pyro.set_rng_seed(1)
+        return svi.evaluate_loss({name: batch[name] for name in svi.guide.unimodal})
+
+    plain = loss()
+    for name in OBJECTIVES["ours"]:
+        option = f"--{name.replace('_', '-')}"
+        assert (loss(option, "0.7") == plain) == (option in told), option
+
+
+def test_options_of_networks_that_have_no_effect():
+    """A network that is not there, and the scale of what has none."""
+
+    def told(model, *options):
+        given = [word[2:].replace("-", "_") for word in options if word.startswith("--")]
+        return without_effect(given, config("--model", model, *options))
+
+    bernoulli = ("--image-likelihood", "bernoulli")
+    assert told("vae-speech", *bernoulli) == ["--image-likelihood"]
+    assert told("vae-image", "--speech-encoder", "conv") == ["--speech-encoder"]
+    assert told("pvae", "--speech-encoder", "conv", "--image-scale", "0.7", "--learn-scale") == []
+    assert told("pvae", *bernoulli, "--image-scale", "0.7") == ["--image-scale"]
+
+    def loss(*options):
+        svi = build(config(*bernoulli, *options))
+        pyro.set_rng_seed(1)
+        return svi.evaluate_loss({n: e.observation(np.arange(4)) for n, e in made.items()})
+
+    made = examples(4, seed=0)
+    assert loss("--image-scale", "0.7") == loss("--image-scale", "0.2")

@@ -1,0 +1,333 @@
+"""Grids show what `infer` and `decode` give, originals and names where they belong."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pvae_pyro.batch import Observation
+from pvae_pyro.data.examples import Normalisation
+from pvae_pyro.figures.grids import (
+    choose_examples,
+    joint_latent_grid,
+    translation_grid,
+)
+from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
+from pvae_pyro.figures.panel_grid import WIDTH, PanelRow, panel_grid_figure
+from pvae_pyro.figures.style import new_figure, save_figure
+from pvae_pyro.generation import decode, infer
+from pvae_pyro.guides import JMVAEGuide
+from pvae_pyro.models import JMVAE
+from tests.support.tiny import NUM_MELS, tiny_examples, tiny_modalities, tiny_pair
+
+CLASSES = ("no", "yes", "maybe")
+AXES = {"speech": SequenceAxes(0.01, np.array([100.0, 600.0, 900.0, 1100.0, 2500.0, 3000.0]))}
+SHOWN = {"classes": CLASSES, "axes": AXES}
+CONTENTS, STYLES = np.array([4, 0, 7]), np.array([2, 9])
+
+
+@pytest.fixture
+def examples():
+    found = tiny_examples()
+    speech = found["speech"]
+    groups = [f"voice{n % 4}" for n in range(len(speech))]
+    return found | {"speech": replace(speech, groups=groups)}
+
+
+def shown(axes):
+    (found,) = axes.images
+    return np.asarray(found.get_array())
+
+
+def original(examples, n):
+    """In its own units, without any of the library's ways there."""
+    if examples.offsets is None:
+        return examples.values[n, 0]
+    return examples.values[examples.offsets[n] : examples.offsets[n + 1]].T
+
+
+def generated(model, examples, name, latents):
+    observation = decode(model, latents, [name])[name]
+    value = observation.value[0].numpy()
+    value = value * examples[name].normalisation.scale + examples[name].normalisation.loc
+    return value[0] if observation.lengths is None else value[: observation.lengths[0]].T
+
+
+def inferred(guide, examples, name, n):
+    return infer(guide, {name: examples[name].observation(np.array([n]))})
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+# Panels
+
+
+def test_panels_are_in_their_own_units_without_padding():
+    value = torch.arange(12.0).reshape(2, 3, 2)
+    normalisation = Normalisation(np.array([10.0, 20.0]), np.array([1.0, 2.0]))
+    first, second = panels(Observation(value, torch.tensor([1, 3])), normalisation)
+    np.testing.assert_array_equal(first, [[10], [22]])
+    np.testing.assert_array_equal(second, [[16, 18, 20], [34, 38, 42]])
+    (picture,) = panels(
+        Observation(torch.tensor([[[[0.0, 1.0]]]])), Normalisation(np.array(1.0), np.array(255.0))
+    )
+    np.testing.assert_array_equal(picture, [[1, 256]])
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        Observation(torch.zeros(2, 3, 8, 8)),
+        Observation(torch.zeros(2, 8, 8)),
+        Observation(torch.zeros(2, 4), torch.tensor([4, 3])),
+    ],
+)
+def test_other_shapes_cannot_be_drawn(observation):
+    with pytest.raises(ValueError, match="can be drawn"):
+        panels(observation, Normalisation(np.array(0.0), np.array(1.0)))
+
+
+def test_colours_are_those_of_the_originals():
+    originals = [np.arange(1001.0).reshape(7, 143), np.array([[500.0]])]
+    drawing = Drawing.of(originals, [np.full((7, 9), 1e6)], None)
+    values = np.append(np.arange(1001.0), 500.0)
+    assert (drawing.low, drawing.high) == tuple(np.quantile(values, [0.005, 0.995]))
+    axes = new_figure(1, 1).add_subplot()
+    drawing.draw(axes, np.full((7, 9), 1e6))
+    assert axes.images[0].get_clim() == (drawing.low, drawing.high)
+    assert axes.images[0].get_cmap().name == "gray"
+    assert drawing.aspect == 7 / 143
+
+
+def test_axes_of_a_sequence():
+    short, longer = np.zeros((NUM_MELS, 20)), np.ones((NUM_MELS, 50))
+    drawing = Drawing.of([short, longer], [short, longer], AXES["speech"])
+    axes = new_figure(1, 1).add_subplot()
+    drawing.draw(axes, short)
+    assert axes.get_xlim() == (0, 0.5)  # as wide as the longest
+    assert axes.images[0].get_extent() == [0, 0.2, 0, NUM_MELS]
+    assert axes.images[0].origin == "lower"
+    assert not axes.get_xticks().size
+    assert not axes.get_yticks().size
+    drawing.show_units(axes)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (Hz)")
+    # Bin f's centre is at f + 1/2: 500 Hz is four fifths of the way from bin 0 to bin 1. 2000 Hz
+    # would be less than a quarter of the panel above 1000 Hz; 4000 Hz is above the last bin.
+    np.testing.assert_allclose(axes.get_yticks(), [0.5 + 4 / 5, 2.5 + 1 / 2])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["500", "1000"]
+
+
+# Choice
+
+
+def test_choice_is_of_the_labels_and_spreads_over_the_groups(examples):
+    speech = examples["speech"]
+    chosen = choose_examples(speech, [0, 0, 1, 2], seed=0)
+    assert speech.labels[chosen].tolist() == [0, 0, 1, 2]
+    assert len({speech.groups[n] for n in chosen}) == 4
+    np.testing.assert_array_equal(chosen, choose_examples(speech, [0, 0, 1, 2], seed=0))
+    seeds = [choose_examples(speech, [0, 0, 1, 2], seed=seed).tolist() for seed in range(5)]
+    assert any(other != chosen.tolist() for other in seeds)
+
+
+def test_choice_takes_none_twice(examples):
+    speech = examples["speech"]
+    of_class = np.flatnonzero(speech.labels == 1)
+    chosen = choose_examples(speech, [1] * 50 + [2], seed=0)
+    assert sorted(chosen[:-1]) == of_class.tolist()
+    assert speech.labels[chosen[-1]] == 2
+    with pytest.raises(ValueError, match="no example"):
+        choose_examples(speech, [7], seed=0)
+
+
+# Content by style
+
+
+@pytest.mark.parametrize("source", ["speech", "image"])
+@pytest.mark.parametrize("target", ["speech", "image"])
+def test_cells_have_the_content_of_the_column_and_the_style_of_the_row(examples, source, target):
+    model, guide = tiny_pair()
+    figure = translation_grid(
+        model, guide.unimodal, examples, source, target, CONTENTS, STYLES, **SHOWN
+    )
+    bars = int("speech" in (source, target))
+    assert len(figure.axes) == 3 + 2 * (1 + 3) + bars
+    for axes, n in zip(figure.axes, CONTENTS, strict=False):
+        np.testing.assert_allclose(shown(axes), original(examples[source], n), rtol=1e-5, atol=1e-5)
+    for row, style in enumerate(STYLES):
+        first, *cells = figure.axes[3 + 4 * row : 7 + 4 * row]
+        np.testing.assert_allclose(
+            shown(first), original(examples[target], style), rtol=1e-5, atol=1e-5
+        )
+        of_style = f"z_style_{target}"
+        z_style = inferred(guide, examples, target, style)[of_style]
+        for axes, content in zip(cells, CONTENTS, strict=True):
+            z_sem = inferred(guide, examples, source, content)["z_sem"]
+            expected = generated(model, examples, target, {"z_sem": z_sem, of_style: z_style})
+            np.testing.assert_allclose(shown(axes), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_originals_are_framed_and_set_apart(examples):
+    model, guide = tiny_pair()
+    one_of_each = np.array([0, 1, 5])
+    figure = translation_grid(
+        model, guide.unimodal, examples, "image", "image", one_of_each, STYLES, **SHOWN
+    )
+    framed = [axes.spines["left"].get_visible() for axes in figure.axes]
+    assert framed == [True] * 3 + [True, False, False, False] * 2
+    boxes = [axes.get_position() for axes in figure.axes]
+    header, first, cell, neighbour = boxes[0], boxes[3], boxes[4], boxes[5]
+    below = boxes[8]
+    assert cell.x0 - first.x1 > 2 * (neighbour.x0 - cell.x1) > 0
+    assert header.y0 - cell.y1 > 2 * (cell.y0 - below.y1) > 0
+    assert (header.x0, header.x1) == (cell.x0, cell.x1)
+    assert (first.y0, first.y1) == (cell.y0, cell.y1)
+    assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
+
+
+def test_all_panels_share_one_scale_and_one_axis_is_labelled(examples):
+    model, guide = tiny_pair()
+    figure = translation_grid(
+        model, guide.unimodal, examples, "speech", "speech", CONTENTS, STYLES, **SHOWN
+    )
+    *grid, bar = figure.axes
+    assert len({axes.images[0].get_clim() for axes in grid}) == 1
+    assert len({axes.get_xlim() for axes in grid}) == 1
+    assert [axes.get_xlabel() for axes in grid] == [""] * (len(grid) - 1) + ["time (s)"]
+    assert [axes.get_ylabel() for axes in grid] == [""] * (len(grid) - 1) + ["frequency (Hz)"]
+    assert bar.get_xlabel() == "log energy"
+    widest = max(shown(axes).shape[1] for axes in grid)
+    assert grid[0].get_xlim() == pytest.approx((0, 0.01 * widest))
+
+
+def test_content_in_sequences_is_labelled_where_the_cells_are_pictures(examples):
+    model, guide = tiny_pair()
+    figure = translation_grid(
+        model, guide.unimodal, examples, "speech", "image", CONTENTS, STYLES, **SHOWN
+    )
+    labelled = [n for n, axes in enumerate(figure.axes) if axes.get_xlabel() == "time (s)"]
+    assert labelled == [2]
+
+
+def test_classes_and_groups_are_named(examples):
+    model, guide = tiny_pair()
+    figure = translation_grid(
+        model, guide.unimodal, examples, "image", "speech", [0, 3, 1], STYLES, **SHOWN
+    )
+    found = texts(figure)
+    assert found.count("no") == 1  # neighbours of one class are named once
+    assert found.count("yes") == 1
+    assert {"voice2: maybe", "voice1: no"} <= set(found)
+    assert {"content from: image", "style from: speech"} <= set(found)
+    assert "style latent of the speech" in " ".join(found)
+
+
+def test_default_choice_covers_classes_and_groups(examples):
+    model, guide = tiny_pair()
+    figure = translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
+    assert len(figure.axes) == 9 + 9 * (1 + 9)
+    tops, lefts = figure.axes[:9], figure.axes[9::10]
+    pairs = zip(tops, lefts, strict=True)
+    assert not any(np.array_equal(shown(a), shown(b)) for a, b in pairs)  # two choices
+    figure = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN)
+    assert len(figure.axes) == 9 + 3 * (1 + 9) + 1
+    again = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN)
+    other = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN, seed=3)
+    np.testing.assert_array_equal(shown(figure.axes[0]), shown(again.axes[0]))
+    heads = zip(figure.axes[:9], other.axes[:9], strict=True)
+    assert not all(np.array_equal(shown(a), shown(b)) for a, b in heads)
+
+
+def test_a_single_latent_cannot_be_combined(examples):
+    modalities = tiny_modalities()
+    model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
+    with pytest.raises(ValueError, match="no style latent"):
+        translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
+
+
+def test_a_sequence_that_is_no_sound_is_in_frames_and_features(examples):
+    model, guide = tiny_pair()
+    shown = {"classes": CLASSES, "axes": {}}
+    figure = translation_grid(model, guide.unimodal, examples, "speech", "speech", **shown)
+    labels = {(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
+    assert ("frame", "feature") in labels
+    assert ("value", "") in labels  # of the colour bar
+    assert not {"time (s)", "frequency (Hz)", "log energy"} & {t for pair in labels for t in pair}
+
+
+def test_a_vector_is_a_strip():
+    value = torch.arange(10.0).reshape(2, 5)
+    first, second = panels(Observation(value), Normalisation(np.full(5, 1.0), np.full(5, 2.0)))
+    np.testing.assert_array_equal(first, [[1, 3, 5, 7, 9]])
+    assert second.shape == (1, 5)
+    drawing = Drawing.of([first, second], [first], None)
+    assert (drawing.aspect, drawing.colours.name) == (0.35, "viridis")
+
+
+# One latent, every modality
+
+
+@pytest.mark.parametrize("source", ["speech", "image"])
+def test_one_latent_decoded_into_every_modality(examples, source):
+    modalities = tiny_modalities()
+    model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
+    figure = joint_latent_grid(model, guide.unimodal, examples, source, CONTENTS, **SHOWN)
+    assert len(figure.axes) == 3 * 3 + 1
+    for column, n in enumerate(CONTENTS):
+        above, *cells = figure.axes[column:9:3]
+        np.testing.assert_allclose(
+            shown(above), original(examples[source], n), rtol=1e-5, atol=1e-5
+        )
+        latents = inferred(guide, examples, source, n)
+        for axes, name in zip(cells, examples, strict=True):
+            expected = generated(model, examples, name, latents)
+            np.testing.assert_allclose(shown(axes), expected, rtol=1e-4, atol=1e-4)
+    assert {f"{source},\noriginal", "speech,\ndecoded", "image,\ndecoded"} <= set(texts(figure))
+    assert "prior" not in " ".join(texts(figure))
+
+
+def test_a_partitioned_model_draws_the_styles(examples):
+    model, guide = tiny_pair()
+    state = torch.get_rng_state()
+    draws = [
+        joint_latent_grid(model, guide.unimodal, examples, "image", CONTENTS, **SHOWN, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(torch.get_rng_state(), state)
+    first, again, other = (shown(figure.axes[6]) for figure in draws)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert "drawn from the prior" in " ".join(texts(draws[0]))
+    # The shared latent is the inferred one: with the same style draws, the same picture.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        locs = torch.cat([inferred(guide, examples, "image", n)["z_sem"] for n in CONTENTS])
+        expected = decode(model, {"z_sem": locs}, ["speech", "image"])["image"].value[0, 0]
+    np.testing.assert_allclose(first, expected.numpy() * 255, rtol=1e-4, atol=1e-3)
+
+
+def test_default_shows_several_examples_of_a_class(examples):
+    model, guide = tiny_pair()
+    figure = joint_latent_grid(model, guide.unimodal, examples, "image", **SHOWN)
+    assert len(figure.axes) == 3 * 9 + 1
+
+
+# The page
+
+
+def test_narrow_grids_keep_the_width_and_small_panels(tmp_path):
+    picture = np.zeros((4, 4))
+    drawing = Drawing(0, 1, 1.0)
+    figure = panel_grid_figure(
+        [PanelRow("", drawing, [picture])], ["a"], "A title.", ("from", "black")
+    )
+    assert figure.get_size_inches()[0] == WIDTH
+    box = figure.axes[0].get_position()
+    assert box.width * WIDTH == pytest.approx(0.75)
+    assert (box.x0 + box.x1) / 2 == pytest.approx(0.5, abs=0.01)
+    files = save_figure(figure, tmp_path / "page")
+    assert [file.suffix for file in files] == [".png", ".pdf"]
+    assert all(file.stat().st_size > 1000 for file in files)

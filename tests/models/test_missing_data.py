@@ -1,0 +1,181 @@
+"""Batches of examples that lack modalities."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.support.saved_run import load_run
+from tests.support.tiny import tiny_examples, tiny_loader
+
+NAMES = ("speech", "image")
+
+
+def test_missing_at_random_is_as_asked_and_for_good():
+    found = missing_at_random(20_000, NAMES, 0.3, seed=1)
+    assert len(found) == pytest.approx(20_000 * (1 - 0.3**2), rel=0.01)
+    speech, image = found.present["speech"], found.present["image"]
+    assert speech.sum() == pytest.approx(20_000 * 0.7, rel=0.02)
+    assert (speech & image).sum() == pytest.approx(20_000 * 0.49, rel=0.03)  # on their own
+    assert (np.diff(found.rows) > 0).all()
+    again = missing_at_random(20_000, NAMES, 0.3, seed=1)
+    assert (again.present["image"] == image).all()
+    other = missing_at_random(20_000, NAMES, 0.3, seed=2)
+    assert len(other.rows) != len(found.rows) or (other.rows != found.rows).any()
+    whole = found.complete
+    assert len(whole) == (speech & image).sum()
+    assert all(present.all() for present in whole.present.values())
+
+
+def test_nothing_missing_and_nothing_left():
+    assert len(missing_at_random(10, NAMES, 0.0, seed=0).complete) == 10
+    with pytest.raises(ValueError, match="nothing is left"):
+        missing_at_random(1, NAMES, 0.99, seed=0)
+    with pytest.raises(ValueError, match="no example has every"):
+        Presence(np.arange(1), {"a": np.array([True]), "b": np.array([False])}).complete  # noqa: B018
+    with pytest.raises(ValueError, match="no modality"):
+        Presence(np.arange(1), {"a": np.array([False])})
+
+
+@pytest.mark.parametrize("names", [NAMES, ("a", "b", "c")])
+def test_few_paired_loses_nothing_but_the_links(names):
+    found = few_paired(200, names, 0.05, seed=0)
+    assert len(found) == 10 + len(names) * 190
+    for present in found.present.values():  # each example of each modality once
+        assert sorted(found.rows[present]) == list(range(200))
+    together = np.all(list(found.present.values()), 0)
+    assert together.sum() == 10
+    assert np.sum(list(found.present.values()), 0)[~together].max() == 1
+    assert len(few_paired(200, names, 0.001, seed=0).complete) == 1
+
+
+def test_which_pairs_are_known_is_drawn_by_the_seed():
+    known = [few_paired(200, NAMES, 0.05, seed).complete.rows.tolist() for seed in (0, 0, 1)]
+    assert known[0] == known[1] != known[2]
+    assert known[0] != list(range(10))
+    assert few_paired(200, NAMES, 0.05, 0, 0.5).num_complete == 10
+
+
+def test_tuples_are_those_of_the_presence():
+    """Batches hold the tuples of `rows`, whose modalities are paired by class."""
+    presence = Presence(np.array([20, 3, 20]), {name: np.ones(3, bool) for name in NAMES})
+    loader = tiny_loader(batch_size=5, shuffle=False, presence=presence)
+    assert loader.held(0, 0)["speech"].tolist() == [20, 3, 20]
+    examples = tiny_examples()
+    (batch,) = loader.epoch(0)
+    expected = examples["speech"].observation(np.array([20, 3, 20]))
+    assert torch.equal(batch["speech"].value, expected.value)
+    labels = examples["image"].labels[loader.held(0, 0)["image"]]
+    assert (labels == examples["speech"].labels[[20, 3, 20]]).all()
+    fixed = [tiny_loader(anew=False, seed=seed).held(0, 0)["image"].tolist() for seed in (0, 1)]
+    assert fixed[0] != fixed[1]
+
+
+def test_known_pairs_come_as_often_as_is_asked():
+    once, often = (few_paired(200, NAMES, 0.05, 0, share) for share in (0.0, 0.5))
+    together = np.all(list(often.present.values()), 0)
+    assert together.mean() == pytest.approx(0.5, abs=0.01)
+    assert set(often.rows[together]) == set(once.rows[np.all(list(once.present.values()), 0)])
+    assert np.ptp(np.bincount(often.rows[together])[np.unique(often.rows[together])]) <= 1
+    for present in often.present.values():  # and the others once
+        assert len(set(often.rows[present & ~together])) == (present & ~together).sum() == 190
+    assert len(few_paired(200, NAMES, 0.9, 0, 0.5)) == len(few_paired(200, NAMES, 0.9, 0))
+
+
+def test_batches_mark_what_is_missing_and_do_not_show_it():
+    presence = few_paired(23, NAMES, 0.3, seed=0)
+    loader = tiny_loader(presence=presence, anew=False)
+    examples = tiny_examples()
+    loose = tiny_loader(batch_size=100, shuffle=False, anew=False)
+    (everything,) = loose.epoch(0)
+    seen = {name: [] for name in NAMES}
+    assert loader.num_examples == len(presence) == 7 + 2 * 16
+    for epoch in (0, 1):
+        for batch in loader.epoch(epoch):
+            for name, x in batch.items():
+                assert x.present.dtype == torch.bool
+                assert (x.value[~x.present] == 0).all()
+                if x.lengths is not None:
+                    assert (x.lengths[~x.present] == 1).all()
+                seen[name] += [] if epoch else [v.sum().item() for v in x.value[x.present]]
+            some = batch["speech"].present | batch["image"].present
+            assert some.all()
+    for name in NAMES:
+        wanted = [v.sum().item() for v in everything[name].value]
+        np.testing.assert_allclose(sorted(seen[name]), sorted(wanted), rtol=1e-4, atol=1e-4)
+    assert len(examples["speech"]) == 23
+
+
+def test_fixed_pairs_are_the_same_in_each_epoch():
+    def images(loader, epoch):
+        (batch,) = loader.epoch(epoch)
+        return batch["image"].value
+
+    fixed = tiny_loader(batch_size=100, shuffle=False, anew=False)
+    anew = tiny_loader(batch_size=100, shuffle=False)
+    assert torch.equal(images(fixed, 0), images(fixed, 3))
+    assert torch.equal(images(fixed, 0), images(anew, 0))
+    assert not torch.equal(images(anew, 0), images(anew, 3))
+
+
+def test_parts_of_a_batch_with_gaps_make_the_whole():
+    presence = missing_at_random(23, NAMES, 0.4, seed=0)
+    whole = list(tiny_loader(batch_size=6, presence=presence).epoch(0))
+    parts = [
+        list(tiny_loader(batch_size=6, presence=presence, part=(k, 2)).epoch(0)) for k in (0, 1)
+    ]
+    for batch, *both in zip(whole, *parts, strict=True):
+        there = batch["image"].present.sum().item()
+        of_parts = sum(part["image"].present.sum().item() for part in both)
+        assert of_parts == there or len(batch["image"].present) % 2  # odd ones are filled up
+
+
+@pytest.mark.usefixtures("environment")
+class TestCommand:
+    """Of the whole command, on a corpus of twelve pairs."""
+
+    def run(self, small, folder, *options):
+        code = run_svi.main([*small, "--epochs", "2", "--out", str(folder), *options])
+        assert code == 0
+        return json.loads((folder / "results.json").read_text())
+
+    def test_missing(self, small, tmp_path):
+        results = self.run(small, tmp_path / "run", "--missing", "0.5")
+        counts = results["num_examples"]
+        assert counts["complete"] < counts["train"] < 12
+        assert "each modality of each example is missing with probability 0.5" in str(results)
+        _, guide = load_run(tmp_path / "run")
+        assert guide.multimodal.sees_presence
+
+    def test_incomplete_examples_dropped(self, small, tmp_path):
+        results = self.run(small, tmp_path / "run", "--missing", "0.3", "--drop-incomplete")
+        counts = results["num_examples"]
+        assert 0 < counts["complete"] == counts["train"] < 12
+        assert not load_run(tmp_path / "run")[1].multimodal.sees_presence
+
+    @pytest.mark.parametrize("model", ["pvae", "jmvae"])
+    def test_few_pairs(self, small, tmp_path, model):
+        options = ("--paired", "0.25", "--pairs", "fixed", "--model", model)
+        counts = self.run(small, tmp_path / "run", *options)["num_examples"]
+        assert counts == {"train": 4 * 9, "complete": 3, "test": 12}
+        counts = self.run(small, tmp_path / "once", *options, "--paired-share", "0")["num_examples"]
+        assert counts == {"train": 3 + 2 * 9, "complete": 3, "test": 12}
+
+    def test_of_one_modality_there_are_no_pairs(self, small, tmp_path, capsys):
+        options = ("--paired", "0.25", "--model", "vae-image")
+        counts = self.run(small, tmp_path / "run", *options)["num_examples"]
+        assert counts["train"] == counts["complete"] == 12
+        (told,) = (x for x in capsys.readouterr().out.splitlines() if "no effect" in x)
+        assert "--paired" in told
+
+    def test_contradictions_are_refused(self, small, capsys):
+        for options, told in (
+            (["--missing", "0.5", "--paired", "0.5"], "--paired"),
+            (["--drop-incomplete"], "requires --missing"),
+        ):
+            with pytest.raises(SystemExit):
+                run_svi.main([*small, *options])
+            assert told in capsys.readouterr().err

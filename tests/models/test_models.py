@@ -1,0 +1,184 @@
+"""The PVAE on tiny speech and images: invariances, gradients, prediction."""
+
+import math
+from functools import partial
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Predictive
+
+from pvae_pyro.batch import Observation, batch_size
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.svi import SVI
+from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
+
+
+@pytest.mark.parametrize("filler", [0.0, 7.0, math.nan])
+def test_padding_changes_nothing(filler):
+    model, guide = tiny_pair()
+    elbo = PartitionedELBO()
+    results = []
+    for batch in (tiny_batch(), tiny_batch(padding=4, filler=filler)):
+        model.zero_grad()
+        guide.zero_grad()
+        pyro.set_rng_seed(3)
+        with pyro.validation_enabled(False):  # which refuses NaN even in padding
+            terms = elbo.terms(model, guide, batch)
+        terms["objective"].sum().backward()
+        grads = [p.grad.clone() for p in [*model.parameters(), *guide.parameters()]]
+        results.append((terms, grads))
+    (terms, grads), (padded_terms, padded_grads) = results
+    for name, value in terms.items():
+        torch.testing.assert_close(padded_terms[name], value, msg=name)
+    for gradient, padded in zip(grads, padded_grads, strict=True):
+        torch.testing.assert_close(padded, gradient)
+
+
+def test_every_parameter_receives_a_gradient():
+    model, guide = tiny_pair()
+    PartitionedELBO().terms(model, guide, tiny_batch(12))["objective"].sum().backward()
+    for module in (model, guide):
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_names_leave_sites_out_and_observed_leaves_them_free():
+    model, _ = tiny_pair()
+    batch = tiny_batch(4)
+    trace = poutine.trace(model).get_trace(batch, names=["image"])
+    assert {"z_sem", "z_style_image", "image"} <= set(trace.nodes)
+    sites = [name for name, site in trace.nodes.items() if site["type"] == "sample"]
+    assert not any("speech" in name for name in sites)
+    trace = poutine.trace(model).get_trace(batch, observed=["image"])
+    assert trace.nodes["image"]["is_observed"]
+    assert not trace.nodes["speech"]["is_observed"]
+    assert trace.nodes["speech"]["value"].shape == (4, MAX_FRAMES, NUM_MELS)
+
+
+def test_training_has_no_deterministic_sites():
+    model, _ = tiny_pair()
+    assert not any(n.endswith("_loc") for n in poutine.trace(model).get_trace(tiny_batch()).nodes)
+
+
+def test_generated_padding_is_zero_and_duration_is_the_sites():
+    model, _ = tiny_pair()
+    draws = Predictive(model, num_samples=4)(num_examples=10)
+    lengths = draws["speech_log_frames"].exp().round().clamp(1, MAX_FRAMES).long()
+    used = torch.arange(MAX_FRAMES) < lengths[..., None]
+    assert (draws["speech"][~used] == 0).all()
+    assert (draws["speech"][used] != 0).all()
+    assert len(lengths.unique()) > 1
+
+
+@pytest.mark.parametrize("source", ["speech", "image", None])
+def test_parallel_prediction_equals_sequential(source):
+    """In shape exactly; in distribution by mean and standard deviation of every element."""
+    model, guide = tiny_pair()
+    size = 2
+    batch = {
+        name: Observation(o.value[:size], None if o.lengths is None else o.lengths[:size])
+        for name, o in tiny_batch().items()
+    }
+    if source is None:
+        arguments, keywords, chosen = (), {"num_examples": size}, None
+    else:
+        arguments, keywords = ({source: batch[source]},), {"observed": ()}
+        chosen = guide.unimodal[source]
+    draws = {
+        parallel: Predictive(model, guide=chosen, num_samples=400, parallel=parallel)(
+            *arguments, **keywords
+        )
+        for parallel in (False, True)
+    }
+    assert draws[True].keys() == draws[False].keys()
+    assert {"speech", "image", "speech_loc", "image_loc"} <= draws[True].keys()
+    for name, value in draws[False].items():
+        other = draws[True][name]
+        assert other.shape == value.shape, name
+        # The second moment is the first one of squares; 5.5 standard errors over some
+        # thousand elements are passed by chance once in ten thousand runs.
+        for moment in (value, other), (value.square(), other.square()):
+            error = sum(m.var(0) for m in moment).div(400).sqrt()
+            difference = (moment[0].mean(0) - moment[1].mean(0)).abs()
+            assert (difference <= 5.5 * error + 1e-6).all(), name
+
+
+def test_conditional_prediction_follows_its_input():
+    model, guide = tiny_pair()
+    with torch.no_grad():
+        guide.unimodal["image"].heads["z_sem"].loc.weight.mul_(30)
+    image = Observation(tiny_batch(2)["image"].value)
+    draws = Predictive(model, guide=guide.unimodal["image"], num_samples=50)(
+        {"image": image}, observed=()
+    )
+    expected = guide.unimodal["image"]({"image": image})
+    assert draws["z_sem"].shape == (50, 2, 3)
+    locs = (
+        guide.unimodal["image"]
+        .heads["z_sem"](guide.unimodal["image"].encoders["image"](image))
+        .mean
+    )
+    torch.testing.assert_close(draws["z_sem"].mean(0), locs, atol=0.6, rtol=0)
+    assert expected["z_sem"].shape == (2, 3)
+
+
+def test_guide_of_everything_dispatches_on_the_batch():
+    _, guide = tiny_pair()
+    batch = tiny_batch()
+    assert set(guide(batch)) == {"z_sem", "z_style_speech", "z_style_image"}
+    assert set(guide({"image": batch["image"]})) == {"z_sem", "z_style_image"}
+    with pytest.raises(ValueError, match="no guide infers"):
+        guide({})
+
+
+def test_guides_share_no_parameters():
+    _, guide = tiny_pair()
+    groups = [guide.multimodal, *guide.unimodal.values()]
+    ids = [id(p) for group in groups for p in group.parameters()]
+    assert len(ids) == len(set(ids)) == len(list(guide.parameters()))
+
+
+def test_batches_of_unequal_size_are_refused():
+    batch = tiny_batch()
+    batch["image"] = Observation(batch["image"].value[:2])
+    with pytest.raises(ValueError, match="one size"):
+        batch_size(batch)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_objective_on_cuda_equals_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    model, guide = tiny_pair()
+    batch = tiny_batch()
+    elbo = PartitionedELBO()
+    on_cpu = elbo.terms(model, guide, batch)["coherence"]
+    batch = {name: o.to("cuda") for name, o in batch.items()}
+    on_cuda = elbo.terms(model.cuda(), guide.cuda(), batch)["coherence"]
+    torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_steps_on_cuda(autocast):
+    model, guide = (module.cuda() for module in tiny_pair())
+    elbo, adam = PartitionedELBO(gamma=1.0, delta=1.0), partial(torch.optim.Adam, fused=True)
+    svi = SVI(model, guide, adam, elbo, autocast)
+    batch = {name: o.to("cuda") for name, o in tiny_batch(12).items()}
+    before = [parameter.clone() for parameter in svi.parameters()]
+    for _ in range(2):
+        terms = svi.update(batch)
+    assert all(value.isfinite() for value in terms.values())
+    pairs = zip(before, svi.parameters(), strict=True)
+    assert not any(torch.equal(old, new) for old, new in pairs)
+
+
+def test_unknown_modalities_are_refused():
+    model, _ = tiny_pair()
+    for keyword in ("names", "observed"):
+        with pytest.raises(ValueError, match="no modality 'imag'"):
+            model(tiny_batch(), **{keyword: ["imag"]})

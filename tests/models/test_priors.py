@@ -1,0 +1,269 @@
+"""The priors by themselves: densities, samples, gradients, components."""
+
+import gc
+import math
+import weakref
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pvae_pyro.models.flow import Flow
+from pvae_pyro.models.priors import LOG_SCALE_BOUND, GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.nn.heads import GaussianHead
+from tests.support.priors import FEATURES, PRIORS, make_prior
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+EACH = pytest.mark.parametrize("kind", PRIORS)
+MIXTURES = pytest.mark.parametrize("kind", ["mixture", "vamp"])
+
+
+def grid(dim, edge=16.0, points=641):
+    """Points ``[N, D]``, and the volume of each."""
+    line = torch.linspace(-edge, edge, points)
+    return torch.cartesian_prod(*[line] * dim).reshape(-1, dim), (2 * edge / (points - 1)) ** dim
+
+
+@pytest.mark.parametrize(
+    ("kind", "dim"),
+    [(kind, dim) for kind in PRIORS for dim in (1, 2) if (kind, dim) != ("flow", 1)],
+)
+def test_density_integrates_to_one(kind, dim):
+    points, volume = grid(dim)
+    with torch.no_grad():
+        total = make_prior(kind, dim)().log_prob(points).exp().sum() * volume
+    assert total.item() == pytest.approx(1.0, abs=1e-4)
+
+
+@EACH
+def test_samples_are_of_the_density(kind):
+    """Means, second moments, and the share of three regions, of samples and of the grid."""
+    prior = make_prior(kind, 2)
+    points, volume = grid(2)
+    size = 20_000
+    with torch.no_grad():
+        density = prior().log_prob(points).exp() * volume
+        samples = prior().sample((size,))
+
+    def features(z):
+        x, y = z.unbind(-1)
+        regions = [x > 0.3, y > x, x.square() + y.square() < 1.5]
+        return torch.stack([x, y, x * x, x * y, y * y, *(r.to(z.dtype) for r in regions)], -1)
+
+    expected = density @ features(points)
+    found = features(samples)
+    error = found.std(0) / math.sqrt(size)
+    # The grid's share of a region is off by its edge, some cells of 0.05.
+    slack = torch.tensor([1e-3] * 5 + [1e-2] * 3)
+    assert ((found.mean(0) - expected).abs() < 5 * error + slack).all()
+
+
+@EACH
+def test_shapes_and_a_plate(kind):
+    prior = make_prior(kind, 4)
+    assert prior().batch_shape == ()
+    assert prior().event_shape == (4,)
+    with pyro.plate("examples", 6):
+        z = pyro.sample("z", prior())
+    assert z.shape == (6, 4)
+    assert z.dtype == torch.float64
+    assert prior().log_prob(z).shape == (6,)
+    assert len({*z[:, 0].tolist()}) == 6
+
+
+@pytest.mark.parametrize("kind", ["mixture", "vamp", "flow"])
+def test_every_parameter_receives_a_gradient(kind):
+    prior = make_prior(kind, 4)
+    prior().log_prob(torch.randn(50, 4)).sum().backward()
+    parameters = dict(prior.named_parameters())
+    if kind == "vamp":
+        parameters |= dict(prior._head[0].named_parameters())
+        assert len(parameters) == 5
+    assert len(parameters) >= 3
+    for name, parameter in parameters.items():
+        assert parameter.grad is not None, name
+        assert (parameter.grad != 0).any(), name
+
+
+@pytest.mark.parametrize("make", [GaussianMixture, Flow])
+def test_from_where_it_begins_every_parameter_receives_a_gradient(make):
+    prior = make(6)
+    prior().log_prob(torch.randn(50, 6)).sum().backward()
+    assert all((parameter.grad != 0).any() for parameter in prior.parameters())
+
+
+def by_hand(prior, z):
+    """log π_k + log N(z; loc_k, scale_k²) of one z ``[D]`` of a mixture: K numbers."""
+    if isinstance(prior, VampPrior):
+        head = prior._head[0]
+        loc = prior.features @ head.loc.weight.T + head.loc.bias
+        scale = (prior.features @ head.log_scale.weight.T + head.log_scale.bias).exp()
+        weights = [1 / len(loc)] * len(loc)
+    else:
+        loc = prior.loc
+        scale = (5 * torch.tanh(prior.raw_scale / 5)).exp()
+        weights = [math.exp(x) / prior.logits.exp().sum().item() for x in prior.logits.tolist()]
+    found = []
+    for weight, a, s in zip(weights, loc.tolist(), scale.tolist(), strict=True):
+        parts = [
+            -0.5 * ((x - m) / d) ** 2 - math.log(d) - 0.5 * math.log(2 * math.pi)
+            for x, m, d in zip(z.tolist(), a, s, strict=True)
+        ]
+        found.append(math.log(weight) + sum(parts))
+    return found
+
+
+@MIXTURES
+def test_density_and_responsibilities_by_bayes_rule(kind):
+    prior = make_prior(kind, 3)
+    z = torch.randn(2, 4, 3)
+    shares, density = prior.responsibilities(z), prior().log_prob(z)
+    assert shares.shape == (2, 4, 3)
+    for index in torch.cartesian_prod(torch.arange(2), torch.arange(4)):
+        joint = [math.exp(x) for x in by_hand(prior, z[tuple(index)])]
+        assert density[tuple(index)].item() == pytest.approx(math.log(sum(joint)))
+        expected = [x / sum(joint) for x in joint]
+        assert shares[tuple(index)].tolist() == pytest.approx(expected)
+
+
+def test_scales_of_a_mixture_are_bounded():
+    prior = GaussianMixture(2, 2)
+    with torch.no_grad():
+        prior.raw_scale.copy_(torch.tensor([[1e3, 1e6], [-1e3, -1e6]]))
+    scale = prior().component_distribution.base_dist.scale
+    bound = math.exp(LOG_SCALE_BOUND)
+    torch.testing.assert_close(scale, torch.tensor([[bound] * 2, [1 / bound] * 2]))
+
+
+def test_a_mixture_begins_with_all_components_in_use_and_no_two_the_same():
+    prior = GaussianMixture(32, 30)
+    mixture = prior()
+    torch.testing.assert_close(mixture.mixture_distribution.probs, torch.full((30,), 1 / 30))
+    torch.testing.assert_close(mixture.component_distribution.variance, torch.ones(30, 32))
+    assert torch.pdist(prior.loc).min() > 0.3
+    # Wherever posteriors begin, and as far off as they get, every component has a share.
+    for radius in (0.0, 4.0):
+        z = radius * torch.nn.functional.normalize(torch.randn(200, 32), dim=1)
+        assert prior.responsibilities(z).mean(0).min() > 0.5 / 30
+
+
+def test_standard_normal_leaves_no_trace_in_a_state():
+    prior = StandardNormal(3)
+    assert not prior.state_dict()
+    assert not list(prior.parameters())
+    z = torch.randn(5, 3)
+    expected = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+    torch.testing.assert_close(prior().log_prob(z), expected)
+    assert prior.to(torch.float32)().log_prob(z.float()).dtype == torch.float32
+
+
+def test_a_vamp_prior_is_the_average_posterior_of_its_head_and_does_not_own_it():
+    head = GaussianHead(FEATURES, 2)
+    prior = VampPrior(2, 4)
+    with pytest.raises(RuntimeError, match=r"follow\(guide.multimodal"):
+        prior()
+    prior.follow(head)
+    assert [*prior.state_dict()] == ["features"] == [n for n, _ in prior.named_parameters()]
+    assert [*prior.modules()] == [prior]
+    z = torch.randn(7, 2)
+    each = torch.stack([head(u).log_prob(z) for u in prior.features])
+    torch.testing.assert_close(prior().log_prob(z), each.logsumexp(0) - math.log(4))
+    before = prior().log_prob(z)
+    with torch.no_grad():
+        head.loc.bias.add_(1.0)
+    assert (prior().log_prob(z) - before).abs().min() > 1e-6
+    features = prior.features
+    prior.follow(GaussianHead(FEATURES, 2))  # another head, the same pseudo-inputs
+    assert prior.features is features
+
+
+def test_what_a_vamp_prior_cannot_follow_is_refused():
+    prior = VampPrior(2, 4)
+    with pytest.raises(ValueError, match="2 dimensions follows no head of 3"):
+        prior.follow(GaussianHead(FEATURES, 3))
+    prior.follow(GaussianHead(FEATURES, 2))
+    with pytest.raises(ValueError, match="of 5 features, the head of 6"):
+        prior.follow(GaussianHead(6, 2))
+
+
+def test_a_flow_changes_every_dimension_and_begins_near_the_standard_normal():
+    for dim in (2, 3, 7):
+        prior = Flow(dim, num_layers=2)
+        noise = torch.randn(1, dim)
+
+        def image(e, prior=prior):
+            for transform in prior().transforms:
+                e = transform(e)
+            return e
+
+        moved = torch.autograd.functional.jacobian(image, noise)[0, :, 0]
+        # Of a pure permutation every entry would be 0 or 1.
+        assert ((moved != 0) & (moved != 1)).any(1).all(), dim
+    z = torch.randn(500, 8)
+    difference = Flow(8)().log_prob(z) - StandardNormal(8)().log_prob(z)
+    assert 0 < difference.abs().mean() < 1.0
+
+
+def test_a_flow_never_remembers():
+    """The same tensor after a step has another density, and nothing of a call stays."""
+    prior = Flow(4, num_layers=2)
+    optim = torch.optim.SGD(prior.parameters(), 1e-2)
+    z = torch.randn(6, 4)
+    first = prior().log_prob(z)
+    (-first.sum()).backward()
+    optim.step()
+    second = prior().log_prob(z)
+    assert (second > first + 1e-6).any()
+    torch.testing.assert_close(prior().log_prob(z.clone()), second)
+    draw = prior().rsample((6,))
+    kept = weakref.ref(draw)
+    assert prior().log_prob(draw).shape == (6,)
+    del draw
+    gc.collect()
+    assert kept() is None
+
+
+@EACH
+def test_no_tensors_pile_up(kind):
+    prior = make_prior(kind, 4)
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
+
+    def use():
+        prior().log_prob(prior().sample((6,))).sum()
+
+    use()
+    before = tensors()
+    for _ in range(5):
+        use()
+    assert tensors() <= before
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (partial(Flow, 1), "two dimensions at least, not 1"),
+        (partial(Flow, 4, num_layers=0), "one layer at least, not 0"),
+        (partial(GaussianMixture, 4, 0), "no mixture of 0 components in 4"),
+        (partial(VampPrior, 0, 5), "no mixture of 5 components in 0"),
+    ],
+)
+def test_impossible_sizes_are_refused(make, reason):
+    with pytest.raises(ValueError, match=reason):
+        make()
+
+
+@EACH
+def test_no_divergence_of_a_learnt_prior_has_a_formula(kind):
+    """If torch ever learns one, what is said of sampling is to be said otherwise."""
+    q = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+    if kind == "normal":
+        assert torch.distributions.kl_divergence(q, make_prior(kind, 2)()).item() == 0.0
+        return
+    with pytest.raises(NotImplementedError):
+        torch.distributions.kl_divergence(q, make_prior(kind, 2)())

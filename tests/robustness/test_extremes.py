@@ -1,0 +1,134 @@
+"""Data and settings at their extremes: training stays finite, or ends with an error."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments import run_svi
+from pvae_pyro.guides import PartitionedGuide
+from pvae_pyro.models import PVAE
+from pvae_pyro.svi import SVI
+from pvae_pyro.training.loop import fit
+from tests.support.tiny import NUM_MELS, tiny_modalities
+from tests.support.tiny_run import small_corpus
+from tests.support.training import metrics
+
+
+def examples(lengths, labels, frames=None):
+    """Utterances of so many frames, noise unless they are given, and images of noise."""
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(sum(lengths), NUM_MELS)) if frames is None else frames
+    images = rng.integers(0, 256, (len(labels), 1, 28, 28), dtype=np.uint8)
+    unit, pixels = (Normalisation(np.float32(0), np.float32(scale)) for scale in (1, 255))
+    return {
+        "speech": Examples(
+            frames.astype(np.float32),
+            np.array(labels),
+            unit,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            names=[f"speech{n}" for n in range(len(labels))],
+        ),
+        "image": Examples(images, np.array(labels), pixels),
+    }
+
+
+def train(folder, data, batch_size, learning_rate=1e-3, num_epochs=4):
+    """With every term that there is."""
+    torch.manual_seed(0)
+    modalities = tiny_modalities()
+    elbo = PartitionedELBO(alpha=3.0, length_scale=3.0, gamma=100.0, delta=1.0)
+    adam = partial(torch.optim.Adam, lr=learning_rate, fused=True)
+    svi = SVI(PVAE(modalities, 3, 2), PartitionedGuide(modalities, 3, 2), adam, elbo)
+    loader = PairedLoader(data, batch_size)
+    return fit(svi, loader, num_epochs=num_epochs, folder=folder, show_progress=False)
+
+
+FINE = {
+    "constant features": (lambda: examples([4] * 8, [0, 1] * 4, np.ones((32, NUM_MELS))), 4),
+    "utterances of one frame": (lambda: examples([1] * 8, [0, 1] * 4), 4),
+    "utterances of 3,000 frames": (lambda: examples([3000, 1, 3000], [0, 1, 0]), 3),
+    "batches of one": (lambda: examples([3, 4, 5, 6], [0, 1, 0, 1]), 1),
+    "a last batch of one": (lambda: examples([3, 4, 5], [0, 1, 0]), 2),
+    "one example of each class": (lambda: examples([3, 4, 5], [0, 1, 2]), 2),
+    "one example in all": (lambda: examples([3], [0]), 4),
+    "one class": (lambda: examples([3, 4, 5, 6], [0, 0, 0, 0]), 2),
+}
+
+
+@pytest.mark.parametrize("what", FINE)
+def test_training_stays_finite(what, tmp_path):
+    make, batch_size = FINE[what]
+    progress = train(tmp_path, make(), batch_size)
+    assert (progress.epoch, progress.skipped) == (4, 0)
+    records = metrics(tmp_path)
+    assert all(math.isfinite(value) for record in records for value in record.values())
+    assert records[-1]["objective"] != records[0]["objective"]
+
+
+def test_learning_rate_of_a_million(tmp_path):
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        train(tmp_path, examples([3, 4, 5, 6], [0, 1, 0, 1]), 2, learning_rate=1e6, num_epochs=20)
+
+
+def test_a_feature_whose_square_overflows(tmp_path):
+    data = examples([3, 4, 5, 6], [0, 1, 0, 1])
+    data["speech"].values[0] = 1e15
+    train(tmp_path, data, 2)
+    data["speech"].values[0] = 1e25
+    with pytest.raises(FloatingPointError, match="speech0"):
+        train(tmp_path, data, 2)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def train_on(tmp_path, monkeypatch, capfd):
+    """Run the command on a small corpus, less some lines; its code, stderr and results."""
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+
+    def train(*options, without=(), **corpus):
+        data = small_corpus(tmp_path / "data", **corpus)
+        words = tmp_path / "data" / "words.csv"
+        lines = words.read_text().splitlines()
+        kept = [line for line in lines if not without or not all(w in line for w in without)]
+        words.write_text("\n".join(kept))
+        out = tmp_path / "run"
+        code = run_svi.main([*data, "--epochs", "2", *options, "--out", str(out)])
+        told = capfd.readouterr()
+        assert "Traceback" not in told.err
+        results = out / "results.json"
+        return code, told, json.loads(results.read_text()) if results.exists() else None
+
+    return train
+
+
+@pytest.mark.parametrize("corpus", [{"copies": 1}, {"classes": "a"}])
+def test_command_on_one_example_of_each_class_and_on_one_class(train_on, corpus):
+    code, told, results = train_on(**corpus)
+    assert code == 0, told.err
+    assert all(math.isfinite(value) for value in results["test_terms"].values())
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_command_on_a_class_of_one_partition_alone(train_on, split):
+    code, told, _ = train_on(without=("-c-", split))
+    assert code == 0, told.err
+    said = [line for line in told.out.splitlines() if "WARNING" in line and "speakers" not in line]
+    assert said, told.out
+
+
+@pytest.mark.parametrize("skip", [[], ["--skip-bad-batches"]])
+def test_command_at_a_learning_rate_of_a_million(train_on, skip):
+    code, told, results = train_on("--learning-rate", "1e6", "--batch-size", "2", *skip)
+    assert (code, results) == (1, None)
+    (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
+    assert "finite" in line

@@ -1,0 +1,103 @@
+"""A look-alike of TIDIGITS: its names, its sound files, and boundaries that are known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.support.sphere import write_sphere
+
+RATE = 20000
+# A digit is a stretch of one level, silence between digits is 1.
+LEVEL = {symbol: 2000 + 500 * n for n, symbol in enumerate("z123456789o")}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An utterance and where its digits lie, in samples."""
+
+    split: str
+    group: str
+    speaker: str
+    name: str  # "z9z6531a"
+    spans: tuple[tuple[str, int, int], ...]
+
+    @property
+    def path(self) -> str:
+        return f"{self.split}/{self.group}/{self.speaker}/{self.name}.wav"
+
+    @property
+    def samples(self) -> np.ndarray:
+        samples = np.ones(self.spans[-1][2] + 3000, np.int16)
+        for symbol, start, end in self.spans:
+            samples[start:end] = LEVEL[symbol]
+        return samples
+
+    @property
+    def ctm(self) -> str:
+        return "".join(
+            f"{self.speaker}_{self.name} 1 {start / RATE:.2f} {(end - start) / RATE:.2f} {symbol}\n"
+            for symbol, start, end in self.spans
+        )
+
+
+def spoken(seed: int = 0, per_speaker: int = 3) -> list[Spoken]:
+    """Utterances of two speakers of each group and split, every digit among them."""
+    rng = np.random.default_rng(seed)
+    made = []
+    speakers = iter(
+        [
+            "ab",
+            "ac",
+            "ad",
+            "ae",
+            "af",
+            "ag",
+            "ah",
+            "ai",
+            "aj",
+            "ak",
+            "al",
+            "am",
+            "an",
+            "ao",
+            "ap",
+            "aq",
+        ]
+    )
+    for split in ("train", "test"):
+        for group in ("man", "woman", "boy", "girl"):
+            for speaker in (next(speakers), next(speakers)):
+                for n in range(per_speaker):
+                    count = 11 if n == 0 else int(rng.integers(1, 8))
+                    chosen = rng.permutation(list("z123456789o"))[:count]
+                    at, spans = 4000, []
+                    for symbol in chosen:
+                        at += 200 * int(rng.integers(0, 20))  # silences, in steps of 10 ms
+                        end = at + 200 * int(rng.integers(8, 60))
+                        spans.append((str(symbol), at, end))
+                        at = end
+                    name = "".join(chosen) + "ab"[n % 2]
+                    made.append(Spoken(split, group, speaker, name, tuple(spans)))
+    return made
+
+
+def write(root: Path, layout: str, utterances: list[Spoken], coding: str = "pcm") -> None:
+    """Files under `root`; `layout` may hold {split} and {group} to lay parts on several discs.
+
+    An upper-case layout gets upper-case names, as discs have.
+    """
+    for utterance in utterances:
+        ages = "adults" if utterance.group in ("man", "woman") else "children"
+        top = layout.format(ages=ages, disc=1 if utterance.split == "train" else 2)
+        tail = utterance.path.upper() if layout.isupper() else utterance.path
+        path = root / top / tail
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_sphere(path, utterance.samples, RATE, coding=coding)
+
+
+def write_ctm(folder: Path, utterances: list[Spoken]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        text = "".join(u.ctm for u in utterances if u.split == split)
+        (folder / f"{split}_word_align.ctm").write_text(text)

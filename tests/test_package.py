@@ -1,0 +1,91 @@
+"""What a user imports, what that costs, and what a wheel puts where."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import pvae_pyro
+from pvae_pyro.experiments import cli
+from tests.conftest import REPOSITORY
+
+
+def test_every_exported_name_is_there():
+    for name in pvae_pyro.__all__:
+        assert getattr(pvae_pyro, name).__name__ == name or name == "Batch"
+    assert {"load_run", "fit", "SVI"} <= {*dir(pvae_pyro)}
+    with pytest.raises(AttributeError, match="nothing"):
+        pvae_pyro.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import pvae_pyro, sys; print({'torch', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_console_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", "--help"])
+    assert stopped.value.code == 0
+    assert "usage: pvae train" in capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert cli.main([]) == 2
+    assert cli.main(["fly"]) == 2
+    assert "fly" in capsys.readouterr().err
+    for module in cli.COMMANDS.values():
+        assert (REPOSITORY / "experiments" / f"{module}.py").exists()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The project's wheel, built from a copy of the checkout."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if files.returncode:
+        pytest.skip("not a git checkout")
+    subprocess.run(
+        ["tar", "-cf", str(folder / "copy.tar"), "-T", "-"],
+        cwd=REPOSITORY, input=files.stdout, text=True, check=True,
+    )  # fmt: skip
+    (folder / "copy").mkdir()
+    subprocess.run(["tar", "-xf", "../copy.tar"], cwd=folder / "copy", check=True)
+    build = "from setuptools.build_meta import build_wheel; build_wheel('..')"
+    subprocess.run(
+        [sys.executable, "-c", build], cwd=folder / "copy", capture_output=True, check=True
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_a_wheel_has_one_package_and_all_of_it(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"pvae_pyro"}
+    for name in (
+        *("models/pvae.py", "guides/pvae.py", "experiments/run_svi.py", "nn/lstm/lstm.c"),
+        *("report/report.css", "experiments/support/config.py"),
+    ):
+        assert f"pvae_pyro/{name}" in names
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_loads_and_translates(wheel, tmp_path):
+    """In a clean virtual environment: minutes, and a package index."""
+    run = lambda *words: subprocess.run([*map(str, words)], cwd=tmp_path, check=True)  # noqa: E731
+    run(sys.executable, "-m", "venv", "venv")
+    bin = tmp_path / "venv" / "bin"
+    run(bin / "python", "-m", "pip", "install", "-q", f"{wheel}[espeak]")
+    (tmp_path / "models.py").write_text("raise SystemExit('the models of the user')\n")
+    few = ("--limit", 2, "--steps", 20, "--num-cells", 8, "--no-report", "--out", "run")
+    run(bin / "pvae", "train", "--dataset", "tidigit", *few)
+    run(bin / "python", "-c", "from pvae_pyro import load_run; load_run('run')")
+    run(bin / "pvae", "generate", "sample", "run", "--draws", 2, "--out", "drawn")
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    ours = {"models", "guides", "experiments", "tests"} & {p.name for p in packages.iterdir()}
+    assert not ours

@@ -1,0 +1,216 @@
+"""Several processes train as one does, on gloo."""
+
+import json
+import multiprocessing
+import socket
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pvae_pyro import distributed
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.experiments.support.build import build, check_memory
+from pvae_pyro.experiments.support.config import Options
+from pvae_pyro.experiments.support.saved_run import CONFIG, load_run
+from pvae_pyro.training.checkpoint import CHECKPOINT, save_checkpoint
+from tests.support import rank_worker
+from tests.support.tiny import tiny_examples, tiny_loader
+from tests.support.training import metrics
+
+if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+    pytest.skip("torch without gloo", allow_module_level=True)
+
+
+# Of a process that has imported what they need, the processes of all tests are made: by torchrun
+# (which tests/test_readme.py runs) each would import it anew.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.rank_worker"])
+
+
+def work(ranks: int, *arguments: object, **environment: str) -> str:
+    """What the jobs of rank_worker.py say in that many processes, started as by torchrun."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+        environment["SAID"] = str(Path(folder, "said"))
+        Path(folder, "said").touch()
+        free.close()
+        processes = []
+        for rank in range(ranks):
+            of_rank = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+            given = {**environment, **(of_rank if ranks > 1 else {})}
+            job = ([str(argument) for argument in arguments], given)
+            processes.append(CONTEXT.Process(target=rank_worker.work, args=job))
+            processes[-1].start()
+        for process in processes:
+            process.join(600)
+        said = Path(folder, "said").read_text()
+    assert [process.exitcode for process in processes] == [0] * ranks, said
+    return said
+
+
+def told(output: str) -> dict[int, list[str]]:
+    """rank -> what it printed."""
+    lines = [line.split() for line in output.splitlines() if line.startswith("rank")]
+    return {int(rank): rest for _, rank, *rest in lines}
+
+
+def test_two_ranks_take_the_steps_of_one_process(tmp_path) -> None:
+    work(1, "gradients", tmp_path / "one")
+    work(2, "gradients", tmp_path / "two")
+    one = load_file(tmp_path / "one.0")
+    assert any(tensor.abs().max() > 0 for name, tensor in one.items() if name.endswith(".grad"))
+    for rank in (0, 1):
+        two = load_file(tmp_path / f"two.{rank}")
+        assert two.keys() == one.keys()
+        for name, expected in one.items():
+            tolerance = 1e-5 * float(expected.abs().max()) + 1e-7
+            torch.testing.assert_close(two[name], expected, rtol=1e-5, atol=tolerance, msg=name)
+
+
+def test_fit_resumes_under_another_number_of_ranks(tmp_path) -> None:
+    """Twelve batches an epoch, and stops amid the first epoch and the second."""
+    folder, alone = tmp_path / "several", tmp_path / "alone"
+    folder.mkdir()
+    alone.mkdir()
+    # One of two ranks gets a signal: all agree to stop at the next look, at step 10.
+    output = told(work(2, "fit", folder, 3, 7))
+    assert {r: rest[:2] for r, rest in output.items()} == {0: ["10", "True"], 1: ["10", "True"]}
+    assert output[0][2] != output[1][2]  # each its own noise
+    # One process goes on, and is stopped by its own signal, at once.
+    (stopped,) = told(work(1, "fit", folder, 3, 5)).values()
+    assert stopped[:2] == ["16", "True"]
+    again = told(work(2, "fit", folder, 3))
+    assert {r: rest[:2] for r, rest in again.items()} == {0: ["36", "False"], 1: ["36", "False"]}
+    assert again[0][2] != again[1][2]
+    assert len(list(folder.glob("events.*"))) == 3  # the first rank's alone
+
+    work(1, "fit", alone, 3)
+    for found, expected in zip(metrics(folder), metrics(alone), strict=True):
+        assert (found["epoch"], found["step"]) == (expected["epoch"], expected["step"])
+        for name, value in expected.items():
+            if name not in ("epoch", "step") and "contrastive" not in name:
+                # The last of 23 examples counts twice, of 24.
+                assert found[name] == pytest.approx(value, rel=0.15, abs=0.1), name
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_not_finite_in_one_rank_is_skipped_by_all(tmp_path) -> None:
+    output = told(work(2, "bad", tmp_path, "skip"))
+    assert output[0] == output[1]  # the same weights, which no rank has spoilt
+    assert float(output[0][0]) < float("inf")
+    assert output[0][1:] == ["skipped", "2"]
+    assert [record["step"] for record in metrics(tmp_path)] == [3, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [[], ["first"]])
+def test_what_is_not_finite_in_one_rank_ends_all(tmp_path, first) -> None:
+    """Also in the first step, where Pyro's checks would stop one of the ranks alone."""
+    output = told(work(2, "bad", tmp_path, "end", *first))
+    assert output[0] == output[1]
+    message = " ".join(output[0][1:])
+    assert message.startswith("FloatingPointError step ")
+    assert "log_prob/speech" in message
+    assert ("speech7" in message) == (not first)
+
+
+@pytest.mark.parametrize("number", [2, 3, 7])
+def test_parts_make_the_batches_of_one_process(number: int) -> None:
+    examples = tiny_examples()
+    whole = list(tiny_loader(seed=4).epoch(1))
+    parts = [
+        list(PairedLoader(examples, 5, seed=4, part=(which, number)).epoch(1))
+        for which in range(number)
+    ]
+    for n, batch in enumerate(whole):
+        sizes = {len(part[n]["image"].value) for part in parts}
+        assert len(sizes) == 1  # equal, so the mean of their means is the mean
+        rows = torch.cat([part[n]["image"].value for part in parts]).flatten(1).numpy()
+        wanted = batch["image"].value.flatten(1).numpy()
+        assert np.array_equal(np.unique(rows, axis=0), np.unique(wanted, axis=0))
+        assert len(rows) == -(-len(wanted) // number) * number
+
+
+def test_a_part_is_in_random_order() -> None:
+    """What looks at the first rows of a batch must not see the short ones alone."""
+    batches = PairedLoader(tiny_examples(), 20, part=(0, 2))
+    lengths = [next(batches.epoch(n))["speech"].lengths.double() for n in range(200)]
+    halves = torch.stack([torch.stack([x[:5].mean(), x[5:].mean()]) for x in lengths]).mean(0)
+    assert abs(halves[0] - halves[1]) < 0.3
+
+
+def test_parts_have_about_as_many_frames() -> None:
+    parts = [
+        next(PairedLoader(tiny_examples(), 20, part=(which, 2)).epoch(0))["speech"].lengths
+        for which in range(2)
+    ]
+    assert abs(int(parts[0].sum() - parts[1].sum())) <= 9  # the longest
+    assert parts[0].tolist() != sorted(parts[0].tolist())
+
+
+def test_a_model_is_measured_and_loaded_by_one_process_alone(tmp_path, monkeypatch) -> None:
+    """Of several processes the others are not at the same: nothing may wait for them."""
+    config = Options(num_cells=8).resolved("cpu").but(max_frames=9)
+    save_checkpoint(tmp_path / CHECKPOINT, build(config), {})
+    (tmp_path / CONFIG).write_text(config.model_dump_json())
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="process group"):  # what trains is of all
+        build(config)
+    check_memory(config)
+    model, guide = load_run(tmp_path)
+    assert not model.training
+    assert list(guide.unimodal) == ["speech", "image"]
+
+
+OPTIONS = [
+    [],
+    ["--model", "jmvae"],
+    ["--model", "vae-speech"],
+    ["--model", "vae-image"],
+    ["--objective", "paper", "--beta", "0"],
+    ["--objective", "paper", "--alpha", "0"],
+    ["--alpha", "0", "--beta", "0", "--gamma", "0", "--delta", "0"],
+    ["--missing", "0.5"],
+    ["--missing", "0.2", "--drop-incomplete"],
+    ["--paired", "0.3"],
+    ["--model", "jmvae", "--missing", "0.5"],
+    ["--prior", "mixture", "--num-components", "4"],
+    ["--prior", "vamp", "--num-components", "4"],
+    ["--prior", "flow"],
+    ["--model", "jmvae", "--prior", "vamp", "--num-components", "4"],
+    ["--image-likelihood", "bernoulli"],
+    ["--learn-scale"],
+    ["--precision", "bfloat16"],
+    ["--speech-encoder", "transformer"],
+    ["--unseen-classes", "b"],
+    ["--skip-bad-batches", "--checkpoint-seconds", "0"],
+    ["--duration-scale", "0", "--num-clusters", "2"],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "batch_size"), [(2, 5), (3, 2)])  # 2: less than an example each
+def test_every_option_in_several_processes(small, cache, tmp_path, ranks, batch_size) -> None:
+    same = [*small, "--epochs", "2", "--batch-size", str(batch_size)]
+    runs = [[*same, *more, "--out", str(tmp_path / str(n))] for n, more in enumerate(OPTIONS)]
+    runs += [[*run[:-2], "--epochs", "3", "--resume", run[-1]] for run in runs]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    output = work(ranks, "commands", tmp_path / "runs.json", **cache)
+    ended = Counter(line for line in output.splitlines() if line.startswith("rank "))
+    assert ended == {f"rank {rank} 0 {run[-1]}": 2 for rank in range(ranks) for run in runs}
+    for n, more in enumerate(OPTIONS):
+        results = json.loads((tmp_path / str(n) / "results.json").read_text())
+        assert (results["processes"], results["epochs"]) == (ranks, 3), more
+        assert len(metrics(tmp_path / str(n))) == 3, more
