@@ -15,6 +15,8 @@ retrieval                  nearest neighbours of the other modality, in latents 
 subsets                    what is inferred from each set of modalities, and generated from that
 unseen                     classes that training left out (--unseen-classes)
 coherence style_swap       what is generated, judged by classifiers trained on real data
+styles                     how well generated examples follow a style, and how much they vary
+recognised                 words that a recogniser, not trained here, hears in generated speech
 log_likelihood             joint, marginal, conditional, by importance weighting, nats per example
 
 Labels score here; nothing of the model is trained on them. What was measured before, of the same

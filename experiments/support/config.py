@@ -20,13 +20,13 @@ MOST_STEPS = 10_000_000  # and epochs
 MOST_UNITS = 1 << 20  # of a layer
 MOST_SEED = 2**32 - 1  # scikit-learn's
 
-# `paper`: Hsu & Glass 2018, as far as its text survives (README, "Constants").
+# `paper`: Hsu & Glass 2018, as far as its text survives (docs/model.md, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
 PRESETS: dict[str, dict[str, int]] = {
     "paper": {"epochs": 400, "batch_size": 256, "num_cells": 512},
     "quick": {"steps": 3200, "batch_size": 64, "num_cells": 256},
 }
-# `paper`: its plain setting; scales and weights that its text has lost are as in the README.
+# `paper`: its plain setting; scales and weights that its text has lost are in docs/model.md.
 # `ours`: what docs/objective.md found to work, with two terms that the paper lacks (γ, δ).
 OBJECTIVES: dict[str, dict[str, float]] = {
     "paper": {
@@ -96,12 +96,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.99)]
 Weight = Annotated[float, Field(ge=0.0, le=1e9)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
 Seconds = Annotated[float, Field(ge=0.0, le=3600.0)]
+Decibels = Annotated[float, Field(ge=0.0, le=3600.0)]
 Width = Annotated[int, Field(gt=0, le=MOST_UNITS)]
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 
 
 class Group(BaseModel):
-    """Options that belong together; `TITLE` heads them in --help."""
+    """Options that belong together; the docstring heads them in --help."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -196,10 +197,10 @@ class VoiceActivityOptions(Group):
     """voice activity (silence at both ends)"""
 
     trim: bool | None = option(None, "cut silence off both ends; else only of secuvoice")
-    vad_depth: Seconds = option(
+    vad_depth: Decibels = option(
         30.0, "dB below the level of speech where it ends, in a quiet file", metavar="X"
     )
-    vad_margin: Seconds = option(
+    vad_margin: Decibels = option(
         1.5, "dB above the level of noise where it ends, in a noisy file", metavar="X"
     )
     vad_shortest: Seconds = option(

@@ -154,14 +154,5 @@ MEASURES: dict[str, Callable[[SavedRun, argparse.Namespace], dict[str, Any]]] = 
     "recognised": recognised,
     "log_likelihood": log_likelihood,
 }
-KEYS = {
-    "clustering": CLUSTERING,
-    "generation": ("coherence", "style_swap", "styles"),
-    **{
-        name: (name,)
-        for name in (
-            *("num_classes", "prior_clusters", "probes", "retrieval", "subsets", "unseen"),
-            *("recognised", "log_likelihood"),
-        )
-    },
-}
+_SEVERAL = {"clustering": CLUSTERING, "generation": ("coherence", "style_swap", "styles")}
+KEYS = {name: _SEVERAL.get(name, (name,)) for name in MEASURES}

@@ -10,7 +10,7 @@ from torch import Tensor
 def rbf_kernel(a: Tensor, b: Tensor, length_scale: float = 1.0) -> Tensor:
     """K(a, b) = exp(-‖a - b‖² / (2 length_scale²)) over the last dimension: ``[..., D] -> [...]``.
 
-    The paper says "radius basis kernel function"; its width is lost. ½ is ours (README, constants).
+    The paper says "radius basis kernel function"; its width is lost. ½ is ours (docs/model.md).
     """
     return torch.exp(-0.5 * (a - b).square().sum(-1) / length_scale**2)
 
