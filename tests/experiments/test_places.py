@@ -159,6 +159,12 @@ def test_a_repository_of_the_user_is_not_ours(tmp_path, monkeypatch, place):
     assert commit_of(tmp_path / place, monkeypatch) is None
 
 
+def test_a_copy_of_ours_within_a_repository_of_the_user(tmp_path, monkeypatch):
+    files = ("thesis.tex", "copy/pvae_pyro/io/provenance.py", "copy/pyproject.toml")
+    repository(tmp_path, *files)
+    assert commit_of(tmp_path / "copy" / "pvae_pyro" / "io", monkeypatch) is None
+
+
 def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     ours = repository(tmp_path / "ours", "pvae_pyro/io/provenance.py", "pyproject.toml")
     package = tmp_path / "ours" / "pvae_pyro" / "io"
