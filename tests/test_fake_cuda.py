@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.experiments.bench.plain import PaddedLSTM, PlainPVAE
+from pvae_pyro.experiments.bench.by_hand import ByHand, PaddedLSTM
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
@@ -131,13 +131,13 @@ def test_the_lstm_is_not_autocast(cuda, monkeypatch) -> None:
 
 @pytest.mark.parametrize("lstm", [PaddedLSTM, None])
 def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> None:
-    """`experiments/bench/plain.py`, but for packed sequences and δ: their shapes are in values."""
+    """`experiments/bench/by_hand.py`, but for packed sequences, whose shapes depend on values."""
     monkeypatch.setattr(PaddedLSTM, "forward", padded)
     monkeypatch.setattr(PaddedLSTM, "flatten_parameters", lambda lstm: None)
     svi = svi_on(cuda)
-    weights = config("--objective", "paper", "--gamma", 1.0)
+    weights = config("--objective", "paper")
     with cuda:
-        plain = PlainPVAE(svi, weights, lstm)
+        plain = ByHand(svi, weights, lstm)
     loss = plain(batch_on(cuda))
     assert loss.device.type == "cuda"
     assert loss.requires_grad

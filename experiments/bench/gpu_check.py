@@ -1,19 +1,18 @@
-"""Checks on a machine with a GPU what cannot be seen without one, in minutes, into one JSON file.
+"""Check on a machine with a GPU what cannot be seen without one; the results are one JSON file.
 
     python experiments/bench/gpu_pack.py   # beforehand, where there are data and a network
     python experiments/bench/gpu_check.py  # on the machine: --packed gpu-pack --json gpu-check.json
 
-It needs torch, numpy, scikit-learn, safetensors, and the packed folder. Its parts, in order:
+The machine needs torch, numpy, scikit-learn, safetensors, and the packed folder. The parts are:
 
 * tests: those marked `cuda`, by pytest in a process of its own;
-* steps: milliseconds and memory of a step of the paper's preset, of both objectives, in float32 and
-  bfloat16, against the same objective in plain torch, side by side in one process;
+* steps: seconds and memory of a step of the paper's preset, with either objective, in float32 and
+  bfloat16; the paper's also by hand in plain torch (speed.py);
 * resume: a training is killed by SIGKILL, resumed, and compared with one that was left alone;
-* paper, ours: a whole training of FSDD with that objective, or as many epochs as fit, and purities.
+* paper, ours: a training on FSDD with that objective, for as many epochs as fit, and purities.
 
-The file is written after each part. What the time does not allow is named under `left_out`; what
-fails leaves its traceback, and the exit code is 1. `--device cpu --tiny` tries it all out.
-On CUDA, CUBLAS_WORKSPACE_CONFIG is :4096:8 unless it is set: else nothing is deterministic.
+The file is written after each part. `left_out` names what there was no time for; a part that fails
+leaves its traceback, and the exit code is 1. `--device cpu --tiny` tries everything out.
 """
 
 import sys
@@ -39,7 +38,7 @@ PARTS = ("tests", "steps", "resume", "paper", "ours")  # functions of gpu_parts.
 
 
 def use_wheels(packed: Path, scratch: Path) -> None:
-    """Have this process and those that it starts import this repository and what is packed."""
+    """Let this process and its children import this repository and the packed wheels."""
     for wheel in sorted((packed / "wheels").glob("*.whl")):
         with zipfile.ZipFile(wheel) as content:
             content.extractall(scratch)
@@ -49,7 +48,7 @@ def use_wheels(packed: Path, scratch: Path) -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What it runs on."""
+    """Names and versions of the GPU, its driver, torch, CUDA and cuDNN."""
     import torch
 
     versions = {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda}
@@ -65,7 +64,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def run_parts(check: Any, names: list[str], file: Path) -> int:
-    """Each part in turn; `file` is written after each. Returns the exit code."""
+    """Run each part in turn and write `file` after each. Returns the exit code."""
     from pvae_pyro.experiments.bench import gpu_parts
     from pvae_pyro.io.provenance import environment, write_json
 
@@ -80,12 +79,12 @@ def run_parts(check: Any, names: list[str], file: Path) -> int:
     }
     for name in names:
         started = time.monotonic()
-        if not check.enough(name, name):
+        if not check.has_time(name, name):
             continue
         print(f"{name} …", flush=True)
         try:
             parts[name] = getattr(gpu_parts, name)(check)
-        except Exception:  # whatever it is, the other parts are not to be lost
+        except Exception:  # the other parts must not be lost
             parts[name] = {"error": traceback.format_exc()}
         parts[name]["seconds"] = time.monotonic() - started
         code |= "error" in parts[name] or parts[name].get("failed", 0) > 0
@@ -101,31 +100,28 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--packed", type=place, default=Path("gpu-pack"), help="what gpu_pack.py made (gpu-pack)")
+    add("--packed", type=place, default=Path("gpu-pack"), help="folder of gpu_pack.py (gpu-pack)")
     add("--json", type=place, default=Path("gpu-check.json"), help="(gpu-check.json)")
-    add("--minutes", type=float, default=7.5, help="for all of it (7.5)")
+    add("--minutes", type=float, default=7.5, help="time for all parts together (7.5)")
     add("--device", default="cuda", help="(cuda)")
-    add("--tiny", action="store_true", help="a few examples, small networks")
+    add("--tiny", action="store_true", help="use few examples and small networks")
     add("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="(all)")
     add("--child", type=place, help=argparse.SUPPRESS)  # the training that is killed
-    add("--deterministic", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if not (arguments.packed / "pack.json").exists():
-        parser.error(f"--packed {arguments.packed}: nothing is packed there; gpu_pack.py packs")
-    if arguments.device.startswith("cuda"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        parser.error(f"--packed {arguments.packed} has no pack.json; run gpu_pack.py first")
     with tempfile.TemporaryDirectory() as scratch:
         use_wheels(arguments.packed, Path(scratch))
         import torch  # not before: see above
 
-        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need what is packed
+        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need the wheels
 
         if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-            parser.error("there is no CUDA here; --device cpu --tiny tries the check out")
+            parser.error("CUDA is not available; --device cpu --tiny tries the check out")
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)
         if arguments.child is not None:
-            train(check, arguments.child, arguments.deterministic, told=True)
+            train(check, arguments.child, is_child=True)
             return 0
         return run_parts(check, arguments.parts, arguments.json)
 

@@ -1,7 +1,7 @@
-"""The PVAE's objective written by hand in torch, without Pyro: what the benchmarks compare with.
+"""The paper's objective written by hand in torch, without Pyro, for `speed.py` to compare with.
 
-It borrows the parameters of a model and guide, and computes what `PartitionedELBO` does, of speech
-and image: the paper's terms and, where γ and δ are not 0, ours.
+`ByHand` shares the parameters of a model and guide, and computes what `PartitionedELBO` does of
+speech and image with γ = δ = 0.
 """
 
 import math
@@ -17,7 +17,6 @@ from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
 from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
 from pvae_pyro.nn.packing import in_use
 from pvae_pyro.objective.contrastive import derangement
-from pvae_pyro.objective.hsic import normalised_hsic
 from pvae_pyro.svi import SVI
 
 Gaussian = tuple[Tensor, Tensor]  # loc, scale
@@ -37,7 +36,7 @@ class PackedLSTM(nn.LSTM):
 
 
 class PaddedLSTM(nn.LSTM):
-    """What is faster on CPU, though it works on padding: `nn.LSTM` on all frames."""
+    """`nn.LSTM` on all frames: faster on CPU, although it also computes the padding."""
 
     def last_state(self, x: Tensor, lengths: Tensor) -> Tensor:
         rows = torch.arange(len(x), device=x.device)
@@ -47,36 +46,35 @@ class PaddedLSTM(nn.LSTM):
         return self(x.unsqueeze(1).expand(-1, num_frames, -1))[0]
 
 
-class PlainPVAE(nn.Module):
-    """loss(batch): the negative of the objective (paper, Eq. 9), mean over the batch.
+class ByHand(nn.Module):
+    """loss(batch): the negative of the objective (paper, Eq. 9), averaged over the batch.
 
     Args:
         svi: of a PVAE of speech and image with duration; its parameters are shared.
-        config: alpha, beta, margin, length_scale, gamma, delta of the objective.
-        lstm: `PackedLSTM` or `PaddedLSTM`, in place of our recurrent network; None is ours.
+        config: alpha, beta, margin and length_scale of the objective.
+        lstm: `PackedLSTM` or `PaddedLSTM` replaces our recurrent network; None keeps it.
     """
 
     def __init__(self, svi: SVI, config: Config, lstm: type[nn.LSTM] | None):
         super().__init__()
-        # Their parts, such as `guide.multimodal`, are no part of the type nn.Module.
+        # Their attributes, such as `guide.multimodal`, are unknown to the type nn.Module.
         model: Any = svi.model
         self.guide: Any = svi.guide
         self.speech: Any = model.likelihoods["speech"]
         self.image: Any = model.likelihoods["image"]
         self.config, self.ours = config, lstm is None
         ours = (m for m in (*self.guide.modules(), self.speech.lstm) if isinstance(m, RaggedLSTM))
-        self.lstms: dict[int, Any] = {id(m): m if lstm is None else _other(m, lstm) for m in ours}
+        self.lstms: dict[int, Any] = {id(m): _replaced(m, lstm) if lstm else m for m in ours}
 
     def forward(self, batch: Batch) -> Tensor:
-        speech, image = batch["speech"], batch["image"]
         joint = self.guide.multimodal
-        features = torch.cat(
-            [self.encode(joint, speech, "speech"), self.encode(joint, image, "image")], 1
-        )
+        features = torch.cat([self.encode(joint, x, name) for name, x in batch.items()], 1)
         q = {site: _gaussian(head, features) for site, head in joint.heads.items()}
         z = {site: loc + scale * torch.randn_like(loc) for site, (loc, scale) in q.items()}
-        elbo = self.log_prob_speech(torch.cat([z["z_sem"], z["z_style_speech"]], 1), speech)
-        elbo = elbo + self.log_prob_image(torch.cat([z["z_sem"], z["z_style_image"]], 1), image)
+        of_speech = torch.cat([z["z_sem"], z["z_style_speech"]], 1)
+        of_image = torch.cat([z["z_sem"], z["z_style_image"]], 1)
+        elbo = self.log_prob_speech(of_speech, batch["speech"])
+        elbo = elbo + self.log_prob_image(of_image, batch["image"])
         for loc, scale in q.values():
             elbo = elbo - _kl((loc, scale), (torch.zeros_like(loc), torch.ones_like(scale)))
         coherence, locs = torch.zeros_like(elbo), {}
@@ -90,52 +88,15 @@ class PlainPVAE(nn.Module):
                     locs[name] = q_m[0]
         a, b, negatives = locs["speech"], locs["image"], derangement(len(elbo), elbo.device)
         hinge = self.hinge(a, b, b[negatives]) + self.hinge(b, a, a[negatives])
-        objective = elbo - self.config.alpha * coherence - self.config.beta * hinge
-        for name, loc in locs.items() if self.config.gamma else ():
-            dependence = normalised_hsic(loc.detach(), z[f"z_style_{name}"])
-            objective = objective - self.config.gamma * dependence
-        if self.config.delta:
-            objective = objective - self.config.delta * self.restyling(z)
-        return -objective.mean()
-
-    def restyling(self, z: dict[str, Tensor]) -> Tensor:
-        """As `objective.latent_recovery`: the first half, in others' styles and in new ones."""
-        size, shared = len(z["z_sem"]), z["z_sem"]
-        rows = (size + 1) // 2
-        other = derangement(size, shared.device)[: rows // 2]
-        total = torch.zeros_like(shared[:, 0])
-        for name, guide in self.guide.unimodal.items():
-            own = z[f"z_style_{name}"]
-            style = torch.cat([own[other], torch.randn_like(own[len(other) : rows])])
-            generated = self.generate(name, torch.cat([shared[:rows], style], 1))
-            guide.requires_grad_(False)  # in the graph that is made here
-            loc, scale = _gaussian(guide.heads["z_sem"], self.encode(guide, generated, name))
-            guide.requires_grad_(True)
-            squares = ((shared[:rows].detach() - loc) / scale).square()
-            surprise = (0.5 * squares + scale.log() + 0.5 * math.log(2 * math.pi)).sum(1)
-            total = total + nn.functional.pad(surprise * (size / rows), (0, size - rows))
-        return total
-
-    def generate(self, name: str, z: Tensor) -> Observation:
-        """The mean of p(x | z), of the most probable duration."""
-        if name == "image":
-            return Observation(self.image.decoder(z))
-        longest = self.speech.max_frames
-        lengths = self.duration(z).detach().exp().round().clamp(1, longest).long()
-        of_them = Observation(z.new_empty(len(z), longest, 0), lengths.cpu())
-        loc = torch.where(in_use(lengths, longest), self.speech_loc(z, of_them), 0.0)
-        return Observation(loc, of_them.lengths)
+        return -(elbo - self.config.alpha * coherence - self.config.beta * hinge).mean()
 
     def encode(self, guide: Any, observation: Observation, name: str) -> Tensor:
         encoder = guide.encoders[name]
         if name == "image":
             return encoder(observation)
-        lstm = self.lstms[id(encoder.lstm)]
-        # Autocast has cuDNN compute in float16, whatever it was asked for.
-        return lstm.last_state(observation.value, self.ragged(observation)).float()
-
-    def ragged(self, observation: Observation) -> Any:
-        return observation.packing if self.ours else observation.lengths
+        ragged: Any = observation.packing if self.ours else observation.lengths
+        # Autocast has cuDNN compute in float16, even where bfloat16 is asked for.
+        return self.lstms[id(encoder.lstm)].last_state(observation.value, ragged).float()
 
     def log_prob_speech(self, z: Tensor, observation: Observation) -> Tensor:
         value, lengths = observation.value, observation.lengths
@@ -145,22 +106,19 @@ class PlainPVAE(nn.Module):
         residual = torch.where(used, value - self.speech_loc(z, observation), 0.0)
         squares = (residual / scale).square().sum((1, 2))
         constant = value.shape[2] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
-        residual = (lengths.to(z).log() - self.duration(z)) / self.speech.duration_scale
+        with torch.autocast(z.device.type, enabled=False):
+            duration = self.speech.duration(z).squeeze(1)
+        residual = (lengths.to(z).log() - duration) / self.speech.duration_scale
         log_duration = -0.5 * residual.square() - math.log(self.speech.duration_scale)
         return log_duration - 0.5 * math.log(2 * math.pi) - 0.5 * squares - lengths * constant
 
     def speech_loc(self, z: Tensor, observation: Observation) -> Tensor:
-        """``[B, T, F]``; of the observation only the lengths and T matter."""
-        lstm = self.lstms[id(self.speech.lstm)]
+        """The mean of speech, ``[B, T, F]``."""
+        lstm, num_frames = self.lstms[id(self.speech.lstm)], observation.value.shape[1]
         if self.ours:
             packing = observation.packing
             return packing.pad(self.speech.loc(lstm.unroll(z, packing)).float())
-        num_frames = observation.value.shape[1]
         return self.speech.loc(lstm.unroll(z, observation.lengths, num_frames)).float()
-
-    def duration(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            return self.speech.duration(z).squeeze(1)
 
     def log_prob_image(self, z: Tensor, observation: Observation) -> Tensor:
         scale = self.image.scale()
@@ -175,10 +133,10 @@ class PlainPVAE(nn.Module):
         return torch.relu(self.config.margin - same + different)
 
 
-def _other(lstm: RaggedLSTM, kind: type[nn.LSTM]) -> nn.LSTM:
+def _replaced(lstm: RaggedLSTM, kind: type[nn.LSTM]) -> nn.LSTM:
     other = kind(lstm.input_size, lstm.hidden_size, batch_first=True)
     for name, parameter in lstm.named_parameters():
-        setattr(other, name, parameter)  # the same, not a copy
+        setattr(other, name, parameter)  # shared, not copied
     return other
 
 
