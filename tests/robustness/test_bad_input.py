@@ -21,53 +21,49 @@ def wav(path, samples, rate=16000, subtype="PCM_16"):
     soundfile.write(path, samples, rate, subtype=subtype, format="WAV")
 
 
-def cut(path, kept):
+def cut_wav(path, size):
     wav(path, noise(0.5))
-    os.truncate(path, kept)
+    os.truncate(path, size)
 
 
-def sphere(path, more=0, kept=None):
-    """A file whose header has `more` samples than there are, cut after `kept` bytes."""
+def sphere(path, surplus=0, size=None):
+    """A file whose header claims `surplus` samples more than there are, cut to `size` bytes."""
     samples = (noise(0.5) * 3000).astype(np.int16)
-    write_sphere(path, samples, 16000, sample_count=len(samples) + more)
-    if kept is not None:
-        os.truncate(path, kept)
+    write_sphere(path, samples, 16000, sample_count=len(samples) + surplus)
+    os.truncate(path, size or path.stat().st_size)
 
 
-NAN = np.where(np.arange(8000) == 100, np.nan, noise(0.5))
-# What is wrong -> how the file is made, and the kind that it is counted under.
+WITH_NAN = np.where(np.arange(8000) == 100, np.nan, noise(0.5))
+# what is wrong -> how the file is made, and the kind that it is counted under
 FILES = {
-    "truncated header": (lambda p: cut(p, 30), "header"),
-    "truncated SPHERE header": (lambda p: sphere(p, kept=500), "header"),
-    "truncated data": (lambda p: cut(p, 12_000), "truncated"),
+    "truncated header": (lambda p: cut_wav(p, 30), "header"),
+    "truncated SPHERE header": (lambda p: sphere(p, size=500), "header"),
+    "truncated data": (lambda p: cut_wav(p, 12_000), "truncated"),
     "zero samples": (lambda p: wav(p, np.zeros(0)), "no samples"),
     "all zeros": (lambda p: wav(p, np.zeros(8000)), "silent"),
-    "NaN": (lambda p: wav(p, NAN, subtype="FLOAT"), "not finite"),
+    "NaN": (lambda p: wav(p, WITH_NAN, subtype="FLOAT"), "not finite"),
     "opposite phase": (lambda p: wav(p, np.stack([noise(0.5), -noise(0.5)], 1)), "opposite phase"),
-    "16 bits in 32": (lambda p: wav(p, noise(0.5) / 65536, subtype="PCM_32"), "silent"),
-    "rate that cannot be": (lambda p: wav(p, noise(0.5), rate=800), "wrong rate"),
+    "impossible rate": (lambda p: wav(p, noise(0.5), rate=800), "wrong rate"),
     "fewer samples than the header says": (lambda p: sphere(p, 500), "truncated"),
     "more samples than the header says": (lambda p: sphere(p, -500), "sample count"),
     "longer than 3 s": (lambda p: wav(p, noise(3.1)), "too long"),
     "shorter than 30 ms": (lambda p: wav(p, noise(0.029)), "too short"),
     "empty file": (lambda p: p.write_bytes(b""), "empty"),
-    "no sound": (lambda p: p.write_text("hello " * 999), "unreadable"),
-    "not there": (lambda p: None, "missing"),
+    "not a sound": (lambda p: p.write_text("hello " * 999), "unreadable"),
+    "missing": (lambda p: None, "missing"),
     "a folder": (lambda p: p.mkdir(), "unreadable"),
 }
-# What is wrong -> the manifest's line, and the kind.
+# what is wrong -> the manifest's line, and the kind
 LINES = {
     "unknown split": ("good.wav,x,ann,dev,,", "unknown split"),
     "path that escapes": ("../good.wav,x,ann,train,,", "escapes its root"),
-    "absolute path": ("/etc/hostname,x,ann,train,,", "escapes its root"),
     "link that escapes": ("link/good.wav,x,ann,train,,", "escapes its root"),
     "no label": ("good.wav,,ann,train,,", "row"),
     "part outside the file": ("good.wav,x,ann,train,0.4,0.9", "outside the file"),
-    "part in the wrong order": ("good.wav,x,ann,train,0.4,0.2", "times"),
-    "part beyond any file": ("good.wav,x,ann,train,1e300,", "times"),
-    "the same part": ("good.wav,x,ann,train,,", "duplicate"),
-    "a part of the other split": ("good.wav,x,ann,test,0.1,0.4", "duplicate"),
-    "a copy": ("copy.wav,x,ann,train,,", "duplicate"),
+    "part that ends before it starts": ("good.wav,x,ann,train,0.4,0.2", "times"),
+    "the same part twice": ("good.wav,x,ann,train,,", "duplicate"),
+    "the same part in the other split": ("good.wav,x,ann,test,0.1,0.4", "duplicate"),
+    "a copy of another file": ("copy.wav,x,ann,train,,", "duplicate"),
 }
 
 
@@ -83,7 +79,7 @@ def load(folder, lines, strict=False):
 
 
 def check(folder, line, kind, name):
-    """`line` is left out and listed; good files before and after it are not."""
+    """`line` is left out and listed; good files before and after it are used."""
     wav(folder / "good.wav", noise(0.5))
     (folder / "copy.wav").write_bytes((folder / "good.wav").read_bytes())
     wav(folder / "fine.wav", noise(0.6))
@@ -101,14 +97,14 @@ def check(folder, line, kind, name):
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_files(what, tmp_path):
+def test_bad_files(what, tmp_path):
     make, kind = FILES[what]
     make(tmp_path / "bad.wav")
     check(tmp_path, "bad.wav,x,ann,train,,", kind, "bad.wav")
 
 
 @pytest.mark.parametrize("what", LINES)
-def test_lines(what, tmp_path):
+def test_bad_lines(what, tmp_path):
     line, kind = LINES[what]
     folder = tmp_path / "root"
     folder.mkdir()
@@ -118,37 +114,31 @@ def test_lines(what, tmp_path):
     check(folder, line, kind, name)
 
 
-def test_no_permission(monkeypatch):
-    """As a user who is nobody: root may read everything."""
+def test_file_without_permission(monkeypatch):
+    """As an unprivileged user: root may read everything."""
     user = os.geteuid()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)
-        monkeypatch.setenv("PVAE_CACHE", folder + "/cache")
-        wav(Path(folder, "secret.wav"), noise(0.4))
-        Path(folder, "secret.wav").chmod(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        monkeypatch.setenv("PVAE_CACHE", str(folder / "cache"))
+        wav(folder / "secret.wav", noise(0.4))
+        (folder / "secret.wav").chmod(0)
         try:
             if user == 0:
                 os.seteuid(65534)
-            check(Path(folder), "secret.wav,x,ann,train,,", "no permission", "secret.wav")
+            check(folder, "secret.wav,x,ann,train,,", "no permission", "secret.wav")
         finally:
             os.seteuid(user)
 
 
 @pytest.mark.parametrize("name", ["two words.wav", "ñandú ß 七.wav", "a'b&c;d.wav", "-v.wav"])
-def test_names_of_any_kind_are_fine(name, tmp_path):
+def test_unusual_names_are_fine(name, tmp_path):
     wav(tmp_path / name, noise(0.5))
     corpus, features = load(tmp_path, [f"{name},Straße,José,train,,"], strict=True)
     assert [corpus.recordings[n].name for n in features.of.index] == [name]
     assert (corpus.recordings[0].label, corpus.recordings[0].speaker) == ("Straße", "José")
 
 
-def test_a_missing_column(tmp_path):
-    manifest = tmp_path / "words.csv"
-    manifest.write_text("path,label,split\na.wav,x,train\n")
-    with pytest.raises(CorpusError, match=r"words\.csv.*speaker"):
-        open_speech(f"manifest:{manifest}", tmp_path)
-
-
-def test_nothing_left(tmp_path):
+def test_no_usable_line(tmp_path):
     with pytest.raises(CorpusError, match=r"words\.csv"):
         load(tmp_path, ["good.wav,x,ann,dev,,", "good.wav,,ann,train,,"])

@@ -1,17 +1,17 @@
-"""Full disks, folders that are gone or closed, other processes: real ones, one at a time.
-
-Each is an error that names the file, and what was whole before stays so.
-"""
+"""Full disks, deleted or read-only folders, other processes: errors name the file, and what was
+whole before stays whole."""
 
 import contextlib
 import json
+import logging
 import os
 import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,38 +27,26 @@ from pvae_pyro.io.provenance import write_json
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, previous, read_progress
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
+from tests.support.killed_run import started
 from tests.support.tiny import tiny_loader, tiny_speech_svi
-from tests.support.tiny_run import REPOSITORY, small_corpus
-from tests.support.training import metrics, snapshot
+from tests.support.tiny_run import small_corpus
+from tests.support.training import BeforeBatch, metrics, snapshot
 
 
-def run(folder, num_epochs=3, seed=0, loader=None, **kwargs):
-    """As in tests/support/training.py, with a checkpoint of some kilobytes."""
-    svi, loader = tiny_speech_svi(seed), loader or tiny_loader(names=["speech"])
-    progress = fit(svi, loader, num_epochs=num_epochs, folder=folder, show_progress=False, **kwargs)
-    return svi, progress
+def loader():
+    return tiny_loader(names=["speech"])
 
 
-class Then:
-    """A loader that does something before its eighth batch."""
-
-    def __init__(self, action):
-        self.loader, self.left, self.action = tiny_loader(names=["speech"]), 7, action
-
-    def __len__(self):
-        return len(self.loader)
-
-    def epoch(self, epoch, start=0):
-        for batch in self.loader.epoch(epoch, start):
-            if self.left == 0:
-                self.action()
-            self.left -= 1
-            yield batch
+def run(folder, num_epochs=3, seed=0, batches=None, **kwargs):
+    """Five steps an epoch; a checkpoint has some kilobytes."""
+    svi = tiny_speech_svi(seed)
+    options = {"num_epochs": num_epochs, "show_progress": False, **kwargs}
+    return svi, fit(svi, batches or loader(), folder=folder, **options)
 
 
 @contextlib.contextmanager
 def disk(size):
-    """A folder on a file system of its own, of that many bytes; skips where none may be mounted."""
+    """A folder on a file system of `size` bytes; skips where no file system may be mounted."""
     with tempfile.TemporaryDirectory() as name:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", name]
         try:
@@ -76,8 +64,8 @@ def remount(folder, option):
 
 
 @contextlib.contextmanager
-def nobody():
-    """A folder, and no rights beyond its own: root may write anywhere."""
+def unprivileged():
+    """A folder, and the rights of an ordinary user: root may write anywhere."""
     user = os.geteuid()
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o777)
@@ -91,7 +79,7 @@ def nobody():
 
 @contextlib.contextmanager
 def largest_file(size):
-    """No file of this process may become larger: a write fails in the middle."""
+    """No file of this process may become larger: a write fails halfway."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -100,8 +88,8 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_disk_that_fills_up_amid_training(tmp_path):
-    """There is room for two checkpoints and not for a third; with more of it, the run resumes."""
+def test_disk_that_fills_up_during_training(tmp_path):
+    """There is room for two checkpoints and not for a third; given more room, the run resumes."""
     expected, _ = run(tmp_path, checkpoint_seconds=0.0)
     with disk(int(2.7 * (tmp_path / CHECKPOINT).stat().st_size)) as folder:
         with pytest.raises(OSError, match=f"space.*{folder / CHECKPOINT}"):
@@ -133,8 +121,8 @@ def test_small_files_on_a_full_disk(caplog):
         assert sorted(p.name for p in folder.iterdir()) == [METRICS, "rest", "results.json"]
 
 
-def test_a_write_that_fails_in_the_middle(tmp_path):
-    """As on a full disk, without a right to mount anything."""
+def test_a_write_that_fails_halfway(tmp_path):
+    """As on a full disk, where no file system may be mounted."""
     run(tmp_path, num_epochs=1)
     good = {name: (tmp_path / name).read_bytes() for name in (CHECKPOINT, METRICS)}
     with largest_file(20_000), pytest.raises(OSError, match=CHECKPOINT):
@@ -145,20 +133,21 @@ def test_a_write_that_fails_in_the_middle(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_folder_deleted_amid_training(tmp_path):
+def test_folder_deleted_during_training(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(FileNotFoundError, match=str(folder)):
-        run(folder, loader=Then(lambda: shutil.rmtree(folder)))
+        run(folder, batches=BeforeBatch(loader(), 7, partial(shutil.rmtree, folder)))
     assert not folder.exists()
 
 
-def test_right_to_write_lost_amid_training():
-    with nobody() as place:
+def test_folder_that_becomes_read_only_during_training():
+    with unprivileged() as place:
         folder = place / "run"
         folder.mkdir()
+        batches = BeforeBatch(loader(), 7, partial(folder.chmod, 0o500))
         with pytest.raises(PermissionError, match=str(folder)):
-            run(folder, loader=Then(lambda: folder.chmod(0o500)), checkpoint_seconds=0.0)
+            run(folder, batches=batches, checkpoint_seconds=0.0)
         folder.chmod(0o700)
         assert read_progress(folder / CHECKPOINT).step == 7
         assert run(folder, resume=True)[1].step == 15
@@ -185,8 +174,8 @@ def test_without_hard_links_one_of_two_checkpoints_is_always_there(tmp_path, mon
 # --- the cache -----------------------------------------------------------------------------------
 
 
-def test_a_cache_that_may_not_be_written_is_read_and_not_filled(caplog):
-    with nobody() as place:
+def test_a_read_only_cache_is_read_and_not_filled(caplog):
+    with unprivileged() as place:
         folder = place / "cache"
         cached_arrays("there", lambda: ({"x": np.ones(3)}, {}), folder)
         folder.chmod(0o500)
@@ -198,45 +187,39 @@ def test_a_cache_that_may_not_be_written_is_read_and_not_filled(caplog):
         folder.chmod(0o700)
 
 
-FILL = """
-import sys, time
-import numpy as np
-from pathlib import Path
-from pvae_pyro.data import cache
-folder = Path(sys.argv[1])
-def compute():
-    with open(folder / "computed", "a") as file:
-        file.write("x")
-    print("computing", flush=True)
-    while not (folder / "go").exists():
+def fill_cache(folder):
+    """The target of a process: compute an array until there is a file `go`; log to `log`."""
+    logging.basicConfig(filename=folder / "log")
+
+    def compute():
+        append_line(folder / "computed", str(os.getpid()))
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        return {"x": np.arange(5)}, {}
+
+    arrays, _ = cached_arrays("key", compute, folder / "cache")
+    assert arrays["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+def await_text(path, text):
+    while not path.exists() or text not in path.read_text():
         time.sleep(0.01)
-    return {"x": np.arange(5)}, {}
-arrays, _ = cache.cached_arrays("key", compute, folder / "cache")
-print(arrays["x"].tolist(), flush=True)
-"""
-
-
-def filler(folder):
-    """A process that fills a cache, and computes until there is a file `go`."""
-    command = [sys.executable, "-c", FILL, str(folder)]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_two_processes_fill_one_cache_and_one_computes(tmp_path, killed):
+def test_of_two_processes_that_fill_a_cache_one_computes(tmp_path, killed):
     """If the one that computes is killed, the one that waits takes over."""
-    first = filler(tmp_path)
-    assert first.stdout.readline() == "computing\n"
-    second = filler(tmp_path)
-    assert "key.safetensors" in second.stdout.readline()  # it says for what it waits
+    first = started(fill_cache, tmp_path)
+    await_text(tmp_path / "computed", "\n")
+    second = started(fill_cache, tmp_path)
+    await_text(tmp_path / "log", "waiting")
     if killed:
         first.kill()
     (tmp_path / "go").touch()
-    assert ("[0, 1, 2, 3, 4]" in first.communicate()[0]) != killed
-    assert "[0, 1, 2, 3, 4]" in second.communicate()[0]
-    assert (tmp_path / "computed").read_text() == ("xx" if killed else "x")
+    for process in (first, second):
+        process.join(60)
+    assert (first.exitcode, second.exitcode) == (-signal.SIGKILL if killed else 0, 0)
+    assert len((tmp_path / "computed").read_text().splitlines()) == 1 + killed
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -250,27 +233,22 @@ def corpus(tmp_path, monkeypatch):
     return [*small_corpus(tmp_path / "data", copies=2), "--epochs", "1"]
 
 
-def test_the_command_on_a_full_disk_and_where_nothing_may_be_written(corpus, capfd):
+def test_the_command_on_a_full_disk_and_on_a_read_only_one(corpus, capfd):
     with disk(2_000_000) as folder:
-        assert run_svi.main([*corpus, "--out", str(folder / "run")]) == 1
-        told = capfd.readouterr().err
-        assert "Traceback" not in told
-        assert "No space left" in told.splitlines()[-1]
-        assert str(folder / "run") in told.splitlines()[-1]
-        remount(folder, "ro")
-        assert run_svi.main([*corpus, "--out", str(folder / "other")]) == 1
-        told = capfd.readouterr().err
-        assert "Traceback" not in told
-        assert str(folder / "other") in told
+        for name, reason in (("run", "No space left"), ("other", "")):
+            assert run_svi.main([*corpus, "--out", str(folder / name)]) == 1
+            printed = capfd.readouterr().err
+            assert "Traceback" not in printed
+            assert reason in printed.splitlines()[-1]
+            assert str(folder / name) in printed.splitlines()[-1]
+            remount(folder, "ro")
 
 
 def test_sigterm_outside_training(corpus, tmp_path, capsys, monkeypatch):
-    def stopped(*args):
-        os.kill(os.getpid(), signal.SIGTERM)
-
     before, out = signal.getsignal(signal.SIGTERM), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(training_run, "evaluate_latents", stopped)
+        stop = lambda *args: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+        patch.setattr(training_run, "evaluate_latents", stop)
         assert run_svi.main([*corpus, "--out", str(out)]) == INTERRUPTED
     assert f"--resume {out}" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,73 +1,75 @@
-"""A run that is killed at any moment and resumed has the results of one that was left alone."""
+"""A run that is killed at any moment and resumed gives what a run without a kill gives."""
 
 import random
 
 import pytest
 
-from tests.support.kill import (
+from tests.support import killed_run
+from tests.support.killed_run import (
     LENGTHS,
     OPTIONS,
     PHASES,
-    Page,
-    check_left,
+    check_files_are_whole,
     finish,
-    kill,
     outcome,
-    start,
-)  # fmt: skip
+)
 from tests.support.tiny_run import small_corpus
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that was left alone: its options, its folder and its outcome."""
+def uninterrupted(tmp_path_factory):
+    """The options, the counts of phases and the outcome of a run without a kill."""
     folder = tmp_path_factory.mktemp("whole")
-    data = tmp_path_factory.mktemp("data")
-    options = [*small_corpus(data), *OPTIONS]
-    finish(folder, options)
+    options = [*small_corpus(tmp_path_factory.mktemp("data")), *OPTIONS]
+    counts = dict(zip(PHASES, finish(folder, options), strict=True))
     found = outcome(folder)
     assert found["metrics"][-1]["step"] == 9
-    return options, folder, found
+    return options, counts, found
 
 
-def check_kill(whole, tmp_path, phase, seed):
-    options, folder, expected = whole
-    rng, tries = random.Random(f"{phase} {seed}"), 0
-    while True:
-        case = tmp_path / str(tries)
-        case.mkdir()
-        count = rng.randint(1, min(Page(folder / "page").count(phase), 8))
-        if kill(case, options, phase, count, rng.uniform(0, LENGTHS[phase])):
-            break
-        tries += 1  # it had ended before
-    check_left(case)
-    finish(case, options)
-    check_left(case)
-    found = outcome(case)
+def kill_and_resume(uninterrupted, tmp_path, phases, seed):
+    """Kill the run in each of the phases, each time resuming it; then let it finish."""
+    options, counts, expected = uninterrupted
+    rng = random.Random(f"{phases} {seed}")
+    for attempt in range(100):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        if all(
+            killed_run.kill(
+                *(folder, options, phase),
+                count=rng.randint(1, min(counts[phase], 5)),
+                seconds=rng.uniform(0, LENGTHS[phase]),
+            )
+            for phase in phases
+        ):
+            break  # otherwise a process ended before it was killed
+    check_files_are_whole(folder)
+    finish(folder, options)
+    check_files_are_whole(folder)
+    found = outcome(folder)
     assert found.keys() == expected.keys()
     assert not [name for name in expected if found[name] != expected[name]]
 
 
-@pytest.mark.parametrize("phase", ["training step", "checkpoint"])
-def test_a_kill(whole, tmp_path, phase):
-    check_kill(whole, tmp_path, phase, seed=0)
+def test_two_kills(uninterrupted, tmp_path):
+    kill_and_resume(uninterrupted, tmp_path, ["training step", "checkpoint"], seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("phase", PHASES)
-def test_many_kills(whole, tmp_path, phase, seed):
-    check_kill(whole, tmp_path, phase, seed)
+def test_many_kills(uninterrupted, tmp_path, phase, seed):
+    kill_and_resume(uninterrupted, tmp_path, [phase], seed)
 
 
-def test_two_runs_started_in_one_folder(whole, tmp_path):
+def test_two_runs_started_in_one_folder(uninterrupted, tmp_path):
     """One does all the work; the other one is refused."""
-    options, _, expected = whole
-    both = [start(tmp_path, options) for _ in range(2)]
+    options, _, expected = uninterrupted
+    both = [killed_run.start(tmp_path, options)[0] for _ in range(2)]
     for process in both:
         process.join(600)
-    told = (tmp_path / "output").read_text()
-    assert sorted(process.exitcode for process in both) == [0, 1], told
-    (error,) = [line for line in told.splitlines() if line.startswith("error: ")]
+    printed = (tmp_path / "output").read_text()
+    assert sorted(process.exitcode for process in both) == [0, 1], printed
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert str(tmp_path / "run") in error
     assert outcome(tmp_path)["progress"] == expected["progress"]

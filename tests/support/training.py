@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
@@ -32,11 +33,11 @@ def metrics(folder):
     return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
 
 
-class Interrupted:
-    """A loader that sends a signal before its nth batch."""
+class BeforeBatch:
+    """A loader that calls `action` before batch number `count`."""
 
-    def __init__(self, loader, after, number=signal.SIGINT):
-        self.loader, self.left, self.number = loader, after, number
+    def __init__(self, loader, count, action):
+        self.loader, self.left, self.action = loader, count, action
 
     def __len__(self):
         return len(self.loader)
@@ -44,6 +45,11 @@ class Interrupted:
     def epoch(self, epoch, start=0):
         for batch in self.loader.epoch(epoch, start):
             if self.left == 0:
-                os.kill(os.getpid(), self.number)
+                self.action()
             self.left -= 1
             yield batch
+
+
+def Interrupted(loader, after, number=signal.SIGINT):
+    """A loader that sends this process a signal after so many batches."""
+    return BeforeBatch(loader, after, partial(os.kill, os.getpid(), number))

@@ -1,16 +1,16 @@
 """Train and evaluate in a process that is killed at a chosen moment, and read what it left.
 
-The process tells through a shared page what it is doing. It writes files slowly, in small pieces,
+The process counts in shared memory which phases it began. It writes files slowly, in small pieces,
 so that a kill can hit the middle of one.
 """
 
 import json
-import mmap
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -28,49 +28,36 @@ from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import CHECKPOINT, previous, read_config, read_progress
 from pvae_pyro.training.records import METRICS
 
-# What a process can be doing, and the functions that do it.
+# phase -> the functions that do it
 PHASES: dict[str, list[tuple[Any, str]]] = {
     "training step": [(SVI, "update")],
     "checkpoint": [(pvae_pyro.training.loop, "save_checkpoint")],
-    "evaluation": [
-        (training_run, "evaluate_latents"),
-        (training_run, "evaluate_terms"),
-        (evaluate, "evaluate"),
-    ],
+    "evaluation": [(training_run, "evaluate_latents"), (evaluate, "evaluate")],
     "cache write": [(pvae_pyro.data.cache, "write_whole")],
 }
-# About how long each of them takes here, in seconds.
+# phase -> about how long it takes, in seconds
 LENGTHS = {"training step": 0.03, "checkpoint": 0.2, "evaluation": 0.5, "cache write": 0.08}
 OPTIONS = ["--batch-size", "4", "--checkpoint-seconds", "0.03", "--epochs", "3"]
 PIECES, PAUSE = 8, 0.01
-_CLOCK = {"results": ("seconds_training", "seconds_evaluating"), "evaluation": ("checkpoint",)}
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.support.killed_run"])
 
 
-class Page:
-    """How often each phase was begun so far, in bytes that two processes share."""
-
-    def __init__(self, path: Path):
-        with open(path, "a+b") as file:
-            if not file.tell():
-                file.write(bytes(len(PHASES)))
-                file.flush()
-            self._memory = mmap.mmap(file.fileno(), len(PHASES))
-
-    def count(self, phase: str) -> int:
-        return self._memory[list(PHASES).index(phase)]
-
-    def begin(self, phase: str) -> None:
-        cell = list(PHASES).index(phase)
-        self._memory[cell] = min(255, self._memory[cell] + 1)
+def started(target: Callable[..., object], *arguments: object) -> Any:
+    """A process, forked from one that has imported everything."""
+    process = _context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
-class _Slow:
-    """A file that takes its time."""
+class _SlowFile:
+    """A file that is written in pieces, with a pause after each."""
 
     def __init__(self, file: Any):
         self.file = file
 
-    def __enter__(self) -> "_Slow":
+    def __enter__(self) -> "_SlowFile":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -80,57 +67,53 @@ class _Slow:
         return getattr(self.file, name)
 
     def write(self, content: bytes) -> int:
-        each = max(1, -(-len(content) // PIECES))
-        for start in range(0, len(content), each):
-            self.file.write(content[start : start + each])
+        size = max(1, -(-len(content) // PIECES))
+        for start in range(0, len(content), size):
+            self.file.write(content[start : start + size])
             self.file.flush()
             time.sleep(PAUSE)
         return len(content)
 
 
-def _told(page: Page, phase: str, function: Any) -> Any:
+def _counted(counts: Any, number: int, function: Any) -> Any:
     @wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        page.begin(phase)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        counts[number] += 1
         return function(*args, **kwargs)
 
-    return told
+    return counted
 
 
-def run(folder: Path, options: list[str]) -> None:
+def _train_and_evaluate(folder: Path, options: list[str], counts: Any) -> None:
     """The target of a process: start the run in `folder`, or resume it, and evaluate it."""
     torch.set_num_threads(1)
     os.environ.update(PVAE_CACHE=str(folder / "cache"), PVAE_OFFLINE="1")
     log = os.open(folder / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    page, out = Page(folder / "page"), folder / "run"
-    for phase, functions in PHASES.items():
+    for number, functions in enumerate(PHASES.values()):
         for owner, name in functions:
-            setattr(owner, name, _told(page, phase, getattr(owner, name)))
-    pvae_pyro.io.files.open = lambda *args, **how: _Slow(open(*args, **how))  # type: ignore[attr-defined]  # noqa: SIM115
+            setattr(owner, name, _counted(counts, number, getattr(owner, name)))
+    pvae_pyro.io.files.open = lambda *args, **how: _SlowFile(open(*args, **how))  # type: ignore[attr-defined]  # noqa: SIM115
+    out = folder / "run"
+    resume = ["--resume", str(out), "--no-report"]
     begun = (out / "config.json").exists()
-    code = run_svi.main(
-        ["--resume", str(out), "--no-report"] if begun else [*options, "--out", str(out)]
-    )
-    if code == 0:
-        code = evaluate.main([str(out), "--only", "purity", "retrieval"])
-    sys.exit(code)
+    code = run_svi.main(resume if begun else [*options, "--out", str(out)])
+    sys.exit(code or evaluate.main([str(out), "--only", "purity", "retrieval"]))
 
 
-def start(folder: Path, options: list[str]) -> Any:
-    """A process of `run`, forked from one that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.kill"])
-    process = context.Process(target=run, args=(folder, options))
-    process.start()
-    return process
+def start(folder: Path, options: list[str]) -> tuple[Any, Any]:
+    """A process that trains and evaluates, and how often it began each of `PHASES`."""
+    counts = _context.Array("i", len(PHASES), lock=False)
+    return started(_train_and_evaluate, folder, options, counts), counts
 
 
-def finish(folder: Path, options: list[str]) -> None:
-    process = start(folder, options)
+def finish(folder: Path, options: list[str]) -> list[int]:
+    """Train and evaluate to the end; returns how often each of `PHASES` was begun."""
+    process, counts = start(folder, options)
     process.join(600)
     assert process.exitcode == 0, (folder / "output").read_text()
+    return list(counts)
 
 
 def kill(folder: Path, options: list[str], phase: str, count: int, seconds: float) -> bool:
@@ -138,8 +121,8 @@ def kill(folder: Path, options: list[str], phase: str, count: int, seconds: floa
 
     Returns False if it had ended before that.
     """
-    page, process = Page(folder / "page"), start(folder, options)
-    while page.count(phase) < count and process.exitcode is None:
+    process, counts = start(folder, options)
+    while counts[list(PHASES).index(phase)] < count and process.exitcode is None:
         time.sleep(0.0005)
     time.sleep(seconds)
     process.kill()
@@ -148,8 +131,7 @@ def kill(folder: Path, options: list[str], phase: str, count: int, seconds: floa
     return process.exitcode != 0
 
 
-def check_left(folder: Path) -> None:
-    """Fail if any file under its own name is not whole."""
+def check_files_are_whole(folder: Path) -> None:
     for path in [*(folder / "run").glob("*"), *(folder / "cache").rglob("*")]:
         if path.suffix == ".json":
             assert json.loads(path.read_text())
@@ -162,7 +144,7 @@ def check_left(folder: Path) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that must not depend on kills, which is all but times."""
+    """All that must not depend on kills: everything but times and the commit."""
     out = folder / "run"
     # As bytes: NaN and the sign of zero count.
     tensors = load_file(out / CHECKPOINT)
@@ -171,12 +153,14 @@ def outcome(folder: Path) -> dict[str, Any]:
     found["config of the checkpoint"] = read_config(out / CHECKPOINT)
     for name in ("results", "evaluation", "config"):
         found[name] = json.loads((out / f"{name}.json").read_text())
-        for key in (*_CLOCK.get(name, ()), "git_commit"):
-            found[name].pop(key, None)
+    for key in ("seconds_training", "seconds_evaluating", "git_commit"):
+        found["results"].pop(key)
+    for key in ("checkpoint", "git_commit"):
+        found["evaluation"].pop(key)
     found["metrics"] = [json.loads(line) for line in whole_lines(out / METRICS)]
     for record in found["metrics"]:
         del record["seconds"]
     names = {path.name for path in out.iterdir() if not path.name.startswith("events.")}
-    found["files"] = names - {previous(out / CHECKPOINT).name}  # there if there were two
+    found["files"] = names - {previous(out / CHECKPOINT).name}  # absent after a single checkpoint
     assert not list(folder.rglob("*.tmp"))
     return found
