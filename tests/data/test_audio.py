@@ -1,14 +1,10 @@
-"""Sound files that are fine, and every kind that is not. (SPHERE: test_sphere.py)"""
+"""Sound files are read, and unusable ones are refused with a reason. (SPHERE: test_sphere.py)"""
 
 import io
 import os
 import re
-import signal
 import struct
 import tempfile
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -16,27 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from pvae_pyro.data.audio.reading import read_audio
+from pvae_pyro.data.audio.reading import Format, read_audio, read_format
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.errors import shown
 from tests.support.sphere import sphere
 
 SAMPLES = np.array([0.5, -0.25, 0.0, 1 / 32768, -1.0], dtype=np.float32)
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 1000)
-
-
-@contextmanager
-def deadline(seconds: int) -> Iterator[None]:
-    def late(*_: object) -> None:
-        pytest.fail(f"took more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("format", ["WAV", "WAVEX", "FLAC", "AIFF", "AU", "NIST"])
@@ -65,12 +47,6 @@ def test_lossy_codings(tmp_path: Path, coding: tuple[str, str]):
     samples, rate = read_audio(path)
     assert (len(samples), rate) == (60_000, 48_000)
     assert np.abs(samples - sine).mean() < 0.02
-
-
-def test_long_file(tmp_path: Path):
-    long = np.resize(np.float32(NOISE), 600_000)
-    soundfile.write(tmp_path / "long.wav", long, 16_000, subtype="FLOAT")
-    assert np.array_equal(read_audio(tmp_path / "long.wav")[0], long)
 
 
 @pytest.mark.parametrize("name", [b"a b.wav", "ñandú 二.wav".encode(), b"\xff\xfe.wav", b"no.raw"])
@@ -109,14 +85,6 @@ def _wav_saying(size: int) -> bytes:
     return content[:at] + struct.pack("<I", size) + content[at + 4 :]
 
 
-def _saying(format: str, number: int) -> bytes:
-    """1000 samples whose header has another number of frames, or of bytes (AU)."""
-    content = _encoded(NOISE, format, endian="FILE")
-    # FLAC: the last four bytes of five; RFC 9639, section 8.2.
-    at = {"FLAC": 22, "AIFF": content.find(b"COMM") + 10, "AU": 8}[format]
-    return content[:at] + struct.pack(">I", number) + content[at + 4 :]
-
-
 def _damaged_mp3() -> bytes:
     content = bytearray(_encoded(np.resize(NOISE, 40_000), "MP3"))
     middle = len(content) // 2
@@ -125,75 +93,64 @@ def _damaged_mp3() -> bytes:
 
 
 UNUSABLE = {
-    "empty": (b"", "empty", "the file is empty"),
-    "text": (b"text" * 99, "unreadable", "is text, not a sound.*text"),
-    "other format": (_encoded(format="W64"), "unreadable", "its format is W64, convert it"),
-    "cut header": (_wav()[:30], "header", "cannot be read .*data"),
-    "cut WAV": (_cut("WAV"), "truncated", "truncated, [0-9]+ of 2000 bytes"),
-    "cut AIFF": (_cut("AIFF"), "truncated", "truncated, [0-9]+ of [0-9]+ bytes"),
-    "cut AU": (_cut("AU"), "truncated", "truncated, [0-9]+ of 2000 bytes"),
-    "cut FLAC": (_cut("FLAC", np.resize(NOISE, 40_000)), "truncated", "is damaged or truncated"),
-    "cut MP3": (_cut("MP3", np.resize(NOISE, 40_000)), "truncated", "truncated, .* bytes of sound"),
-    "cut OGG": (_cut("OGG"), "truncated", "its stream has no end"),
-    "less in WAV": (_wav_saying(2002), "truncated", "truncated, 2000 of 2002 bytes"),
-    "2^30 in WAV": (_wav_saying(2**30), "truncated", "truncated, 2000 of 1073741824 bytes"),
-    "more in WAV": (_wav_saying(1994), "sample count", "another number of samples"),
-    "half of WAV": (_wav_saying(1000), "sample count", "another number of samples"),
-    "half a sample in WAV": (_wav_saying(1999), "truncated", "truncated, 1998 of 1999 bytes"),
-    "less in AIFF": (_saying("AIFF", 1001), "sample count", "another number of samples"),
-    "more in AIFF": (_saying("AIFF", 999), "sample count", "another number of samples"),
-    "less in AU": (_saying("AU", 2**30), "truncated", "truncated, 2000 of 1073741824 bytes"),
-    "more in AU": (_saying("AU", 1998), "sample count", "another number of samples"),
-    "less in FLAC": (_saying("FLAC", 1001), "truncated", "is damaged or truncated"),
-    "2^32 in FLAC": (_saying("FLAC", 2**32 - 1), "too long", "longer than an hour"),
-    "two FLAC files": (_encoded(NOISE, "FLAC") * 2, "sample count", "several FLAC files"),
-    "two WAV files": (_wav(NOISE) * 2, "header", "cannot be read"),
-    "two AU files": (_encoded(NOISE, "AU") * 2, "sample count", "another number of samples"),
-    "damaged MP3": (_damaged_mp3(), "truncated", "is damaged or truncated after [0-9]+ samples"),
-    "MP3 of two rates": (
-        _encoded(NOISE, "MP3") + _encoded(NOISE, "MP3", rate=16_000), "unreadable", "changes its"
-    ),
-    "Ogg of two rates": (
-        _encoded(NOISE, "OGG") + _encoded(NOISE, "OGG", rate=16_000), "unreadable", "changes its"
-    ),
-    "16 bits in 32": (_wav(NOISE / 65536, "PCM_32"), "silent", "16-bit values in a file of 32"),
-    "16 bits in floats": (_wav(NOISE * 32768, "FLOAT"), "range", "samples of 1.6.*full scale"),
-    "opposite phase": (_wav(np.stack([NOISE, -NOISE], 1)), "opposite phase", "--channel 1"),
-    "no download": (bytes(9999), "unreadable", "begins with zeros"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "unreadable",
-        "is a Git LFS pointer.* git lfs pull"),
+    "empty": (b"", "empty", "empty"),
+    "text": (b"text" * 99, "unreadable", "text, not a sound"),
+    "other format": (_encoded(format="W64"), "unreadable", "W64.*convert it"),
+    "zeros": (bytes(9999), "unreadable", "unknown format"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "unreadable", "git lfs"),
     "annex": (b"/annex/objects/SHA256E-s16044--ab.wav\n", "unreadable", "git annex get"),
-    "HTML": (b"\n<!DOCTYPE html><title>404</title>", "unreadable", "is an HTML page"),
-    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(99), "unreadable", "MPEG-4 .M4A"),
-    "AAC": (b"\xff\xf1\x50\x80" + bytes(99), "unreadable", "is AAC sound"),
-    "WebM": (b"\x1aE\xdf\xa3" + bytes(99), "unreadable", "WebM"),
-    "WMA": (b"\x30\x26\xb2\x75\x8e\x66" + bytes(99), "unreadable", "WMA"),
-    "AMR": (b"#!AMR\n" + bytes(99), "unreadable", "AMR"),
+    "HTML": (b"\n<!DOCTYPE html><title>404</title>", "unreadable", "HTML page"),
+    "M4A": (b"\0\0\0\x20ftypM4A " + bytes(99), "unreadable", "M4A.*convert it"),
     "zip": (b"PK\x03\x04" + bytes(99), "unreadable", "archive"),
-    "AppleDouble": (b"\x00\x05\x16\x07" + bytes(99), "unreadable", "macOS"),
-    "no samples": (_wav(SAMPLES[:0]), "no samples", "has no samples"),
-    "silent": (_wav(SAMPLES * 0), "silent", "is silent"),
-    "NaN": (_wav(np.float32([0.5, np.nan]), "FLOAT"), "not finite", "NaN or infinite"),
-    "infinite": (_wav(np.float32([0.5, np.inf]), "FLOAT"), "not finite", "NaN or infinite"),
-    "too large": (_wav(np.float64([0.5, 1e300]), "DOUBLE"), "not finite", "NaN or infinite"),
-    "3999 Hz": (_wav(rate=3999), "wrong rate", "says it is at 3999 Hz"),
-    "192001 Hz": (_wav(rate=192_001), "wrong rate", "says it is at 192001 Hz"),
+    "cut header": (_wav()[:30], "header", "damaged"),
+    "cut WAV": (_cut("WAV"), "truncated", "[0-9]+ of 2000 bytes"),
+    "cut AIFF": (_cut("AIFF"), "truncated", "[0-9]+ of [0-9]+ bytes"),
+    "cut AU": (_cut("AU"), "truncated", "[0-9]+ of 2000 bytes"),
+    "cut FLAC": (_cut("FLAC", np.resize(NOISE, 40_000)), "truncated", "truncated"),
+    "cut MP3": (_cut("MP3", np.resize(NOISE, 40_000)), "truncated", "[0-9]+ of [0-9]+ bytes"),
+    "cut OGG": (_cut("OGG"), "truncated", "no end"),
+    "2^30 bytes in WAV": (_wav_saying(2**30), "truncated", "2000 of 1073741824 bytes"),
+    "damaged MP3": (_damaged_mp3(), "truncated", "after [0-9]+ samples"),
+    "MP3 of two rates": (
+        _encoded(NOISE, "MP3") + _encoded(NOISE, "MP3", rate=16_000), "unreadable", "rate.*changes"
+    ),
+    "joined Ogg": (_encoded(NOISE, "OGG") * 2, "unreadable", "joined"),
+    "16 bits in 32": (_wav(NOISE / 65536, "PCM_32"), "silent", "silent"),
+    "16 bits in floats": (_wav(NOISE * 32768, "FLOAT"), "range", "of 1.6.*full scale"),
+    "opposite phase": (_wav(np.stack([NOISE, -NOISE], 1)), "opposite phase", "--channel 1"),
+    "no samples": (_wav(SAMPLES[:0]), "no samples", "no samples"),
+    "silent": (_wav(SAMPLES * 0), "silent", "silent"),
+    "NaN": (_wav(np.float32([0.5, np.nan]), "FLOAT"), "not finite", "NaN"),
+    "infinite": (_wav(np.float32([0.5, np.inf]), "FLOAT"), "not finite", "infinite"),
+    "3999 Hz": (_wav(rate=3999), "wrong rate", "3999 Hz"),
+    "192001 Hz": (_wav(rate=192_001), "wrong rate", "192001 Hz"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_unusable(tmp_path: Path, case: str):
+def test_unusable_files_are_refused(tmp_path: Path, case: str):
     content, kind, reason = UNUSABLE[case]
     path = tmp_path / "sound.wav"
     path.write_bytes(content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(AudioError, match=f"^{path}: .*({reason})") as error:
-            read_audio(path)
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    finally:
-        tracemalloc.stop()
+    with pytest.raises(AudioError, match=f"^{path}: .*({reason})") as error:
+        read_audio(path)
     assert error.value.kind == kind
+
+
+def test_header_is_read_without_the_sound(tmp_path: Path):
+    path = tmp_path / "sound.wav"
+    stereo = np.stack([NOISE, NOISE], 1)
+    for content, expected in (
+        (_wav(stereo, "PCM_U8"), Format(8000, 2, True)),
+        (_encoded(NOISE, "MP3", rate=16_000), Format(16_000, 1, False)),
+        (sphere(np.int16(stereo * 9000), 20_000, coding="shorten"), Format(20_000, 2, False)),
+    ):
+        path.write_bytes(content)
+        assert read_format(path) == expected
+    for content in (b"text" * 99, b"NIST_1A\n   1024\n"):
+        path.write_bytes(content)
+        with pytest.raises(AudioError, match=str(path)):
+            read_format(path)
 
 
 @pytest.mark.parametrize("sizes", [(2**32 - 1,) * 2, (0x7FFFF024, 0x7FFFF000), (0x80000024, 2**31),
@@ -209,16 +166,6 @@ def test_wav_that_was_written_into_a_pipe_or_not_closed(tmp_path: Path, sizes: t
     np.testing.assert_allclose(samples, ints, atol=1 / 32767)
     (tmp_path / "a.wav").write_bytes(content[:-1])  # within a sample
     assert len(read_audio(tmp_path / "a.wav")[0]) == 1199
-
-
-def test_an_empty_wav_with_a_chunk_after_it_has_no_samples(tmp_path: Path):
-    content = bytearray(
-        _wav(SAMPLES[:0]) + b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + bytes(18)
-    )
-    (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(AudioError) as error:
-        read_audio(tmp_path / "a.wav")
-    assert error.value.kind == "no samples"
 
 
 @pytest.mark.parametrize("format", ["AU", "AIFF", "FLAC"])
@@ -265,37 +212,18 @@ _ART = b"ID3\x03\0\0\0\0\x27\x10" + b"APIC" + bytes(5004)  # 39 * 128 + 16
 
 
 @pytest.mark.parametrize("before", [b"", _ART], ids=["", "cover art"])
-@pytest.mark.parametrize("after", [b"", b"TAG" + bytes(125)], ids=["", "ID3v1"])
 @pytest.mark.parametrize("constant", [False, True], ids=["VBR", "CBR"])
 @pytest.mark.parametrize("xing", [False, True])
-def test_mp3_is_as_long_as_it_is(tmp_path: Path, before, after, constant, xing):
-    """Without the header, decoders tell of a length that they guess from the first frame's rate."""
+def test_mp3_is_read_to_its_end(tmp_path: Path, before, constant, xing):
+    """Without the header, decoders guess a length from the first frame's bit rate."""
     time = np.arange(8000) / 16_000
     hum = 0.3 * np.sin(2 * np.pi * 300 * time) * np.hanning(8000)
     path = tmp_path / "a.mp3"
-    path.write_bytes(before + _mp3(hum, xing, constant) + after)
+    path.write_bytes(before + _mp3(hum, xing, constant))
     samples, rate = read_audio(path)
     assert rate == 16_000
-    assert len(samples) == (8000 if xing else 16 * 576)  # it says how much of these is padding
+    assert len(samples) == (8000 if xing else 16 * 576)  # only the header counts the padding
     assert np.abs(samples).max() == pytest.approx(0.3, abs=0.02)
-
-
-@pytest.mark.parametrize("after", [bytes(500), b"LYRICSBEGIN" + b"x" * 90 + b"000101LYRICS200"])
-def test_what_follows_an_mp3_is_no_sound(tmp_path: Path, after: bytes):
-    (tmp_path / "a.mp3").write_bytes(_encoded(NOISE, "MP3") + after)
-    assert len(read_audio(tmp_path / "a.mp3")[0]) == 1000
-
-
-@pytest.mark.parametrize("format", ["MP3", "OGG"])
-def test_streams_that_follow_each_other(tmp_path: Path, format: str):
-    noise = np.resize(NOISE, 9000)
-    path = tmp_path / "sound"
-    path.write_bytes(_encoded(noise, format, rate=16_000) * 3)
-    samples, _ = read_audio(path)
-    # In between, a decoder of MP3 gives the padding too.
-    assert 27_000 <= len(samples) <= 27_000 + 4 * 1152 * (format == "MP3")
-    thirds = [part.std() for part in np.split(samples[: len(samples) // 3 * 3], 3)]
-    np.testing.assert_allclose(thirds, NOISE.std(), rtol=0.15)
 
 
 def test_channels(tmp_path: Path):
@@ -326,16 +254,10 @@ def test_eight_bits(tmp_path: Path, subtype: str):
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], NOISE, atol=0.02)
 
 
-@pytest.mark.parametrize("rate", [4000, 192_000])
-def test_rates_at_the_limits(tmp_path: Path, rate: int):
-    (tmp_path / "sound.wav").write_bytes(_wav(rate=rate))
-    assert read_audio(tmp_path / "sound.wav")[1] == rate
-
-
 @pytest.mark.parametrize(
     ("format", "step"), [("WAV", 1), ("WAVEX", 1), ("AIFF", 1), ("AU", 1), ("FLAC", 7), ("OGG", 61)]
 )
-def test_cut_anywhere(tmp_path: Path, format: str, step: int):
+def test_truncated_files_are_refused_wherever_they_end(tmp_path: Path, format: str, step: int):
     content = _encoded(NOISE[:40], format)
     path = tmp_path / "sound"
     for end in range(0, len(content), step):
@@ -344,16 +266,13 @@ def test_cut_anywhere(tmp_path: Path, format: str, step: int):
             read_audio(path)
 
 
-def test_not_a_file(tmp_path: Path):
+def test_what_is_not_a_file_is_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     kinds = dict.fromkeys(["missing", "file/inside"], "missing")
-    kinds |= dict.fromkeys(["", "pipe", "null\0byte", "x" * 300], "unreadable")
+    kinds |= dict.fromkeys(["", "pipe", "x" * 300], "unreadable")
     for name, kind in kinds.items():
-        with (
-            deadline(600),
-            pytest.raises(AudioError, match=f"^{tmp_path}/?{re.escape(shown(name))}: ") as error,
-        ):
+        with pytest.raises(AudioError, match=f"^{tmp_path}/?{re.escape(shown(name))}: ") as error:
             read_audio(tmp_path / name)
         assert error.value.kind == kind, name
 
@@ -376,35 +295,6 @@ def test_no_permission():
     assert error.value.kind == "no permission"
 
 
-def test_damaged_files_are_read_or_refused(tmp_path: Path):
-    rng = np.random.default_rng(0)
-    ints = np.int16(NOISE * 32768)
-    whole = [
-        sphere(ints, 20_000),
-        sphere(ints, 20_000, coding="shorten", sample_checksum=None),
-        _wav(NOISE),
-        _wav(NOISE, "FLOAT"),
-    ]
-    path = tmp_path / "sound.wav"
-    refused = 0
-    with deadline(600):
-        for number in range(200):
-            content = bytearray(whole[number % 4])
-            for _ in range(rng.integers(1, 5)):
-                at = int(rng.integers(rng.choice([60, 400, len(content)])))
-                size = int(rng.integers(1, 20))
-                content[at : at + size] = [b"", rng.bytes(size), b"\xff" * 4, b"9" * size][
-                    rng.integers(4)
-                ]
-            path.write_bytes(content)
-            try:
-                samples, _ = read_audio(path)
-                assert 0 < len(samples) <= 1000
-            except AudioError:
-                refused += 1
-    assert 120 < refused < 200
-
-
 def test_real_recordings(data_root: Path):
     samples, rate = read_audio(data_root / "fsdd" / "recordings" / "0_george_0.wav")
     assert (len(samples), rate) == (2384, 8000)
@@ -412,8 +302,8 @@ def test_real_recordings(data_root: Path):
 
 
 @pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
-def test_ogg_cut_anywhere(subtype, tmp_path):
-    """libsndfile reads what is there of a cut one, and calls that its length."""
+def test_truncated_ogg_is_refused(subtype, tmp_path):
+    """libsndfile reads what is present of a truncated file, and reports that as its length."""
     path = tmp_path / "a.ogg"
     noise = np.random.default_rng(0).normal(0, 0.1, 48000)
     soundfile.write(path, noise, 48000, format="OGG", subtype=subtype)
@@ -421,11 +311,8 @@ def test_ogg_cut_anywhere(subtype, tmp_path):
     whole = path.read_bytes()
     pages = [match.start() for match in re.finditer(b"OggS", whole)]
     assert len(pages) > 3
-    for kept in (*pages[1:], *range(len(whole) - 40, len(whole)), *range(10, len(whole), 997)):
-        path.write_bytes(whole[:kept])
+    for size in (*pages[1:], *range(len(whole) - 40, len(whole)), *range(10, len(whole), 2999)):
+        path.write_bytes(whole[:size])
         with pytest.raises(AudioError, match="no end") as error:
             read_audio(path)
         assert error.value.kind == "truncated"
-    path.write_bytes(whole[:5] + b"\0" + whole[6:])  # none of its pages is the first
-    with pytest.raises(AudioError, match="a.ogg"):
-        read_audio(path)

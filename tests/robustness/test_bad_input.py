@@ -37,7 +37,7 @@ WITH_NAN = np.where(np.arange(8000) == 100, np.nan, noise(0.5))
 # what is wrong -> how the file is made, and the kind that it is counted under
 FILES = {
     "truncated header": (lambda p: cut_wav(p, 30), "header"),
-    "truncated SPHERE header": (lambda p: sphere(p, size=500), "header"),
+    "truncated SPHERE header": (lambda p: sphere(p, size=500), "truncated"),
     "truncated data": (lambda p: cut_wav(p, 12_000), "truncated"),
     "zero samples": (lambda p: wav(p, np.zeros(0)), "no samples"),
     "all zeros": (lambda p: wav(p, np.zeros(8000)), "silent"),
