@@ -14,8 +14,8 @@ from scipy.signal import resample
 
 from pvae_pyro.data.alignment.ctm import read_ctm
 from pvae_pyro.data.corpora.fsdd import fsdd_corpus
-from tests.conftest import REPOSITORY
 from tests.support.sphere import write_sphere
+from tests.support.tiny_run import REPOSITORY
 
 RATE = 20000
 GIB = 1 << 30

@@ -1,14 +1,18 @@
-"""What a user imports, what that costs, and what a wheel puts where."""
+"""What a user imports and which code a command runs; what a wheel contains, and that it works."""
 
+import ast
+import json
 import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import pvae_pyro
 from pvae_pyro.experiments import cli
-from tests.conftest import REPOSITORY
+from tests.support.tiny_run import REPOSITORY
 
 
 def test_every_exported_name_is_there():
@@ -38,6 +42,22 @@ def test_the_console_command(capsys):
     assert "fly" in capsys.readouterr().err
     for module in cli.COMMANDS.values():
         assert (REPOSITORY / "experiments" / f"{module}.py").exists()
+
+
+@pytest.mark.parametrize(
+    "command", sorted((REPOSITORY / "experiments").rglob("*.py")), ids=lambda path: path.name
+)
+def test_a_command_runs_the_code_of_its_own_checkout(command, monkeypatch):
+    """Also in an environment where another checkout is installed."""
+    text = command.read_text("utf-8")
+    if '__name__ == "__main__"' not in text:
+        return
+    body = ast.parse(text).body
+    first = next(n for n, node in enumerate(body) if "pvae_pyro" in ast.unparse(node))
+    monkeypatch.setattr(sys, "path", ["of the script", *sys.path])
+    names = {"__file__": str(command), "__package__": None, "__name__": "other"}
+    exec(compile(ast.Module(body[:first], []), str(command), "exec"), names)
+    assert sys.path[0] == str(REPOSITORY)
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +96,31 @@ def test_a_wheel_has_one_package_and_all_of_it(wheel):
 
 @pytest.mark.slow
 def test_a_wheel_trains_loads_and_translates(wheel, tmp_path):
-    """In a clean virtual environment: minutes, and a package index."""
-    run = lambda *words: subprocess.run([*map(str, words)], cwd=tmp_path, check=True)  # noqa: E731
+    """In a clean virtual environment, beside a user's own modules of our folders' names.
+
+    Takes minutes, and a package index.
+    """
+
+    def run(*words):
+        subprocess.run([*map(str, words)], cwd=tmp_path, check=True)
+
     run(sys.executable, "-m", "venv", "venv")
-    bin = tmp_path / "venv" / "bin"
-    run(bin / "python", "-m", "pip", "install", "-q", f"{wheel}[espeak]")
-    (tmp_path / "models.py").write_text("raise SystemExit('the models of the user')\n")
+    scripts = tmp_path / "venv" / "bin"
+    run(scripts / "python", "-m", "pip", "install", "-q", f"{wheel}[espeak]")
+    for name in ("models", "guides", "experiments"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the module of the user')\n")
     few = ("--limit", 2, "--steps", 20, "--num-cells", 8, "--no-report", "--out", "run")
-    run(bin / "pvae", "train", "--dataset", "tidigit", *few)
-    run(bin / "python", "-c", "from pvae_pyro import load_run; load_run('run')")
-    run(bin / "pvae", "generate", "sample", "run", "--draws", 2, "--out", "drawn")
+    run(scripts / "pvae", "train", "--dataset", "tidigit", *few)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["steps"] == 20
+    run(scripts / "python", "-c", "from pvae_pyro import load_run; load_run('run')")
+    run(scripts / "pvae", "generate", "sample", "run", "--draws", 2, "--out", "drawn")
+    Image.fromarray(np.eye(28, dtype=np.uint8) * 255).save(tmp_path / "mine.png")
+    run(scripts / "pvae", "generate", "translate", "run", "--from", "mine.png", "--out", "said")
+    assert list((tmp_path / "said").glob("translated-speech*.wav"))
     (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    ours = {"models", "guides", "experiments", "tests"} & {p.name for p in packages.iterdir()}
-    assert not ours
+    top = {path.name for path in packages.iterdir()}
+    assert {name for name in top if name.startswith("pvae")} == {
+        "pvae_pyro",
+        f"pvae_pyro-{pvae_pyro.__version__}.dist-info",
+    }
+    assert not top & {"models", "guides", "experiments", "tests"}

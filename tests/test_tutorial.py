@@ -5,7 +5,7 @@ import runpy
 import matplotlib
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support.tiny_run import REPOSITORY
 
 
 def test_the_tutorial_runs(cache, tmp_path, monkeypatch):

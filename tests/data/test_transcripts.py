@@ -25,8 +25,8 @@ from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.experiments import align
-from tests.conftest import REPOSITORY
 from tests.support.joined import Joined, joined
+from tests.support.tiny_run import REPOSITORY
 
 pytest.importorskip("pocketsphinx")
 pytest.importorskip("espeakng_loader")

@@ -20,8 +20,8 @@ from pvae_pyro.experiments.support.config import (
 )
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.saved_run import read_config
-from tests.conftest import REPOSITORY
 from tests.support.configs import asked, config
+from tests.support.tiny_run import REPOSITORY
 
 FIELDS = {name: field for group in OPTIONS for name, field in group.model_fields.items()}
 # What `--help`, or a wrong option, must not wait for.

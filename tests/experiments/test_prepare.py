@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.experiments import prepare
-from tests.conftest import REPOSITORY
+from tests.support.tiny_run import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,7 @@ from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.saved_run import load_run
-from tests.conftest import REPOSITORY
-from tests.support.tiny_run import TINY, command
+from tests.support.tiny_run import REPOSITORY, TINY, command
 
 pytest.importorskip("espeakng_loader")
 

@@ -1,6 +1,7 @@
 """Sound, pictures, vectors and tokens together, through every command."""
 
 import json
+import re
 import sys
 import types
 
@@ -15,10 +16,11 @@ from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.experiments.support.saved_run import read_config
 from pvae_pyro.models import modalities
 from tests.support import configs
-from tests.support.tiny_run import small_corpus
+from tests.support.tiny_run import REPOSITORY, small_corpus
 from tests.support.tokens import MODALITY, token_column
-from tests.test_modalities_page import FILE
 
+PAGE = (REPOSITORY / "docs" / "modalities.md").read_text("utf-8")
+FILE, ENTRY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 NAMES = ["speech", "image", "touch", "tokens"]
 FEW = ["--limit", "6", "--num-samples", "2"]
 
@@ -30,7 +32,9 @@ def own():
     exec(FILE, vars(touch))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "pvae_pyro.models.touch", touch)
-        patch.setitem(modalities.OWN, "touch", "pvae_pyro.models.touch:TOUCH")
+        entry: dict = {}
+        exec(ENTRY, entry)
+        patch.setitem(modalities.OWN, "touch", entry["OWN"]["touch"])
         patch.setitem(modalities.OWN, "tokens", "tests.support.tokens:MODALITY")
         yield touch
 

@@ -1,11 +1,11 @@
-"""Writes NIST SPHERE files, plain or packed by shorten, as the corpora of the LDC have them.
+"""Makes NIST SPHERE files, plain or packed by shorten, as in the corpora of the LDC.
 
 The header: https://catalog.ldc.upenn.edu/docs/LDC93S5/WAV_SPEC.TXT. Shorten: T. Robinson,
 SHORTEN: Simple lossless and near-lossless waveform compression, CUED/F-INFENG/TR.156, 1994.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,33 +16,9 @@ _COMMAND_BITS, _RICE_BITS, _LONG_BITS = 2, 3, 2
 _SIGNED_16_BITS = {"10": 3, "01": 5}  # shorten's file types
 
 
-def write_sphere(
-    path: Path,
-    samples: np.ndarray,
-    rate: int,
-    *,
-    coding: Literal["pcm", "shorten"] = "pcm",
-    byte_order: Literal["01", "10"] = "01",
-    sample_count: int | None = None,
-    **header_overrides: int | float | str | None,
-) -> None:
-    """A SPHERE file of 16-bit samples, ``[N]`` or ``[N, channels]``.
-
-    byte_order: of plain samples, ``"01"`` has the low byte first; a shortened file only says so.
-    sample_count: what the header says, if it is to lie.
-    header_overrides: more fields, or other values; None leaves a field out. ``int`` is written as
-        ``-i``, ``float`` as ``-r``, ``str`` as ``-sN``.
-    """
-    Path(path).write_bytes(
-        sphere(
-            samples,
-            rate,
-            coding=coding,
-            byte_order=byte_order,
-            sample_count=sample_count,
-            **header_overrides,
-        )
-    )
+def write_sphere(path: Path, *args: Any, **kwargs: Any) -> None:
+    """Write the file that `sphere` makes."""
+    Path(path).write_bytes(sphere(*args, **kwargs))
 
 
 def sphere(
@@ -54,7 +30,13 @@ def sphere(
     sample_count: int | None = None,
     **header_overrides: int | float | str | None,
 ) -> bytes:
-    """The content of the file that `write_sphere` writes."""
+    """A SPHERE file of 16-bit samples, ``[N]`` or ``[N, channels]``.
+
+    byte_order: of plain samples, ``"01"`` has the low byte first; a shortened file only says so.
+    sample_count: what the header claims, if that is to be wrong.
+    header_overrides: more fields, or other values; None leaves a field out. ``int`` is written as
+        ``-i``, ``float`` as ``-r``, ``str`` as ``-sN``.
+    """
     samples = np.asarray(samples)
     if not np.array_equal(samples, samples.astype(np.int16)):
         raise ValueError("samples must fit sixteen bits")
@@ -94,7 +76,7 @@ def shorten(samples: np.ndarray, file_type: int = 5, channels: int = 0) -> bytes
     """Packed as shorten 2 does by default: differences up to the third, Rice codes.
 
     samples: ``[N]`` or ``[N, channels]``, of which blocks take turns.
-    file_type, channels: what its header says, if it is to lie.
+    file_type, channels: what its header claims.
     """
     planes = np.atleast_2d(np.asarray(samples, dtype=np.int64).T)
     # Order 0 subtracts the mean of the last blocks, orders 1 to 3 are differences of the samples.

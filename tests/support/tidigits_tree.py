@@ -1,4 +1,4 @@
-"""A look-alike of TIDIGITS: its names, its sound files, and boundaries that are known."""
+"""A look-alike of TIDIGITS: its file names and sound files, with known digit boundaries."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ LEVEL = {symbol: 2000 + 500 * n for n, symbol in enumerate("z123456789o")}
 
 @dataclass(frozen=True)
 class Spoken:
-    """An utterance and where its digits lie, in samples."""
+    """An utterance, and where its digits lie, in samples."""
 
     split: str
     group: str
@@ -45,26 +45,7 @@ def spoken(seed: int = 0, per_speaker: int = 3) -> list[Spoken]:
     """Utterances of two speakers of each group and split, every digit among them."""
     rng = np.random.default_rng(seed)
     made = []
-    speakers = iter(
-        [
-            "ab",
-            "ac",
-            "ad",
-            "ae",
-            "af",
-            "ag",
-            "ah",
-            "ai",
-            "aj",
-            "ak",
-            "al",
-            "am",
-            "an",
-            "ao",
-            "ap",
-            "aq",
-        ]
-    )
+    speakers = (f"a{letter}" for letter in "bcdefghijklmnopq")
     for split in ("train", "test"):
         for group in ("man", "woman", "boy", "girl"):
             for speaker in (next(speakers), next(speakers)):

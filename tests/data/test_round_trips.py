@@ -1,4 +1,4 @@
-"""Readers give back whatever a writer of their format can have written."""
+"""Readers give back whatever a writer of their format wrote (property tests)."""
 
 import csv
 import io
@@ -11,31 +11,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pvae_pyro.data import cache
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.spelling import tidied
 from pvae_pyro.data.table import read_table
-from pvae_pyro.experiments.support.saved_run import read_config
-from tests.support.configs import config
 from tests.support.sphere import sphere
 
-# The same examples each time, and none kept on disk.
+# The same examples each time, without a database on disk.
 same = settings(derandomize=True, database=None, deadline=None, max_examples=25)
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63) + 1, 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda part: st.lists(part, max_size=4) | st.dictionaries(TEXT, part, max_size=4),
-    max_leaves=15,
-)
 
 
-def _written(content: bytes, name: str, folder: str) -> Path:
+def written(content: bytes, name: str, folder: str) -> Path:
     path = Path(folder, name)
     path.write_bytes(content)
     return path
@@ -52,7 +40,7 @@ def test_sphere(samples, rate, coding, order):
     assume(np.ptp(samples.astype(int)) > 2)
     content = sphere(samples, rate, coding=coding, byte_order=order)
     with tempfile.TemporaryDirectory() as folder:
-        found, at = read_audio(_written(content, "a.sph", folder))
+        found, at = read_audio(written(content, "a.sph", folder))
     assert at == rate
     assert np.array_equal(found * 2.0**15, samples)
 
@@ -64,19 +52,19 @@ def test_sphere(samples, rate, coding, order):
     st.sampled_from(["WAV", "WAVEX", "AIFF", "AU", "FLAC"]),
 )
 def test_sounds_and_their_cut_copies(samples, rate, container):
-    """Of any of its parts nothing is made up: it is refused."""
+    """A cut copy is refused."""
     assume(np.ptp(samples.astype(int)) > 2)
-    assume(container != "FLAC" or rate < 1 << 16 or rate % 10 == 0)  # its format has no others
+    assume(container != "FLAC" or rate < 1 << 16 or rate % 10 == 0)  # FLAC has no other rates
     file = io.BytesIO()
     soundfile.write(file, samples, rate, "PCM_16", format=container)
     content = file.getvalue()
     with tempfile.TemporaryDirectory() as folder:
-        found, at = read_audio(_written(content, "a.wav", folder))
+        found, at = read_audio(written(content, "a.wav", folder))
         assert at == rate
         assert np.array_equal(found * 2.0**15, samples)
         for end in (len(content) // 3, len(content) - 2):
             try:
-                read_audio(_written(content[:end], "a.wav", folder))
+                read_audio(written(content[:end], "a.wav", folder))
             except AudioError as error:
                 assert "a.wav" in str(error)  # noqa: PT017
             else:
@@ -102,7 +90,7 @@ def test_ctm(utterances):
         if spans:
             expected[name] = tuple(spans)
     with tempfile.TemporaryDirectory() as folder:
-        found, problems = read_ctm([_written("\n".join(lines).encode(), "a.ctm", folder)])
+        found, problems = read_ctm([written("\n".join(lines).encode(), "a.ctm", folder)])
     assert problems == []
     assert found == expected
 
@@ -110,12 +98,12 @@ def test_ctm(utterances):
 @same
 @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["train", "Test", "dev"])), min_size=1))
 def test_tables(rows):
-    """Of any text a row or a problem is made, and no path leaves the root."""
+    """Each line is a row or a problem, and no path leaves the root."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerows([("path", "label", "split"), *rows])
     with tempfile.TemporaryDirectory() as folder:
-        path = _written(file.getvalue().encode(), "a.csv", folder)
+        path = written(file.getvalue().encode(), "a.csv", folder)
         found, problems, _ = read_table(path, ("path", "label", "split"))
         root = Path(folder).resolve()
     assert len(found) + len(problems) == len(rows)
@@ -125,49 +113,3 @@ def test_tables(rows):
         assert (row.fields["path"], row.fields["label"]) in {
             (path.strip(), tidied(label)) for path, label, _ in rows
         }
-
-
-@same
-@given(
-    st.integers(1, 2**20),
-    st.integers(0, 2**32 - 1),
-    st.floats(0, 1e6),
-    st.floats(0, 1e6, exclude_min=True),
-    st.sampled_from(["pvae", "jmvae", "vae-speech", "vae-image"]),
-    st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), min_size=1),
-    st.booleans(),
-)
-def test_configurations_that_the_command_makes_are_read(
-    cells, seed, alpha, rate, model, classes, trim
-):
-    made = config(
-        *("--device", "cpu", "--num-cells", str(cells), "--seed", str(seed)),
-        *("--alpha", repr(alpha), "--learning-rate", repr(rate), "--model", model),
-        *("--classes", ",".join(classes), "--trim" if trim else "--no-trim"),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        _written(made.model_dump_json().encode(), "config.json", folder)
-        assert read_config(folder) == made
-
-
-@same
-@given(
-    st.dictionaries(
-        st.text("abc", min_size=1),
-        arrays(st.sampled_from([np.float32, np.int64, np.uint8]), st.integers(0, 5)),
-    ),
-    st.dictionaries(st.text("xyz", min_size=1), TEXT),
-)
-def test_cache(kept, told):
-    with tempfile.TemporaryDirectory() as folder:
-        cache.cached_arrays("key", lambda: (kept, told), folder)
-
-        def again():
-            raise AssertionError("it is there")
-
-        found, metadata = cache.cached_arrays("key", again, folder)
-    assert metadata == told
-    assert found.keys() == kept.keys()
-    for name, array in kept.items():
-        assert found[name].dtype == array.dtype
-        assert found[name].tobytes() == array.tobytes()
