@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pvae_pyro.batch import Observation
 from pvae_pyro.distributions import RaggedNormal, SoftBernoulli
 from pvae_pyro.nn.decoders import ImageDecoder
-from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
 from pvae_pyro.nn.scale import ObservationScale
 

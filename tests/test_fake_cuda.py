@@ -16,7 +16,7 @@ from pvae_pyro.experiments.bench.by_hand import ByHand, PaddedLSTM
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
-from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.svi import SVI
 from tests.support.configs import config
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pvae_pyro.batch import Batch, Observation
 from pvae_pyro.experiments.support.config import Config
 from pvae_pyro.nn.heads import LOG_SCALE_BOUND, GaussianHead
-from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.nn.packing import in_use
 from pvae_pyro.objective.contrastive import derangement
 from pvae_pyro.svi import SVI

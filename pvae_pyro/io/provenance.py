@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pvae_pyro.io.files import write_whole
-from pvae_pyro.nn.lstm.recurrent import cpu_language
+from pvae_pyro.nn.lstm.ragged_lstm import cpu_language
 
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = (

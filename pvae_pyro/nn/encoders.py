@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Observation
-from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 
 
 class SpeechEncoder(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 from pvae_pyro.data.column import column_of
 from pvae_pyro.distributions import RaggedOneHotCategorical
 from pvae_pyro.modality import Modality
-from pvae_pyro.nn.lstm.recurrent import RaggedLSTM
+from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 
 TOKENS, LONGEST = 5, 9
 

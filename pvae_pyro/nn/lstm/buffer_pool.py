@@ -1,11 +1,11 @@
-"""Large CPU buffers that are used again: a fresh one costs a page fault for every 4 KiB."""
+"""A pool of large CPU buffers: each fresh buffer would cost a page fault for every 4 KiB."""
 
 from threading import Lock
 
 import torch
 from torch import Tensor
 
-# What a training step has in use at a time: of five recurrent networks, three each.
+# A training step uses three buffers for each of at most five recurrent networks.
 _MOST = 16
 _free: dict[torch.dtype, list[Tensor]] = {}
 _lock = Lock()
@@ -17,7 +17,7 @@ def take(dtype: torch.dtype, size: int) -> Tensor:
         free = _free.setdefault(dtype, [])
         near = sorted((buffer for buffer in free if size <= 2 * len(buffer) <= 4 * size), key=len)
         enough = [buffer for buffer in near if len(buffer) >= size]
-        # Else in place of the one that is nearly enough, with room for somewhat longer batches.
+        # A buffer that is nearly large enough is replaced, with room for somewhat longer batches.
         for chosen in (enough or near[::-1])[:1]:
             free[:] = [buffer for buffer in free if buffer is not chosen]
             if enough:
@@ -27,7 +27,7 @@ def take(dtype: torch.dtype, size: int) -> Tensor:
 
 
 def give_back(*buffers: Tensor) -> None:
-    """Let `take` use them again: nothing else may read or write them from now on."""
+    """Return buffers to the pool: the caller must not read or write them afterwards."""
     with _lock:
         for buffer in buffers:
             free = _free.setdefault(buffer.dtype, [])

@@ -1,10 +1,8 @@
-"""The recurrence of `RaggedLSTM` on CPU and its gradient, in C (`lstm.c`).
+"""The recurrence of `RaggedLSTM` on CPU and its gradient, computed by `lstm.c`.
 
-The same interface as `lstm_torch`. Shapes: as there; P is H padded to what C works in, and gates
-lie in its order ``[N, 4P]``, see `lstm.c`.
+Shapes: B rows, T frames, F input features, H cells, N frames that exist (`Packing`). P is H padded
+to a multiple of the C code's block size; gates are stored in the C code's order ``[N, 4P]``.
 """
-
-from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
@@ -14,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pvae_pyro.nn.lstm import compiled as native
-from pvae_pyro.nn.lstm.buffers import give_back, take
+from pvae_pyro.nn.lstm.buffer_pool import give_back, take
+from pvae_pyro.nn.lstm.compiler import build
 from pvae_pyro.nn.packing import Packing
 
 _DEFINES = {
@@ -30,7 +28,7 @@ _ADDRESSES = (
 
 
 class _Call(ctypes.Structure):
-    """`Call` of lstm.c; a tensor that is not given is null."""
+    """The struct `Call` of lstm.c; a missing tensor is a null pointer."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in _NUMBERS),
@@ -40,7 +38,7 @@ class _Call(ctypes.Structure):
 
 @dataclass
 class Saved:
-    """Flat buffers of gates, c and, unless the caller keeps it, h of packed frames."""
+    """What `backward` needs: flat buffers of gates, c and, unless the caller holds it, h."""
 
     gates: Tensor
     cells: Tensor
@@ -49,8 +47,8 @@ class Saved:
 
 @cache
 def library(dtype: torch.dtype) -> Any:
-    """The compiled code for a type; None where there is none."""
-    built = native.build("lstm.c", *_DEFINES[dtype]) if dtype in _DEFINES else None
+    """The compiled code for a type; None if it could not be compiled."""
+    built = build("lstm.c", *_DEFINES[dtype]) if dtype in _DEFINES else None
     if built is not None:
         for function in (built.forward, built.backward, built.weights):
             function.argtypes, function.restype = [ctypes.POINTER(_Call)], None
@@ -68,10 +66,11 @@ def forward(
     keep: bool,
     give_states: bool,
 ) -> tuple[Tensor, Saved | None]:
-    """States h of packed frames ``[N, H]``, and what `backward` needs, if it is to be kept.
+    """States h of packed frames ``[N, H]`` and, if `keep`, what `backward` needs.
 
-    give_states: they are the caller's, who gives them back to `backward`; else they are good
-    until the next call.
+    x: ``[B, T, F]``, or ``[B, F]`` for an input that is the same at every step. give_states: the
+    caller owns the states and passes them to `backward`; otherwise they are valid until the next
+    call.
     """
     lib, hidden, frames = library(x.dtype), w_hh.shape[1], len(packing.frame)
     padded = _padded(hidden, lib)
@@ -110,10 +109,10 @@ def backward(
     grad_last: Tensor | None,
     needed: tuple[bool, bool],
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
-    """Gradient of x and of (w_ih, w_hh, bias), each where `needed`; `saved` is used up.
+    """Gradients of x and of (w_ih, w_hh, bias), each if `needed`; `saved` is overwritten.
 
-    states: what `forward` gave, if it gave them. grad_states: ``[N, H]`` of packed frames.
-    grad_last: ``[B, H]`` of sorted rows' last states.
+    states: those that `forward` gave to the caller. grad_states: ``[N, H]`` of packed frames.
+    grad_last: ``[B, H]`` of the last states of the rows, sorted by length.
     """
     lib, hidden, features = library(x.dtype), w_hh.shape[1], x.shape[-1]
     padded = _padded(hidden, lib)
@@ -158,12 +157,12 @@ def _call(
     tensors = {"alive": packing.alive, "before": packing.before, "x": x, "w_ih": w_ih, **more}
     tensors |= {"w_hh": w_hh, "input": packing.frame if x.dim() == 3 else None}
     call = _Call(*numbers, **{k: None if v is None else v.data_ptr() for k, v in tensors.items()})
-    call.kept = tensors  # as long as C has their addresses
+    call.tensors = tensors  # keeps them alive while C has their addresses
     return call
 
 
 def _padded(hidden: int, lib: Any) -> int:
-    """H, up to the next multiple of what C works in."""
+    """H, rounded up to a multiple of the C code's block size."""
     return int(-(-hidden // lib.units()) * lib.units())
 
 
@@ -174,7 +173,7 @@ def _widen(x: Tensor | None, padded: int) -> Tensor | None:
 
 
 def _interleave(weight: Tensor, padded: int, lib: Any) -> Tensor:
-    """Rows in the order of gates in C: ``[4H, K] -> [4P, K]``."""
+    """Put rows into the C code's order of gates: ``[4H, K] -> [4P, K]``."""
     gates = weight.view(4, -1, weight.shape[1])
     gates = nn.functional.pad(gates, (0, 0, 0, padded - gates.shape[1]))
     lanes = lib.units() // 4
@@ -182,7 +181,7 @@ def _interleave(weight: Tensor, padded: int, lib: Any) -> Tensor:
 
 
 def _gate_major(weight: Tensor, hidden: int, lib: Any) -> Tensor:
-    """The opposite of `_interleave`: ``[4P, K] -> [4H, K]``."""
+    """The inverse of `_interleave`: ``[4P, K] -> [4H, K]``."""
     lanes = lib.units() // 4
     gates = weight.view(-1, 4, lanes, weight.shape[1]).transpose(0, 1)
     return gates.reshape(4, -1, weight.shape[1])[:, :hidden].reshape(4 * hidden, -1)
