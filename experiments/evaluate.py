@@ -52,7 +52,7 @@ from pvae_pyro.experiments.support.data import add_places, places_of
 from pvae_pyro.experiments.support.measures import CLUSTERING, KEYS, MEASURES, OPTIONS
 from pvae_pyro.experiments.support.results import Evaluation
 from pvae_pyro.experiments.support.saved_run import SavedRun, open_run
-from pvae_pyro.io.files import folder_held, most_in_memory, read_regular
+from pvae_pyro.io.files import folder_held
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.loop import CHECKPOINT
 
@@ -102,7 +102,7 @@ def measured_before(run: SavedRun) -> dict[str, Any]:
     """
     path = run.folder / EVALUATION
     try:
-        content = from_json(read_regular(path), allow_inf_nan=False)
+        content = from_json(path.read_bytes(), allow_inf_nan=False)
         kept = content.get("format"), content.get("checkpoint")
         if kept != (FORMAT, _of_weights(run)):
             return {}
@@ -118,8 +118,7 @@ def measured_before(run: SavedRun) -> dict[str, Any]:
 
 def _of_weights(run: SavedRun) -> str:
     """SHA-256 of a run's checkpoint."""
-    content = read_regular(run.folder / CHECKPOINT, most_in_memory())
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256((run.folder / CHECKPOINT).read_bytes()).hexdigest()
 
 
 def make_parser() -> argparse.ArgumentParser:

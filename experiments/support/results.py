@@ -16,7 +16,6 @@ from typing_extensions import Self
 
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import Config, of_earlier_version
-from pvae_pyro.io.files import read_regular
 
 STYLE = "z_style"
 
@@ -144,7 +143,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def _read(model: type[_File], path: Path) -> Any:
     try:
-        return model.model_validate_json(read_regular(path))
+        return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

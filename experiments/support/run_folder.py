@@ -18,7 +18,7 @@ from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
 from pvae_pyro.io.files import LOCK, folder_held, remove_unfinished, whole_lines
-from pvae_pyro.training.checkpoint import CHECKPOINT, has_checkpoint
+from pvae_pyro.training.checkpoint import CHECKPOINT
 from pvae_pyro.training.records import METRICS
 
 log = logging.getLogger("pvae_pyro")
@@ -64,7 +64,7 @@ def open_folder(asked: Options, place: Place, held: contextlib.ExitStack) -> Run
     _check_appended(folder)
     if others := {path.name for path in folder.iterdir()} - {LOG, LOCK}:
         raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
-    return RunFolder(folder, config, has_checkpoint(folder / CHECKPOINT))
+    return RunFolder(folder, config, (folder / CHECKPOINT).exists())
 
 
 def _resumed(folder: Path, asked: Options, held: contextlib.ExitStack) -> RunFolder:
@@ -80,7 +80,7 @@ def _resumed(folder: Path, asked: Options, held: contextlib.ExitStack) -> RunFol
     if config.epochs is not None and config.epochs < done:
         raise RunError(f"{folder} has {done} epochs already: --epochs {config.epochs} is less")
     config = config.but(device=resolve_device(config.device))
-    return RunFolder(folder, config, has_checkpoint(folder / CHECKPOINT))
+    return RunFolder(folder, config, (folder / CHECKPOINT).exists())
 
 
 def contradictions(asked: Options, config: Config) -> list[str]:

@@ -21,7 +21,6 @@ from pvae_pyro.experiments.support.command_line import what_is_wrong
 from pvae_pyro.experiments.support.config import MAY_CHANGE, PLACES, Config, config_of_json
 from pvae_pyro.experiments.support.data import load_run_data
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.io.files import read_regular
 from pvae_pyro.training import checkpoint
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, load_weights
 
@@ -33,7 +32,7 @@ FRAMING = "image.framing"  # how training pictures are, among a checkpoint's ext
 def read_config(folder: str | Path) -> Config:
     """A run's configuration. Raises RunError, saying why it cannot be read."""
     try:
-        return config_of_json(read_regular(Path(folder) / CONFIG))
+        return config_of_json((Path(folder) / CONFIG).read_bytes())
     except ValidationError as error:
         raise RunError(f"{folder}/{CONFIG} is not valid: {what_is_wrong(error)}") from error
     except (OSError, ValueError) as error:

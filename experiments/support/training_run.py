@@ -51,7 +51,6 @@ from pvae_pyro.experiments.support.saved_run import (
 from pvae_pyro.experiments.support.without_effect import without_effect
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
-from pvae_pyro.training.checkpoint import CHECKPOINT, recover
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.progress import Progress
 
@@ -153,9 +152,6 @@ def train_and_score(
     made_by = environment()  # now: a commit made while it runs is not what runs
     check_memory(config)
     if resume:
-        with distributed.first_alone():  # the file that is looked at is the one that is taken
-            if distributed.rank() == 0 and (told := recover(folder / CHECKPOINT)):
-                log.warning(told)
         check_size(config, folder)
         check_same(config, folder)
     svi = build(config)

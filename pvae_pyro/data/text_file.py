@@ -2,12 +2,10 @@
 
 import codecs
 import os
+from pathlib import Path
 
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.errors import shown
-from pvae_pyro.io.files import read_regular
-
-_LARGEST = 1 << 30  # bytes; a table of ten million rows
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -16,7 +14,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     Raises CorpusError naming the file, and the line where it is neither.
     """
     try:
-        content = read_regular(path, _LARGEST)
+        content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{shown(path)}: cannot be read ({reason})") from error

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from pvae_pyro.data.pictures.decoding import png_width
 from pvae_pyro.errors import shown
 from pvae_pyro.figures.style import RC
-from pvae_pyro.io.files import read_regular
 
 PIXELS_PER_INCH = 120  # CSS pixels, of figures
 
@@ -33,7 +32,7 @@ class PageFigure:
 def read_figure(file: Path, caption: str) -> PageFigure:
     """A figure from its PNG file, which is not decoded. Raises OSError where it cannot be read."""
     try:
-        png = read_regular(file)
+        png = file.read_bytes()
         width = png_width(png)
     except ValueError as error:
         raise OSError(f"{file} is no PNG that can be read: {error}") from error

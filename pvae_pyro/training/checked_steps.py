@@ -1,4 +1,4 @@
-"""Training steps: one that is not finite changes no weight, and is an error or is skipped."""
+"""Training steps that are checked: a step that is not finite changes no weight."""
 
 import logging
 from typing import Any
@@ -16,53 +16,54 @@ from pvae_pyro.training.step_values import StepValues, modalities_of
 
 log = logging.getLogger(__name__)
 
-# Steps after which the values of a device are read, which waits for the device.
-LOOK_EVERY = 10
-READ_AT_ONCE = ("cpu",)  # reading from these waits for nothing
-_SHOWN = 6  # examples and terms of each kind in a message
+# Steps between two checks on a device other than these, because reading a value waits for it.
+CHECK_EVERY = 10
+CHECK_AT_ONCE = ("cpu",)
+_SHOWN = 6  # examples, and terms of each kind, in a message
 
 
 class CheckedSteps:
     """Takes the steps of a training, and checks that they are finite.
 
-    On CPU, and wherever bad batches are skipped, a step is checked at once. On other devices the
-    check comes up to `LOOK_EVERY` steps later; the steps in between were computed as ever.
+    On CPU, and when bad batches are skipped, each step is checked at once. On other devices the
+    check comes up to `CHECK_EVERY` steps later.
 
     Args:
-        skip: leave out batches that are not finite, and log each of them.
+        skip: leave out batches that are not finite, and log each of them, instead of raising.
     """
 
     def __init__(self, svi: SVI, loader: PairedLoader, skip: bool):
         self.svi, self.loader, self.skip = svi, loader, skip
-        self._at_once = skip or next(svi.parameters()).device.type in READ_AT_ONCE
-        self._waiting: list[tuple[int, int, int, StepValues]] = []
+        self._device = next(svi.parameters()).device
+        self._unchecked: list[tuple[Progress, StepValues]] = []
         self._first = True
 
     def take(self, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
         """`SVI.update` with the batch at `progress`; returns None if the batch is skipped.
 
         Raises FloatingPointError naming step, terms, modalities and examples; ValueError if Pyro's
-        validation finds anything else wrong in the first step.
+        validation finds another mistake in the first step.
         """
-        refused = self._validate(batch) if self._first else None
+        mistake = self._validate(batch) if self._first else None
         self._first = False
         with pyro.validation_enabled(False):
             means = self.svi.update(batch)
         values = self.svi.last_step
         assert values is not None
-        if refused is not None and values.finite:
-            raise refused
-        self._waiting.append((progress.epoch, progress.batch, progress.step + 1, values))
-        if not self._at_once and len(self._waiting) < LOOK_EVERY:
+        if mistake is not None and values.finite:
+            raise mistake
+        self._unchecked.append((progress.model_copy(), values))
+        at_once = self.skip or self._device.type in CHECK_AT_ONCE
+        if not at_once and len(self._unchecked) < CHECK_EVERY:
             return means
         return means if self.check() else None
 
     def check(self) -> bool:
         """Whether all steps since the last check were finite. Raises as `take` does."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting or torch.stack([values.finite for *_, values in waiting]).all():
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked or torch.stack([values.finite for _, values in unchecked]).all():
             return True
-        message = self._message(*next(step for step in waiting if not step[-1].finite))
+        message = self._message(*next(step for step in unchecked if not step[1].finite))
         if not self.skip:
             raise FloatingPointError(
                 f"{message}. The step changed no weight, and the last checkpoint stays. Try a "
@@ -72,13 +73,12 @@ class CheckedSteps:
         return False
 
     def _validate(self, batch: Batch) -> ValueError | None:
-        """What Pyro's checks of shapes and supports find, with the random state left as it was.
+        """What Pyro's checks of shapes and supports find; the random state stays as it was.
 
-        They run before the step: a process that they stopped amid it would leave the others
-        waiting. A batch that is not finite fails them too, but the step itself tells more of it.
+        They run apart from the step: an error in the middle of it would leave other processes
+        waiting. A batch that is not finite fails them too, but the step's own message says more.
         """
-        device = next(self.svi.parameters()).device
-        devices = [device] if device.type == "cuda" else []
+        devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad(), pyro.validation_enabled(True):
             try:
                 self.svi.terms(batch)
@@ -86,18 +86,18 @@ class CheckedSteps:
                 return error
         return None
 
-    def _message(self, epoch: int, batch: int, step: int, values: StepValues) -> str:
-        """Which step, terms, modalities and examples; of all processes, which share the batch."""
-        held = self.loader.held(epoch, batch)
+    def _message(self, at: Progress, values: StepValues) -> str:
+        """Name step, terms, modalities and examples, over all processes."""
+        held = self.loader.held(at.epoch, at.batch)
         wrong, rows = values.wrong(), values.rows()
         examples = {}
         for name, index in held.items():
             names = self.loader.examples[name].names or range(len(self.loader.examples[name]))
             chosen = (index[rows] if rows else index).tolist()
-            examples[name] = [names[n] for n in chosen if n >= 0]  # -1: missing there
+            examples[name] = [names[n] for n in chosen if n >= 0]  # -1: a missing modality
         in_terms = not wrong.keys().isdisjoint(values.terms)
         parts = distributed.of_each((in_terms, wrong, examples))
-        # If a process's terms are finite, its gradients are bad because of another process's.
+        # A process with finite terms has bad gradients only because of another process.
         parts = [part for part in parts if part[0]] or parts
         wrong = {name: kind for _, part, _ in parts for name, kind in part.items()}
         kinds = [
@@ -105,11 +105,11 @@ class CheckedSteps:
             for kind in dict.fromkeys(wrong.values())
         ]
         modalities = dict.fromkeys(m for name in wrong for m in modalities_of(name, held))
-        told = [f"{name}: {_some([n for *_, e in parts for n in e[name]])}" for name in held]
+        named = [f"{name}: {_some([n for *_, e in parts for n in e[name]])}" for name in held]
         return (
-            f"step {step} (epoch {epoch + 1}, batch {batch + 1} of {len(self.loader)}) is not "
-            f"finite: {'; '.join(kinds)} (modality: {', '.join(modalities) or 'all'}), with the "
-            f"examples {'; '.join(told)}"
+            f"step {at.step + 1} (epoch {at.epoch + 1}, batch {at.batch + 1} of "
+            f"{len(self.loader)}) is not finite: {'; '.join(kinds)} (modality: "
+            f"{', '.join(modalities) or 'all'}), with the examples {'; '.join(named)}"
         )
 
 

@@ -13,15 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pvae_pyro import distributed
-from pvae_pyro.batch import Batch, batch_size
+from pvae_pyro.batch import batch_size
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.checked_steps import LOOK_EVERY, CheckedSteps
+from pvae_pyro.training.checked_steps import CHECK_EVERY, CheckedSteps
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
     CheckpointError,
     load_checkpoint,
-    recover,
     save_checkpoint,
 )
 from pvae_pyro.training.progress import EpochSums, Progress
@@ -50,10 +49,9 @@ def fit(
     """Train until `num_epochs`, or until Ctrl-C or SIGTERM, which end the step, save and return.
 
     Writes into `folder`: ``metrics.jsonl`` (a line an epoch: each term's mean in nats per example),
-    TensorBoard events of the same where tensorboard is installed, and ``checkpoint.safetensors`` at
-    the end and every `checkpoint_seconds`, with the checkpoint before it beside it. On CPU a
-    resumed run takes the steps that the uninterrupted one would have taken, wherever it was stopped
-    or killed. If the checkpoint is damaged, the one before it is used, and that is logged.
+    TensorBoard events of the same if tensorboard is installed, and ``checkpoint.safetensors`` at
+    the end and every `checkpoint_seconds`. On CPU a run that was stopped or killed resumes bit for
+    bit.
 
     If there are several processes, all of them call it alike (`pvae_pyro.distributed`), and the
     first one writes. Another number of processes may resume the run.
@@ -63,19 +61,19 @@ def fit(
         extra: tensors to keep in the checkpoint.
         config: JSON to keep in the checkpoint.
         skip_bad_batches: leave out and count batches whose terms or gradients are not finite
-            (`CheckedSteps`), instead of ending.
-        on_start: called by the first process once everything that a resumed run needs has been
-            read and found good, before a record or a weight changes.
+            (`CheckedSteps`), instead of raising an error.
+        on_start: called by the first process when everything that a resumed run needs has been
+            read, before a record or a weight changes.
 
-    Raises FloatingPointError, naming terms, modalities and examples, when a number is not finite,
-    in that step (on CUDA up to `LOOK_EVERY` later). The step is not taken, and the checkpoint stays
-    the last one before it. The same when every batch of an epoch was skipped. Raises
-    CheckpointError if there is no whole checkpoint, or it belongs to a training with other batches,
-    and OSError if a file cannot be written.
+    Raises FloatingPointError, naming terms, modalities and examples, when a number is not finite
+    (on CUDA up to `CHECK_EVERY` steps later): the step is not taken, and the last checkpoint before
+    it stays. It is also raised if every batch of an epoch was skipped. Raises CheckpointError if
+    there is no valid checkpoint or it belongs to a training with other batches, and OSError if a
+    file cannot be written.
     """
     checkpoint = Path(folder) / CHECKPOINT
     is_first, is_alone = distributed.rank() == 0, distributed.world_size() == 1
-    progress = _resumed(checkpoint, svi, loader, num_epochs) if resume else _begun()
+    progress = _resume(checkpoint, svi, loader, num_epochs) if resume else _start()
     records = Records(Path(folder), progress) if is_first else None
     if is_first:
         on_start()
@@ -83,7 +81,7 @@ def fit(
     sums, steps = EpochSums(progress, device), CheckedSteps(svi, loader, skip_bad_batches)
 
     def save() -> float:
-        steps.check()  # no checkpoint is later than a bad step that nobody has seen
+        steps.check()  # a checkpoint must not come after a bad step that nobody has noticed
         _check_weights(svi)
         progress.sums = sums.total()
         save_checkpoint(checkpoint, svi, progress.model_dump(), extra, config)
@@ -98,11 +96,11 @@ def fit(
         while progress.epoch < num_epochs and not stop:
             for batch in loader.epoch(progress.epoch, start=progress.batch):
                 means = steps.take(batch, progress)
-                _count(progress, sums, batch, means)
+                _count(progress, sums, batch_size(batch), means)
                 progress.seconds = time.monotonic() - started
                 _show(bar, progress, means)
-                # Several processes agree now and then on what each of them would do at once.
-                if is_alone or _num_batches(progress) % LOOK_EVERY == 0:
+                # Several processes agree from time to time whether to stop and whether to save.
+                if is_alone or progress.num_batches % CHECK_EVERY == 0:
                     is_due = time.monotonic() - saved > checkpoint_seconds
                     stop, is_due = distributed.any_of([bool(requests), is_due], device)
                     if stop:
@@ -110,28 +108,26 @@ def fit(
                     saved = save() if is_due else saved
             if progress.batch == len(loader):
                 steps.check()
-                means_of_epoch = _end_epoch(progress, sums)
+                epoch_means = _means(progress, sums)
                 if records is not None:
-                    records.write(progress, means_of_epoch)
+                    records.write(progress, epoch_means)
+                sums.clear()
                 progress.epoch, progress.batch, progress.num_seen = progress.epoch + 1, 0, 0
         save()
-        # A run that is asked in its last step, or while it was saved, stops before its evaluation.
-        asked = stop or (is_alone and bool(requests))
-        progress.interrupted = progress.epoch < num_epochs or asked
+        # A signal during the last step or the last save also stops what follows the training.
+        stop = stop or (is_alone and bool(requests))
+        progress.interrupted = progress.epoch < num_epochs or stop
         distributed.wait_for_all()
     return progress
 
 
-def _begun() -> Progress:
-    if distributed.rank() > 0:  # each process has its own noise
+def _start() -> Progress:
+    if distributed.rank() > 0:  # each process draws its own noise
         torch.manual_seed(torch.initial_seed() + distributed.rank())
     return Progress()
 
 
-def _resumed(checkpoint: Path, svi: SVI, loader: PairedLoader, num_epochs: int) -> Progress:
-    with distributed.first_alone():
-        if distributed.rank() == 0 and (told := recover(checkpoint)):
-            log.warning(told)
+def _resume(checkpoint: Path, svi: SVI, loader: PairedLoader, num_epochs: int) -> Progress:
     progress = load_checkpoint(checkpoint, svi)
     if problem := progress.problem(len(loader), num_epochs):
         raise CheckpointError(f"{checkpoint} belongs to a training with other batches: {problem}")
@@ -140,36 +136,28 @@ def _resumed(checkpoint: Path, svi: SVI, loader: PairedLoader, num_epochs: int) 
 
 
 def _count(
-    progress: Progress, sums: EpochSums, batch: Batch, means: Mapping[str, Tensor] | None
+    progress: Progress, sums: EpochSums, size: int, means: Mapping[str, Tensor] | None
 ) -> None:
     progress.batch += 1
     if means is None:
         progress.skipped += 1
-        return
-    size = batch_size(batch)
-    sums.add(means, size)
-    progress.step += 1
-    progress.num_seen += size * distributed.world_size()
+    else:
+        sums.add(means, size)
+        progress.step += 1
+        progress.num_seen += size * distributed.world_size()
 
 
-def _end_epoch(progress: Progress, sums: EpochSums) -> dict[str, float]:
-    """Each term's mean over the epoch, whose sums begin anew."""
+def _means(progress: Progress, sums: EpochSums) -> dict[str, float]:
     if not progress.num_seen:
         raise FloatingPointError(
             f"no batch of epoch {progress.epoch + 1} was finite: all of them were skipped; a "
             "smaller learning rate may help"
         )
-    means = {name: value / progress.num_seen for name, value in sums.total().items()}
-    sums.clear()
-    return means
-
-
-def _num_batches(progress: Progress) -> int:
-    return progress.step + progress.skipped
+    return {name: value / progress.num_seen for name, value in sums.total().items()}
 
 
 def _check_weights(svi: SVI) -> None:
-    # Terms and gradients are those before the last step, which may have spoilt the weights since.
+    # The terms and gradients that were checked are those before the last step.
     if not torch.stack([p.isfinite().all() for p in svi.parameters()]).all():
         raise FloatingPointError("weights are no longer finite; a smaller learning rate may help")
 
@@ -180,13 +168,12 @@ def _bar(progress: Progress, loader: PairedLoader, num_epochs: int, is_shown: bo
         initial=progress.epoch * len(loader) + progress.batch,
         unit="step",
         disable=not is_shown,
-        # A log file wants a line now and then, not ten a second.
-        mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,  # a log file needs few lines
     )
 
 
 def _show(bar: "tqdm[Any]", progress: Progress, means: Mapping[str, Tensor] | None) -> None:
     bar.update()
-    if means is not None and not bar.disable and _num_batches(progress) % LOOK_EVERY == 0:
+    if means is not None and not bar.disable and progress.num_batches % CHECK_EVERY == 0:
         shown = {name: f"{means[name].item():.1f}" for name in _SHOWN if name in means}
         bar.set_postfix(shown, refresh=False)

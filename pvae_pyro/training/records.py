@@ -1,4 +1,4 @@
-"""What a training run writes down of each epoch: metrics.jsonl and TensorBoard events."""
+"""The records of a training run: a line an epoch in metrics.jsonl, and TensorBoard events."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
-from pvae_pyro.io.files import append_line, read_regular, whole_lines, write_whole
+from pvae_pyro.io.files import whole_lines, write_whole
 from pvae_pyro.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,25 +21,20 @@ METRICS = "metrics.jsonl"
 
 
 class Records:
-    """A line an epoch in ``metrics.jsonl``, and the same as TensorBoard events where tensorboard is
-    installed. Epochs that the run will train again are dropped from the file."""
+    """Writes each epoch's terms to ``metrics.jsonl`` and, if tensorboard is installed, as events.
+
+    Epochs after `progress`, which the run will train again, are dropped.
+    """
 
     def __init__(self, folder: Path, progress: Progress):
         self.path = folder / METRICS
         self._first_step = progress.step + 1
-        lines = whole_lines(self.path)
-        if len(lines) < progress.epoch:
-            log.warning(
-                f"{self.path} has {len(lines)} epochs, the checkpoint {progress.epoch}: the "
-                "records of the others are lost"
-            )
-        self._kept = "".join(f"{line}\n" for line in lines[: progress.epoch])
+        self._lines = whole_lines(self.path)[: progress.epoch]
         self._events: SummaryWriter | None = None
 
     def __enter__(self) -> Self:
-        kept = self._kept.encode("utf-8", "surrogateescape")
-        if self.path.exists() and read_regular(self.path) != kept:
-            write_whole(self.path, kept)
+        if self.path.exists():
+            self._write_lines()
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -58,14 +53,19 @@ class Records:
             self._events.close()
 
     def write(self, progress: Progress, means: Mapping[str, float]) -> None:
-        """The means of the epoch that ends at `progress`, in nats per example."""
+        """Record the means of the epoch that ends at `progress`, in nats per example."""
         record = {
             "epoch": progress.epoch + 1,
             "step": progress.step,
             "seconds": round(progress.seconds, 2),
             **means,
         }
-        append_line(self.path, json.dumps(record))
+        self._lines.append(json.dumps(record))
+        self._write_lines()
         if self._events is not None:
             for name, mean in means.items():
                 self._events.add_scalar(name, mean, progress.step)
+
+    def _write_lines(self) -> None:
+        text = "".join(f"{line}\n" for line in self._lines)
+        write_whole(self.path, text.encode("utf-8", "surrogateescape"))

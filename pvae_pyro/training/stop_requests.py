@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM, kept until a training can heed them."""
+"""Ctrl-C and SIGTERM, collected until the training can stop."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -8,10 +9,10 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives; the same signal again acts at once.
+    """A list that receives SIGINT or SIGTERM; the same signal a second time interrupts at once.
 
-    The other signal does not: on Ctrl-C `torchrun` sends its processes SIGTERM besides. Outside the
-    main thread the list stays empty, because signals are handled there alone.
+    The other signal does not: on Ctrl-C, `torchrun` also sends SIGTERM to its processes. Python
+    handles signals in the main thread alone, so in another thread the list stays empty.
     """
     requests: list[int] = []
 
@@ -20,13 +21,10 @@ def stop_requests() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         requests.append(number)
 
-    try:
-        before = {
-            number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-    except ValueError:
+    if threading.current_thread() is not threading.main_thread():
         yield requests
         return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield requests
     finally:

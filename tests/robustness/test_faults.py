@@ -22,9 +22,9 @@ from pvae_pyro.data.cache import cached_arrays
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.command import INTERRUPTED
-from pvae_pyro.io.files import append_line
+from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import write_json
-from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, previous, read_progress
+from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, read_progress
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
 from tests.support.killed_run import started
@@ -89,12 +89,12 @@ def largest_file(size):
 
 
 def test_disk_that_fills_up_during_training(tmp_path):
-    """There is room for two checkpoints and not for a third; given more room, the run resumes."""
+    """A new checkpoint needs room beside the old one; given more room, the run resumes."""
     expected, _ = run(tmp_path, checkpoint_seconds=0.0)
-    with disk(int(2.7 * (tmp_path / CHECKPOINT).stat().st_size)) as folder:
+    with disk(int(1.7 * (tmp_path / CHECKPOINT).stat().st_size)) as folder:
         with pytest.raises(OSError, match=f"space.*{folder / CHECKPOINT}"):
             run(folder, checkpoint_seconds=0.0)
-        assert read_progress(folder / CHECKPOINT).step == 2
+        assert read_progress(folder / CHECKPOINT).step == 1
         assert not list(folder.rglob("*.tmp"))
         remount(folder, "size=1g")
         svi, _ = run(folder, seed=7, resume=True)
@@ -105,14 +105,14 @@ def test_disk_that_fills_up_during_training(tmp_path):
 def test_small_files_on_a_full_disk(caplog):
     with disk(64 * 1024) as folder:
         write_json(folder / "results.json", {"a": 1})
-        append_line(folder / METRICS, '{"epoch": 1}')
+        write_whole(folder / METRICS, b'{"epoch": 1}\n')
         with contextlib.suppress(OSError), open(folder / "rest", "wb", buffering=0) as rest:
             while True:
                 rest.write(bytes(4096))
         with pytest.raises(OSError, match=f"space.*{folder / 'results.json'}"):
             write_json(folder / "results.json", {"a": ["x" * 5000]})
         with pytest.raises(OSError, match=f"space.*{folder / METRICS}"):
-            append_line(folder / METRICS, "y" * 5000)
+            write_whole(folder / METRICS, b"y" * 5000)
         assert json.loads((folder / "results.json").read_text()) == {"a": 1}
         assert (folder / METRICS).read_text() == '{"epoch": 1}\n'
         found, _ = cached_arrays("key", lambda: ({"x": np.arange(9000)}, {}), folder)
@@ -128,7 +128,7 @@ def test_a_write_that_fails_halfway(tmp_path):
     with largest_file(20_000), pytest.raises(OSError, match=CHECKPOINT):
         run(tmp_path, num_epochs=1, resume=True)
     with largest_file(len(good[METRICS]) + 100), pytest.raises(OSError, match=METRICS):
-        append_line(tmp_path / METRICS, "y" * 5000)
+        write_whole(tmp_path / METRICS, b"y" * 5000)
     assert good == {name: (tmp_path / name).read_bytes() for name in good}
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -152,23 +152,10 @@ def test_folder_that_becomes_read_only_during_training():
         assert read_progress(folder / CHECKPOINT).step == 7
         assert run(folder, resume=True)[1].step == 15
         (folder / CHECKPOINT).chmod(0)
-        # The checkpoint before it is not used: nothing is damaged.
         with pytest.raises(CheckpointError, match=str(folder / CHECKPOINT)):
             run(folder, resume=True)
         (folder / CHECKPOINT).chmod(0o600)
         assert read_progress(folder / CHECKPOINT).step == 15
-
-
-def test_without_hard_links_one_of_two_checkpoints_is_always_there(tmp_path, monkeypatch):
-    def no_links(*args):
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_links)
-    run(tmp_path, num_epochs=1)
-    run(tmp_path, num_epochs=2, resume=True)
-    assert read_progress(previous(tmp_path / CHECKPOINT)).step == 5
-    (tmp_path / CHECKPOINT).unlink()  # as if killed between the two renames
-    assert run(tmp_path, num_epochs=2, resume=True)[1].step == 10
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -192,7 +179,8 @@ def fill_cache(folder):
     logging.basicConfig(filename=folder / "log")
 
     def compute():
-        append_line(folder / "computed", str(os.getpid()))
+        with open(folder / "computed", "a") as file:
+            file.write(f"{os.getpid()}\n")
         while not (folder / "go").exists():
             time.sleep(0.01)
         return {"x": np.arange(5)}, {}

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import shutil
 import struct
@@ -106,19 +105,10 @@ def test_postscript_is_not_run(tmp_path, monkeypatch):
 # --- what is no file, and what is too large ------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "sparse file of 8 TiB"])
-def test_what_is_no_file_is_refused(folder, tmp_path, kind, caplog):
+def test_a_folder_in_place_of_a_file_is_refused(folder, tmp_path, caplog):
     def replace(path):
         path.unlink()
-        if kind == "pipe":
-            os.mkfifo(path)
-        elif kind == "device":
-            path.symlink_to("/dev/zero")
-        elif kind == "folder":
-            path.mkdir()
-        else:
-            path.touch()
-            os.truncate(path, 1 << 43)
+        path.mkdir()
 
     for name, read in READERS.items():
         copy = shutil.copytree(folder, tmp_path / f"run with another {name}")

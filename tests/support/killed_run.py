@@ -25,7 +25,7 @@ from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.io.files import whole_lines
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.checkpoint import CHECKPOINT, previous, read_config, read_progress
+from pvae_pyro.training.checkpoint import CHECKPOINT, read_config, read_progress
 from pvae_pyro.training.records import METRICS
 
 # phase -> the functions that do it
@@ -160,7 +160,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     found["metrics"] = [json.loads(line) for line in whole_lines(out / METRICS)]
     for record in found["metrics"]:
         del record["seconds"]
-    names = {path.name for path in out.iterdir() if not path.name.startswith("events.")}
-    found["files"] = names - {previous(out / CHECKPOINT).name}  # absent after a single checkpoint
+    names = (path.name for path in out.iterdir())
+    found["files"] = {name for name in names if not name.startswith("events.")}
     assert not list(folder.rglob("*.tmp"))
     return found

@@ -1,4 +1,4 @@
-"""The loop: it logs what it says, stops when asked, and goes on exactly where it was."""
+"""The loop writes its records, stops on request, and resumes bit for bit."""
 
 import os
 import signal
@@ -7,12 +7,10 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from pvae_pyro.training import loop
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
-    CheckpointError,
     load_checkpoint,
     load_extra,
     load_weights,
@@ -62,9 +60,11 @@ def test_mean_of_an_epoch_weighs_examples_not_batches(tmp_path):
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0, 4, 7, 14])  # 14: the last step
-def test_interrupted_run_resumes_to_the_same_bits(tmp_path, after, number):
+@pytest.mark.parametrize(
+    ("after", "number"),
+    [(0, signal.SIGINT), (7, signal.SIGTERM), (14, signal.SIGINT)],  # 14: the last step
+)
+def test_interrupted_run_resumes_bit_for_bit(tmp_path, after, number):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
@@ -82,7 +82,7 @@ def test_interrupted_run_resumes_to_the_same_bits(tmp_path, after, number):
 
 
 def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
-    """All is trained, and nothing is to follow; the next call finds it done."""
+    """The training is complete but interrupted; resuming it finds nothing to do."""
     save = loop.save_checkpoint
 
     def stopped(*args, **kwargs):
@@ -106,25 +106,13 @@ def test_resuming_for_more_epochs(tmp_path):
 
 
 def test_killed_between_metrics_and_checkpoint(tmp_path):
-    """The record of an epoch that no checkpoint knows is made again, not twice."""
+    """The record of an epoch after the checkpoint is written anew, not twice."""
     run(tmp_path, num_epochs=1)
     lines = (tmp_path / METRICS).read_text()
     (tmp_path / METRICS).write_text(lines + lines.replace('"epoch": 1', '"epoch": 2'))
     run(tmp_path, num_epochs=3, resume=True)
     assert [r["epoch"] for r in metrics(tmp_path)] == [1, 2, 3]
     assert [r["step"] for r in metrics(tmp_path)] == [5, 10, 15]
-
-
-def test_what_is_not_finite_is_named_and_not_saved(tmp_path):
-    run(tmp_path, num_epochs=1)
-    good = (tmp_path / CHECKPOINT).read_bytes()
-    svi = tiny_svi()
-    with torch.no_grad():
-        svi.model.likelihoods["image"].decoder.network[0].weight.fill_(float("inf"))
-    svi_loader = tiny_loader()
-    with pytest.raises(FloatingPointError, match="image"):
-        fit(svi, svi_loader, num_epochs=1, folder=tmp_path, show_progress=False)
-    assert (tmp_path / CHECKPOINT).read_bytes() == good
 
 
 def test_divergence_is_named_and_not_saved(tmp_path):
@@ -153,28 +141,15 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pvae_pyro.training.checkpoint.os.fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / CHECKPOINT, svi, {})
     assert (tmp_path / CHECKPOINT).read_bytes() == good
     assert not list(tmp_path.glob(".*tmp"))
 
 
-def test_damaged_or_foreign_checkpoints_are_named(tmp_path):
-    svi, _ = run(tmp_path)
-    path = tmp_path / CHECKPOINT
-    with pytest.raises(CheckpointError, match="there is no checkpoint"):
-        load_checkpoint(tmp_path / "nothing", svi)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
-        load_checkpoint(path, svi)
-    save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
-        load_checkpoint(path, svi)
-
-
 def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
-    """Finite terms, then a step that is not: the checkpoint stays the last good one."""
+    """If a step with finite terms spoils the weights, the last good checkpoint stays."""
     run(tmp_path, num_epochs=1)
     good = (tmp_path / CHECKPOINT).read_bytes()
     svi = tiny_svi()
@@ -219,7 +194,7 @@ def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
     assert [event.step for event in events.Scalars("objective")] == [5, 10, 15]
 
 
-def test_without_tensorboard_it_is_told_of(tmp_path, monkeypatch, caplog):
+def test_a_missing_tensorboard_is_logged(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     run(tmp_path, num_epochs=2)
