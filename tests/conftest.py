@@ -1,9 +1,11 @@
 """What every test gets: fixed seeds, an empty param store, Pyro's checks; and runs to look at."""
 
 import functools
+import io
 import json
 import os
 import signal
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.support.tiny_run import REPOSITORY, TINY, command, small_corpus
+from tests.support.tiny_run import REPOSITORY, TINY, small_corpus
 
 torch.set_num_threads(1)
 
@@ -85,6 +87,16 @@ def made_once(folder, make):
     return folder
 
 
+def train(options, variables):
+    """Run the command in this process, with these environment variables."""
+    from pvae_pyro.experiments import run_svi  # slow to import, and few tests need it
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        assert run_svi.main(options) == 0
+
+
 @pytest.fixture(scope="session")
 def cache(shared):
     """Environment variables: no real data, and one feature cache for all tiny runs."""
@@ -104,13 +116,14 @@ def environment(cache):
 
 @pytest.fixture(scope="session")
 def finished(cache, shared):
-    """A tiny run on the stand-in, as a process: its folder, and the stdout and stderr."""
+    """A tiny run on the stand-in: its folder, and the stdout and stderr."""
     pytest.importorskip("espeakng_loader")
 
     def make(folder):
-        done = command([*TINY, "--epochs", 2, "--out", folder / "run"], cache)
-        assert done.returncode == 0, done.stderr
-        printed = {"stdout": done.stdout, "stderr": done.stderr}
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            train([*TINY, "--epochs", "2", "--out", str(folder / "run")], cache)
+        printed = {"stdout": out.getvalue(), "stderr": err.getvalue()}
         (folder / "printed.json").write_text(json.dumps(printed))
 
     folder = made_once(shared / "finished", make)
@@ -131,14 +144,10 @@ def small(shared):
 @pytest.fixture(scope="session")
 def small_runs(small, cache, shared):
     """model -> the folder of its run on the small corpus."""
-    from pvae_pyro.experiments import run_svi  # slow to import, and few tests need it
 
     def make(folder):
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in cache.items():
-                patch.setenv(name, value)
-            options = [*small, "--epochs", "2", "--model", folder.name, "--out"]
-            assert run_svi.main([*options, str(folder / "run")]) == 0
+        options = [*small, "--epochs", "2", "--model", folder.name]
+        train([*options, "--out", str(folder / "run")], cache)
 
     models = ("pvae", "jmvae", "vae-speech", "vae-image")
     return {model: made_once(shared / model, make) / "run" for model in models}

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,13 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments import report, run_svi
 from pvae_pyro.experiments.support import run_folder
 from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.saved_run import load_run
-from tests.support.tiny_run import REPOSITORY, TINY, command
+from pvae_pyro.svi import SVI
+from tests.support.tiny_run import TINY, command
 
 pytest.importorskip("espeakng_loader")
 
@@ -127,24 +125,20 @@ def test_runs_of_earlier_versions_say_no_threads(caplog):
     assert not caplog.records
 
 
-def test_interrupt_saves_and_resume_goes_on(cache, here, tmp_path):
+def test_interrupt_saves_and_resume_goes_on(here, tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "experiments/run_svi.py", *TINY, "--epochs", "1000000", "--out", folder],
-        cwd=REPOSITORY,
-        env={**os.environ, **cache},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    deadline = time.monotonic() + 600
-    metrics = folder / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == INTERRUPTED
-    assert f"--resume {folder}" in output
+    metrics, update = folder / "metrics.jsonl", SVI.update
+
+    def interrupted(svi, batch):
+        if metrics.exists():
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(svi, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SVI, "update", interrupted)
+        done = here([*TINY, "--epochs", "1000000", "--out", folder])
+    assert done.returncode == INTERRUPTED
+    assert f"--resume {folder}" in done.stdout + done.stderr
     assert not (folder / "results.json").exists()
     done_epochs = len(metrics.read_text().splitlines())
     assert 1 <= done_epochs < 1_000_000
@@ -248,8 +242,9 @@ def test_table_of_a_modality_the_paper_does_not_have(finished):
     assert "touch" in table(Results.model_validate(results))
 
 
-def test_manifests_of_speech_and_images(here, tmp_path):
+def test_manifests_of_speech_and_images(here, tmp_path, monkeypatch):
     """Anyone's own corpus: three classes with names, other rates, and files that are no use."""
+    monkeypatch.setattr(report, "FIGURES", ["curves"])  # to draw all of them takes long
     rng = np.random.default_rng(0)
     words, drawings = ["path,label,speaker,split"], ["path,label,split"]
     for split in ("train", "test"):
