@@ -9,8 +9,8 @@
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
 it is prepared as the training data were: silence at the ends of speech is cut off and a level far
-from theirs mended; a sheet is cut out of what lies around it, light and dark are as in training,
-a digit is scaled and centred as in MNIST. What was done is said. Look at sheet.png, whose first
+from theirs changed; light and dark are as in training, a digit is scaled and centred as in MNIST. A
+photograph must be cropped to the sheet. What was done is said. Look at sheet.png, whose first
 panels are what the model saw; from-*.wav is that, too, made sound again. Where the run has
 several modalities of sounds, say which one a file is of: --from spanish:dos.wav.
 Without --style the style comes from the prior, in --draws draws.

@@ -1,4 +1,4 @@
-"""One's own sound and picture files, prepared as the training data were."""
+"""A user's own sound and picture files, prepared as the training data were."""
 
 import os
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         return "sound"
     if ending in PICTURES:
         return "picture"
-    kinds = f"a sound ({', '.join(SOUNDS)}) or a picture ({', '.join(PICTURES)})"
-    raise ValueError(f"{shown(path)}: its name must end as that of {kinds}")
+    endings = ", ".join((*SOUNDS, *PICTURES))
+    raise ValueError(f"{shown(path)}: its name must end with one of {endings}")
 
 
 def read_sound(
@@ -53,34 +53,34 @@ def read_sound(
     channel: int | None = None,
     longest: float = 3.0,
 ) -> Sound:
-    """A word of any file that `read_audio` takes, at any rate.
+    """A spoken word from a file of any kind that `read_audio` reads.
 
     Args:
         settings, normalisation: of the training data's features.
-        trim: cut off what is not speech at both ends (`VoiceActivity`); None where that is more
-            than a quarter of a second, which words cut out of recordings do not have.
-        keep_level: else a sound whose normalised energies are beyond ±1 in the mean over frames
-            and filters, twice what recordings of a corpus differ by, is brought to that.
-        channel: which one of several, from 1; None is their mean.
-        longest: seconds.
+        trim: cut off what is not speech at both ends (`VoiceActivity`); None does so where it is
+            more than a quarter of a second, which words cut out of recordings do not have.
+        keep_level: do not change the level. Otherwise, a sound whose normalised energies have a
+            mean beyond ±1, twice the variation within a corpus, is scaled to ±1.
+        channel: the channel to take, from 1; None is the mean of all.
+        longest: the most seconds of speech.
 
-    Raises `AudioError` as `read_audio` does, ``"no speech"`` where it is to be trimmed and nothing
-    is found, and ``"too long"`` for more than `longest` after that: this is a model of words.
+    Raises `AudioError` as `read_audio` does, ``"no speech"`` if `trim` is true and no speech is
+    found, and ``"too long"`` for more than `longest` seconds of it.
     """
     samples, rate = read_audio(path, channel)
     if trim is not False:
         span = VoiceActivity().span(samples, rate)
         if span is None and trim:
-            raise AudioError(f"{shown(path)}: no speech is found in it", "no speech")
+            raise AudioError(f"{shown(path)}: no speech was found", "no speech")
         if span is not None and (trim or len(samples) - (span[1] - span[0]) > _SILENCE * rate):
             samples = samples[span[0] : span[1]]
     if len(samples) > longest * rate:
         seconds = len(samples) / rate
-        reason = f"{shown(path)}: {seconds:.1f} s of speech, and {longest:g} s is the most: cut it"
-        raise AudioError(reason, "too long")
+        reason = f"{seconds:.1f} s of speech, and the longest word is {longest:g} s: cut it"
+        raise AudioError(f"{shown(path)}: {reason}", "too long")
     samples = resampled(samples, rate, settings.sample_rate)
     if not keep_level:
-        # Twice, as what lies below the floor does not rise with the rest.
+        # Energies at the floor do not rise with the others, so once is not enough.
         for _ in range(2):
             mean = float(normalisation.apply(settings(samples, settings.sample_rate)).mean())
             nats = (np.clip(mean, -1, 1) - mean) / float(np.mean(1 / normalisation.scale))
@@ -91,28 +91,29 @@ def read_sound(
 def read_picture(
     path: str | os.PathLike[str], like_mnist: bool = True, framing: Framing | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """``[28, 28]`` (uint8), and what was done to a picture to make it so, a few words each.
+    """``[28, 28]`` (uint8), and the changes made to a picture, a few words each.
 
-    As MNIST's (`pictures.as_mnist`); or of a manifest: as its pictures are framed, or without a
-    framing as it is (`pictures.square`). Raises `CorpusError` as `read_picture_file` and
-    `find_drawing` do.
+    like_mnist: prepare it as MNIST's pictures are (`pictures.placed`); else it gets the framing
+        of a manifest's pictures, or without one only its size changes (`pictures.square`).
+
+    Raises `CorpusError` as `read_picture_file` and `find_drawing` do.
     """
     picture = pictures.read_picture_file(path)
     pixels, name = picture.pixels, str(path)
-    done: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     if picture.bits:
-        done = (f"its values are of {picture.bits} bits in 16, and were scaled by these",)
-    if like_mnist and not pictures.is_mnist(pixels):
+        changes = (f"its values use {picture.bits} of 16 bits, and were scaled by these",)
+    if like_mnist and pictures.is_mnist(pixels):
+        return pixels, changes
+    if like_mnist:
         drawing = find_drawing(pixels, name)
         dark = () if drawing.light else ("light and dark were exchanged: MNIST is light on dark",)
-        return pictures.placed(drawing.ink), (*done, *drawing.done, *dark)
-    if like_mnist:
-        return pixels, done
+        return pictures.placed(drawing.ink), (*changes, *drawing.changes, *dark)
     if framing is None:
-        why = "the run does not know its training pictures as drawings on one ground"
-        return pictures.square(pixels), (*done, f"light and dark are left as they were: {why}")
+        why = "the training pictures are not drawings on one ground"
+        return pictures.square(pixels), (*changes, f"light and dark were not exchanged: {why}")
     pixels, more = framing.framed(pixels, name)
-    return pixels, (*done, *more)
+    return pixels, (*changes, *more)
 
 
 def observation(values: np.ndarray, normalisation: Normalisation) -> Observation:

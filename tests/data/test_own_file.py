@@ -1,8 +1,9 @@
-"""One's own files are prepared as training data are."""
+"""A user's own files are prepared as training data are."""
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import AudioError
@@ -28,11 +29,9 @@ def word(rate: int, gain: float = 0.3) -> np.ndarray:
         ("a.wav", 44100, 2, "PCM_16"),
         ("b.wav", 22050, 1, "PCM_U8"),
         ("c.ogg", 16000, 1, "VORBIS"),
-        ("d.flac", 48000, 3, "PCM_24"),
-        ("e.wav", 8000, 1, "FLOAT"),
     ],
 )
-def test_any_sound_becomes_about_the_same(tmp_path, name, rate, channels, subtype) -> None:
+def test_features_hardly_depend_on_the_format(tmp_path, name, rate, channels, subtype) -> None:
     plain = tmp_path / "plain.wav"
     soundfile.write(plain, word(8000), 8000)
     expected = read_sound(plain, SETTINGS, USUAL)
@@ -49,14 +48,7 @@ def test_any_sound_becomes_about_the_same(tmp_path, name, rate, channels, subtyp
     assert np.abs(np.median(difference)) < (1.0 if subtype == "PCM_U8" else 0.5)
 
 
-def test_channels_are_averaged(tmp_path) -> None:
-    left = word(8000)
-    soundfile.write(tmp_path / "both.wav", np.stack([left, 0 * left], 1), 8000, subtype="FLOAT")
-    found = read_sound(tmp_path / "both.wav", SETTINGS, USUAL, trim=False, keep_level=True)
-    np.testing.assert_allclose(found.samples, left / 2, atol=1e-6)
-
-
-def test_channels_that_cancel_are_refused_and_one_is_taken(tmp_path) -> None:
+def test_one_of_several_channels_can_be_selected(tmp_path) -> None:
     left = word(8000)
     path = tmp_path / "both.wav"
     soundfile.write(path, np.stack([left, -left], 1), 8000, subtype="FLOAT")
@@ -66,8 +58,8 @@ def test_channels_that_cancel_are_refused_and_one_is_taken(tmp_path) -> None:
     np.testing.assert_allclose(found.samples, -left, atol=1e-6)
 
 
-@pytest.mark.parametrize("gain", [0.001, 0.01, 0.05, 0.3, 0.9])
-def test_a_level_beyond_that_of_the_training_data_is_mended(tmp_path, gain) -> None:
+@pytest.mark.parametrize("gain", [0.001, 0.05, 0.9])
+def test_a_level_far_from_the_training_data_is_changed(tmp_path, gain) -> None:
     soundfile.write(tmp_path / "a.wav", word(8000, gain), 8000, subtype="FLOAT")
     found = read_sound(tmp_path / "a.wav", SETTINGS, USUAL)
     kept = read_sound(tmp_path / "a.wav", SETTINGS, USUAL, keep_level=True)
@@ -103,7 +95,7 @@ def test_silence_is_trimmed(tmp_path) -> None:
     assert 45 <= len(trimmed.log_mel) <= 70
 
 
-def test_what_is_no_word(tmp_path) -> None:
+def test_unusable_files_are_refused(tmp_path) -> None:
     long = np.tile(word(8000)[2000:6000], 8)
     soundfile.write(tmp_path / "long.wav", long, 8000)
     with pytest.raises(AudioError, match=r"long\.wav: 4\.0 s of speech") as error:
@@ -131,8 +123,6 @@ def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
 @pytest.fixture
 def paper(tmp_path):
     """A dark stroke on white, 20 of 60 pixels high."""
-    from PIL import Image
-
     pixels = np.full((60, 60), 240, np.uint8)
     pixels[20:40, 28:33] = 10
     Image.fromarray(pixels).save(tmp_path / "one.png")
@@ -149,7 +139,7 @@ def test_a_picture_for_a_run_on_mnist_is_light_on_dark_and_that_is_said(paper) -
 def test_without_a_framing_light_and_dark_stay(paper) -> None:
     pixels, done = read_picture(paper, like_mnist=False)
     assert pixels[0, 0] == 240
-    assert "as they were" in " ".join(done)
+    assert "not exchanged" in " ".join(done)
 
 
 def drawings(ground: int, height: int, number: int = 20) -> np.ndarray:
@@ -173,12 +163,10 @@ def test_a_picture_is_brought_to_what_training_pictures_are(
     drawn = np.flatnonzero((abs(pixels.astype(int) - pixels[0, 0]) > 100).any(1))
     assert np.ptp(drawn) + 1 == pytest.approx(expected, abs=1)
     assert any("exchanged" in words for words in done) == (ground == 0)
-    assert any("large" in words for words in done) == (height == 20)
+    assert any("resized" in words for words in done) == (height == 20)
 
 
 def test_a_picture_as_those_of_training_is_left_alone(tmp_path) -> None:
-    from PIL import Image
-
     images = drawings(0, 20)
     Image.fromarray(images[3]).save(tmp_path / "a.png")
     pixels, done = read_picture(tmp_path / "a.png", False, Framing.measured(images))

@@ -4,33 +4,28 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.pictures.ink import border, find_drawing
+from pvae_pyro.data.pictures.ink import border
 from pvae_pyro.errors import shown
 
-SIZE = 28  # of the image networks, as MNIST
-# Not all of Pillow's: to read PostScript, it runs Ghostscript.
+SIZE = 28  # pixels of a side, as in MNIST
+# Not all formats of Pillow: to read PostScript, it runs Ghostscript.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 _MAX_PIXELS = 64 << 20
-_BAND = 1 << 20  # pixels made grey at a time: with more, copies fill the memory
-_PHOTOMETRIC = 262  # a tag of TIFF; 0 is that 0 is white
-_LOOKED_AT = 200  # longest side in pixels when transparency is looked at
-_LIGHT = 170  # of 255: what is drawn in lighter ink is not seen on white
-_DIGIT = 20  # longest side of a digit of MNIST
+_LIGHT = 170  # of 255: lighter ink is invisible on white
+_DIGIT = 20  # longest side in pixels of a digit of MNIST
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Grey ``[height, width]`` (uint8), and of how many bits its values were, of the file's 16;
-    0 where they were of all.
+    """Grey ``[height, width]`` (uint8); bits: how many of the file's 16 bits its values use, or 0
+    where they use all.
     """
 
     pixels: np.ndarray
@@ -43,101 +38,83 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def read_picture_file(path: str | os.PathLike[str]) -> Picture:
-    """A picture made grey, turned as its EXIF says.
+    """A picture converted to grey, and rotated as its EXIF data say.
 
-    What is transparent is white, or black where what is drawn is light; within an opaque border,
-    of its shade. Values of 16 bits are scaled by their range, or by that of 8, 10, 12 or 14 bits
-    where they need no more; of 0 to 1, by that. Pillow's warnings, of metadata, are passed over.
+    Transparent pixels become white, or black if the rest is light; within an opaque border, they
+    take its shade. Values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16
+    bits that holds them, and floats from 0 to 1 by 1. Warnings of Pillow about metadata are
+    ignored.
 
     Raises CorpusError(reason, kind): ``missing``, ``no permission``, ``unreadable``, ``size``
-    (over 64 million pixels) or ``blank`` (of one shade).
+    (over 64 Mi pixels) or ``blank`` (one shade only).
     """
+    name = shown(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where pixels are lost, Pillow raises
-            image, bits = _read(path)
+            image, bits = _read(path, name)
+        pixels = np.asarray(image)
     except FileNotFoundError as error:
-        raise CorpusError(f"{shown(path)}: no such file", "missing") from error
+        raise CorpusError(f"{name}: no such file", "missing") from error
     except PermissionError as error:
-        raise CorpusError(f"{shown(path)}: permission denied", "no permission") from error
+        raise CorpusError(f"{name}: permission denied", "no permission") from error
     except CorpusError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything
-        raise CorpusError(f"{shown(path)}: is no image ({error})", "unreadable") from error
-    pixels = np.asarray(image)
+        raise CorpusError(f"{name}: is no image ({error})", "unreadable") from error
     if pixels.min() == pixels.max():
-        raise CorpusError(f"{shown(path)}: is of one shade", "blank")
+        raise CorpusError(f"{name}: is of one shade", "blank")
     return Picture(pixels, bits)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[Image.Image, int]:
-    """In its own function, for what is decoded is to be let go of before there are copies."""
+def _read(path: str | os.PathLike[str], name: str) -> tuple[Image.Image, int]:
     with Image.open(path, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
-            raise CorpusError(f"{shown(path)}: has more than {_MAX_PIXELS} pixels", "size")
-        deep = ";16" in str(file.tile[0].args) if file.tile else False
+            raise CorpusError(f"{name}: has more than {_MAX_PIXELS} pixels", "size")
         file.load()
-        with contextlib.suppress(Exception):  # of a damaged EXIF block, as viewers do
+        with contextlib.suppress(Exception):  # viewers ignore damaged EXIF data, too
             ImageOps.exif_transpose(file, in_place=True)
-        most, bits, negative = 255.0, 0, False
-        if file.mode.startswith(("I", "F")):
-            most, bits = _range(path, file)
-            # Of 8 bits, Pillow sees to it.
-            negative = file.format == "TIFF" and file.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
-        elif deep and len(file.getbands()) > 1 and _has_lost_depth(file):
-            reason = "has colours of fewer than 15 bits in 16: save it as grey, or with 8 bits"
-            raise CorpusError(f"{shown(path)}: {reason}", "unreadable")
-        ground = _ground(file) if file.has_transparency_data else 255
-        image = Image.new("L", file.size)
-        for box in _bands(file):
-            grey = _grey(file.crop(box), most, ground)
-            image.paste(ImageOps.invert(grey) if negative else grey, box)
-    return image, bits
+        image, bits = _eight_bits(file, name)
+        return _opaque(image).convert("L"), bits
 
 
-def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    for top in range(0, image.height, rows := max(1, _BAND // image.width)):
-        yield (0, top, image.width, min(top + rows, image.height))
-
-
-def _range(path: str | os.PathLike[str], image: Image.Image) -> tuple[float, int]:
-    """What is white, of values that are not of 8 bits; and of how many of 16 they are, or 0."""
-    low, high = 0.0, 0.0
-    for box in _bands(image):
-        some = np.asarray(image.crop(box))
-        low, high = np.minimum(low, some.min()), np.maximum(high, some.max())  # NaN stays
+def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, int]:
+    """The image with values of 8 bits, and how many of 16 bits its values used, or 0."""
+    if not image.mode.startswith(("I", "F")):
+        return image, 0
+    values = np.asarray(image).astype(np.float32)
+    low, high = values.min(), values.max()
     if image.mode == "F" and 0 <= low <= high <= 1:
-        return 1.0, 0
-    if not 0 <= low <= high <= 65535 or image.mode == "F":
-        reason = f"values from {low:g} to {high:g} are not of 16 bits, nor from 0 to 1"
-        raise CorpusError(f"{shown(path)}: {reason}: save it with 8 or 16", "unreadable")
-    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
-    return float((1 << bits) - 1), bits % 16
+        most, bits = 1, 0
+    elif image.mode == "F" or not 0 <= low <= high <= 65535:
+        reason = f"values from {low:g} to {high:g} are neither of 16 bits nor from 0 to 1"
+        raise CorpusError(f"{name}: {reason}: save it with 8 or 16 bits", "unreadable")
+    else:
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
+        most = (1 << bits) - 1
+    return Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8)), bits % 16
 
 
-def _has_lost_depth(image: Image.Image) -> bool:
-    """Of colours that Pillow took the upper 8 of 16 bits of: whether little was in these."""
-    extrema: Any = image.getextrema()
-    of = dict(zip(image.getbands(), extrema, strict=True))
-    opaque = of.pop("A", (255, 255)) == (255, 255)
-    return opaque and max(most for _, most in of.values()) < 1 << 6
-
-
-def _ground(image: Image.Image) -> int:
-    """The shade to lay a transparent picture on, so that what is drawn is seen."""
-    image = image.resize([min(side, _LOOKED_AT) for side in image.size], Image.Resampling.NEAREST)
-    pixels = np.asarray(image.convert("RGBA").convert("LA")).astype(np.float32)
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image on a ground on which what is drawn can be seen."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    pixels = np.asarray(image.convert("LA")).astype(np.float32)
     grey, alpha = pixels[..., 0], pixels[..., 1]
     opaque = border(alpha) == 255
-    if opaque.mean() > 0.5:  # a card, of which the corners are missing
-        return int(np.median(border(grey)[opaque]))
-    return 0 if alpha.any() and np.average(grey, weights=alpha) > _LIGHT else 255
+    if opaque.mean() > 0.5:  # a card with transparent corners
+        ground = int(np.median(border(grey)[opaque]))
+    else:
+        light = alpha.any() and np.average(grey, weights=alpha) > _LIGHT
+        ground = 0 if light else 255
+    return Image.alpha_composite(Image.new("RGBA", image.size, (ground,) * 3), image)
 
 
 def png_width(content: bytes) -> int:
-    """Of a PNG file, in pixels; it is looked through, and not unpacked to whatever size.
+    """The width in pixels of a PNG file, which is not decompressed.
 
-    Raises ValueError where it is damaged or none.
+    Raises ValueError if it is damaged or no PNG.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
@@ -148,20 +125,10 @@ def png_width(content: bytes) -> int:
     return width
 
 
-def _grey(image: Image.Image, most: float, ground: int) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # Pillow would clip pixels to 255, not scale them
-        values = np.asarray(image).astype(np.float32)
-        image = Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8))
-    if image.has_transparency_data:
-        under = Image.new("RGBA", image.size, (ground, ground, ground))
-        image = Image.alpha_composite(under, image.convert("RGBA"))
-    return image.convert("L")
-
-
 def square(pixels: np.ndarray) -> np.ndarray:
     """``[28, 28]``: padded to a square with the median of its border, and resized.
 
-    Light and dark stay as they are: what the pictures of a manifest become.
+    The pictures of a manifest are prepared in this way. Light and dark are not exchanged.
     """
     if pixels.shape == (SIZE, SIZE):
         return pixels
@@ -171,21 +138,16 @@ def square(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(resized)
 
 
-def as_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
-    """``[28, 28]``, a digit as MNIST has them (`placed`), of any picture (`find_drawing`).
-
-    A picture of MNIST itself is left alone. Raises CorpusError as `find_drawing` does.
-    """
-    return pixels if is_mnist(pixels) else placed(find_drawing(pixels, name).ink)
-
-
 def is_mnist(pixels: np.ndarray) -> bool:
+    """Whether ``[height, width]`` has the size and the black border of MNIST's pictures."""
     return pixels.shape == (SIZE, SIZE) and not border(pixels).any()
 
 
 def placed(ink: np.ndarray, longest: int = _DIGIT) -> np.ndarray:
-    """``[28, 28]``, light on black, of ink from 0 to 1: its longest side `longest` pixels, its
-    centre of mass in the middle (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist).
+    """Ink ``[height, width]`` from 0 to 1 as ``[28, 28]`` (uint8), light on black.
+
+    As in MNIST, its longest side has `longest` pixels, and its centre of mass is in the middle
+    (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist).
     """
     digit = Image.fromarray((255 * ink).astype(np.uint8))
     factor = longest / max(digit.size)
