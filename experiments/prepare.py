@@ -36,13 +36,9 @@ from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.command_line import add_options, validated
-from pvae_pyro.experiments.support.config import (
-    Corpora,
-    Data,
-    Options,
-    VoiceActivityOptions,
-)
+from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.data import file_name, speech_arguments
+from pvae_pyro.experiments.support.options import Corpora, Data, VoiceActivityOptions
 from pvae_pyro.io.provenance import environment, write_json
 
 

@@ -4,6 +4,7 @@ Pixels are in [0, 1]. Speech is log-Mel frames, with a duration that is ours, no
 """
 
 import math
+from typing import get_args
 
 import pyro
 import pyro.distributions as dist
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.distributions import RaggedNormal, SoftBernoulli
+from pvae_pyro.nn.choices import PixelFamily
 from pvae_pyro.nn.decoders import ImageDecoder
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
 from pvae_pyro.nn.scale import ObservationScale
 
-FAMILIES = ("normal", "bernoulli", "laplace")  # of a pixel
+FAMILIES = get_args(PixelFamily)
 
 
 class ImageLikelihood(nn.Module):
@@ -46,7 +48,7 @@ class ImageLikelihood(nn.Module):
         self,
         latent_dim: int,
         scale: float = 1.0,
-        family: str = "normal",
+        family: PixelFamily = "normal",
         learn_scale: bool = False,
     ):
         super().__init__()

@@ -8,10 +8,11 @@ from torch import nn
 
 from pvae_pyro.modality import Modality
 from pvae_pyro.models.likelihoods import ImageLikelihood, SpeechLikelihood
+from pvae_pyro.nn.choices import PixelFamily, SpeechEncoderName
 from pvae_pyro.nn.encoders import ImageEncoder, SpeechEncoder
 from pvae_pyro.nn.speech_encoders import ConvolutionalSpeechEncoder, TransformerSpeechEncoder
 
-SPEECH_ENCODERS = {
+SPEECH_ENCODERS: dict[SpeechEncoderName, type[nn.Module]] = {
     "lstm": SpeechEncoder,
     "conv": ConvolutionalSpeechEncoder,
     "transformer": TransformerSpeechEncoder,
@@ -32,8 +33,8 @@ def digit_modalities(
     speech_scale: float = 1.0,
     image_scale: float = 1.0,
     duration_scale: float | None = 0.1,
-    speech_encoder: str = "lstm",
-    image_likelihood: str = "normal",
+    speech_encoder: SpeechEncoderName = "lstm",
+    image_likelihood: PixelFamily = "normal",
     learn_scale: bool = False,
 ) -> tuple[Modality, ...]:
     """Those of `names`; speech and image with the paper's networks, of its sizes by default.

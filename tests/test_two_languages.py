@@ -9,7 +9,7 @@ import soundfile
 from pvae_pyro.experiments import generate, run_svi
 from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.experiments.support.saved_run import open_run, read_config
-from pvae_pyro.experiments.support.without_effect import without_effect
+from pvae_pyro.experiments.support.unused_options import unused_options
 from tests.support.configs import asked
 
 pytest.importorskip("espeakng_loader")
@@ -70,7 +70,7 @@ def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
 def test_options_of_what_is_not_there_are_told():
     def told(*words):
         options = asked(*words)
-        return set(without_effect(options.model_fields_set, options.resolved("cpu")))
+        return set(unused_options(options.model_fields_set, options.resolved("cpu")))
 
     both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
     assert told(*both, "--speech-scale", 2) == set()

@@ -1,4 +1,4 @@
-"""Arguments that commands share: numbers within limits, places, seeds."""
+"""Arguments that commands share: numbers within limits, paths, devices and seeds."""
 
 import argparse
 import math
@@ -8,51 +8,37 @@ from typing import Any
 
 from pvae_pyro.io.files import expanded
 
-_SHOWN = 40  # characters of a number, in a message
-
 MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
-MOST_STEPS = 10_000_000  # and epochs, which may be of one step: weeks, on two cores
+MOST_STEPS = 10_000_000  # and epochs
 MOST_UNITS = 1 << 20  # of a layer
-MOST_SEED = 2**32 - 1  # scikit-learn's
+MOST_SEED = 2**32 - 1  # of scikit-learn
 
-
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Tells of each number the most that it may be."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = super()._get_help_string(action)
-        most = getattr(action.type, "most", None)
-        return told if told is None or most is None else f"{told}; at most {most:.15g}"
+Help = argparse.RawDescriptionHelpFormatter  # keeps the lines of a command's docstring
 
 
 def number(
     kind: type, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Callable[[str], Any]:
-    """A converter for argparse: text -> `kind`, refused unless least <= it, above < it <= most.
-
-    Infinity and NaN are refused too. The converter's attributes `of` and `most` are those.
-    """
+    """A converter for argparse: finite numbers with least <= it, above < it and it <= most."""
 
     def convert(text: str) -> Any:
         value = kind(text)
-        text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-        if kind is float and not math.isfinite(value):  # whole numbers may be beyond any float
+        if kind is float and not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-        if least is not None and not value >= least:
+        if least is not None and value < least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        if above is not None and not value > above:
+        if above is not None and value <= above:
             raise argparse.ArgumentTypeError(f"{text} is not more than {above}")
-        if most is not None and not value <= most:
+        if most is not None and value > most:
             raise argparse.ArgumentTypeError(f"{text} is more than {most:.15g}")
         return value
 
-    convert.most = most  # type: ignore[attr-defined]
     convert.__name__ = kind.__name__  # argparse names it when the text is not a number
     return convert
 
 
 def place(text: str) -> Path:
-    """A converter for argparse; a shell does not expand the ``~`` of ``--out=~/runs``."""
+    """A converter for argparse. The shell does not expand the ``~`` of ``--out=~/runs``."""
     try:
         return expanded(text)
     except OSError as error:
@@ -60,10 +46,10 @@ def place(text: str) -> Path:
 
 
 def add_place(add: Callable[..., Any], data: bool = True) -> None:
-    """Where a run is opened."""
+    """Add --device and, with `data`, --data."""
     if data:
         add("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda where there is one")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, …; auto: cuda if it is available")
 
 
 def add_seed(add: Callable[..., Any], of_what: str) -> None:

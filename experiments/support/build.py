@@ -1,6 +1,6 @@
-"""Model, guide, objective, optimiser and gaps in the data, of a configuration."""
+"""The model, guide, objective and optimiser of a configuration, and what its data lack."""
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,37 +13,37 @@ from torch import nn
 from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments.support.command import RunError
-from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import Config
 from pvae_pyro.guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from pvae_pyro.modality import Modality
 from pvae_pyro.models import JMVAE, PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
+from pvae_pyro.nn.choices import PriorName
 from pvae_pyro.nn.heads import GaussianHead
 from pvae_pyro.svi import SVI
 
-if TYPE_CHECKING:  # it reads sound and pictures, without which models are built
+if TYPE_CHECKING:  # models are also built where no library reads sound and pictures
     from pvae_pyro.data.paired import PairedData
 
-# What networks compute in, where torch holds it safe; parameters and distributions are float32.
+# The type that torch.autocast lets networks compute in; parameters and distributions are float32.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 def build(config: Config) -> SVI:
-    """Model, guide, objective and optimiser of a configuration, to be trained.
+    """Model, guide, objective and optimiser of a configuration, ready to be trained.
 
-    If several processes train, all of them call it together. Raises RunError as `build_model`.
+    If several processes train, all of them must call it together. Raises RunError.
     """
     model, guide, elbo = build_model(config)
-    # β1 = 0.95 is that of the author's other papers' code.
+    # β1 = 0.95 is from the code of the author's other papers.
     adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.95, 0.999), fused=True)
     return SVI(model, guide, adam, elbo, PRECISIONS[config.precision])
 
 
 def build_model(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
-    """Model, guide and objective of a configuration, which any one process may build alone.
+    """Model, guide and objective of a configuration; one process may build them alone.
 
-    Raises RunError for a modality that is not known.
+    Raises RunError for an unknown modality.
     """
     pyro.set_rng_seed(config.seed)
     model, guide, elbo = _networks(config)
@@ -51,8 +51,10 @@ def build_model(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
 
 
 def num_weights(config: Config) -> int:
-    """Weights of model and guide, found without making them. Raises RuntimeError where there would
-    be more than any tensor holds, RunError as `build`."""
+    """Count the weights of model and guide without allocating them.
+
+    Raises RuntimeError if they exceed what a tensor can hold, RunError as `build_model`.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model, guide, _ = _networks(config)
     both = dict.fromkeys((*model.parameters(), *guide.parameters()))
@@ -60,7 +62,7 @@ def num_weights(config: Config) -> int:
 
 
 def _networks(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
-    # Without speech there is no longest one.
+    # Without speech it is None.
     frames = {} if config.max_frames is None else {"max_frames": config.max_frames}
     try:
         modalities = digit_modalities(
@@ -83,7 +85,7 @@ def _networks(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
 def _assemble(
     config: Config, modalities: tuple[Modality, ...]
 ) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
-    """The PVAE, or a baseline of as many latent dimensions, with the same networks."""
+    """The PVAE, or a baseline with as many latent dimensions and the same networks."""
     semantic, style = config.semantic_dim, config.style_dim
     incomplete = config.lacks_modalities
     prior = partial(_prior, config)
@@ -113,20 +115,21 @@ def _assemble(
 
 
 def _prior(config: Config, dim: int) -> nn.Module:
-    """Of the shared latent. Raises RunError where it cannot be of that many dimensions."""
-    kind, num_components = config.prior, config.num_components
+    """The prior of the shared latent. Raises RunError if it needs more dimensions."""
+    priors: dict[PriorName, Callable[[], nn.Module]] = {
+        "normal": partial(StandardNormal, dim),
+        "mixture": partial(GaussianMixture, dim, config.num_components),
+        "vamp": partial(VampPrior, dim, config.num_components),
+        "flow": partial(Flow, dim),
+    }
     try:
-        if kind == "mixture":
-            return GaussianMixture(dim, num_components)
-        if kind == "vamp":
-            return VampPrior(dim, num_components)
-        return {"normal": StandardNormal, "flow": Flow}[kind](dim)
+        return priors[config.prior]()
     except ValueError as error:
-        raise RunError(f"--prior {kind}: {error}") from error
+        raise RunError(f"--prior {config.prior}: {error}") from error
 
 
 def _joined(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
-    """The model, its prior following the guide's head of its latent if it is made to."""
+    """The model; a VampPrior needs the guide's head of its latent."""
     if isinstance(model.prior, VampPrior):
         assert isinstance(head, GaussianHead)
         model.prior.follow(head)
@@ -134,9 +137,9 @@ def _joined(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
 
 
 def presence(config: Config, data: "PairedData") -> Presence | None:
-    """Which training examples have which modalities; None where all have all.
+    """Which training examples have which modalities; None if every example has all.
 
-    Those of the unseen classes are left out. Raises RunError where none is left.
+    Examples of --unseen-classes are left out. Raises RunError if none is left.
     """
     names = config.modelled
     labels = next(iter(data.train.values())).labels
@@ -159,45 +162,18 @@ def presence(config: Config, data: "PairedData") -> Presence | None:
 
 
 def gaps(config: Config) -> list[str]:
-    """What of the training partition a run did not see, a sentence each."""
-    told = []
+    """Sentences about what the training partition lacks."""
+    remarks = []
     if config.missing:
         dropped = "; examples that lack one are left out" * config.drop_incomplete
-        told.append(
+        remarks.append(
             f"training: each modality of each example is missing with probability "
             f"{config.missing:g}{dropped}"
         )
     if config.paired < 1:
-        told.append(f"training: {config.paired:.2%} of the pairs are known")
+        remarks.append(f"training: {config.paired:.2%} of the pairs are known")
     if config.pairs == "fixed":
-        told.append("training: pairs are made once and for all")
+        remarks.append("training: each example keeps the pair of the first epoch")
     if config.unseen_classes:
-        told.append(f"training: without the classes {', '.join(config.unseen_classes)}")
-    return told
-
-
-def check_memory(config: Config) -> None:
-    """Refuse a model that memory cannot hold while it is trained and saved, before it is built.
-
-    Raises RunError naming the options that make its size.
-    """
-    device = torch.device(config.device)
-    there, each = None, 16  # bytes of a weight, its gradient and Adam's two moments
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-    elif device.type == "cpu" and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        each += 3 * 12  # the checkpoint: copies, the file's content, and what it is put together in
-    sizes = ", ".join(
-        f"{flag(name)} {getattr(config, name)}"
-        for name in ("num_cells", "semantic_dim", "style_dim", "num_components")
-    )
-    try:
-        number = num_weights(config)
-    except RuntimeError as error:  # more than any tensor holds
-        raise RunError(f"the model cannot be built ({error}): {sizes}") from error
-    if there is not None and each * number > there:
-        raise RunError(
-            f"the model has {number:,} weights: to train them takes {each * number / 1e9:,.0f} GB, "
-            f"and {device} has {there / 1e9:,.0f}: {sizes}"
-        )
+        remarks.append(f"training: without the classes {', '.join(config.unseen_classes)}")
+    return remarks

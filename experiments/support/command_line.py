@@ -1,4 +1,4 @@
-"""Command lines made from pydantic models: a field is an option, its description the help."""
+"""Command lines made from pydantic models: a field is an option, its description is the help."""
 
 import argparse
 from collections.abc import Collection, Iterable
@@ -10,17 +10,17 @@ from pydantic.fields import FieldInfo
 
 from pvae_pyro.data.spelling import tidied
 
+Model = TypeVar("Model", bound=BaseModel)
+METAVARS = {int: "N", float: "X", tuple: "A,B", str: "TEXT"}
+
 
 def flag(name: str) -> str:
     """The option of a field."""
     return f"--{name.replace('_', '-')}"
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
 def validated(parser: argparse.ArgumentParser, model: type[Model], given: dict[str, Any]) -> Model:
-    """The model with the options that were given. On a value that is not valid the parser exits."""
+    """Make the model from the given options. An invalid value exits with the parser's error."""
     try:
         return model(**given)
     except ValidationError as error:
@@ -33,39 +33,39 @@ def add_options(
     main: Any = None,
     without: Collection[str] = (),
 ) -> None:
-    """Add an option for each field of `groups`, a group of --help for each model.
+    """Add an option for each field of `groups`, with a group of --help for each model.
 
-    What was not given is not in the namespace. main: the group of --help for the fields marked
-    `first`; None leaves them where they are. without: fields that get no option.
+    Options that are not given are absent from the namespace. main: the group of --help for fields
+    marked `main`, if they are to be apart. without: fields that get no option.
     """
     for group in groups:
         place = parser.add_argument_group((group.__doc__ or "").splitlines()[0])
         for name, field in group.model_fields.items():
-            if name in without:
-                continue
-            extra = field.json_schema_extra
-            first = isinstance(extra, dict) and bool(extra.get("first"))
-            add_option(main if main is not None and first else place, name, field)
+            if name not in without:
+                is_main = main is not None and _extra(field).get("main")
+                add_option(main if is_main else place, name, field)
 
 
 def add_option(place: Any, name: str, field: FieldInfo, help: str | None = None) -> None:
     """Add the option of a field to a parser or a group of it."""
     kind, choices, optional = _kind(field.annotation)
-    shows_default = help is None and field.default not in (None, False, ())
-    help = help or field.description or ""
-    if shows_default:
-        default = field.default
+    text = help or field.description or ""
+    default = field.default
+    if help is None and default not in (None, False, ()):
         shown = ",".join(default) if isinstance(default, tuple) else default
-        help += f" (default: {shown})"
-    given: dict[str, Any] = {"default": argparse.SUPPRESS, "help": help.replace("%", "%%")}
+        text += f" (default: {shown})"
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if kind is bool:
-        given["action"] = argparse.BooleanOptionalAction if optional else "store_true"
+        options["action"] = argparse.BooleanOptionalAction if optional else "store_true"
     else:
-        extra = field.json_schema_extra
-        given["metavar"] = extra.get("metavar") if isinstance(extra, dict) else None
-        given["type"] = _labels if kind is tuple else kind
-        given["choices"] = choices
-    place.add_argument(flag(name), **given)
+        metavar = None if choices else _extra(field).get("metavar") or METAVARS[kind]
+        convert = _labels if kind is tuple else kind
+        options.update(type=convert, choices=choices, metavar=metavar)
+    place.add_argument(flag(name), **options)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 def _kind(annotation: Any) -> tuple[type, tuple[str, ...] | None, bool]:
@@ -86,7 +86,7 @@ def _labels(text: str) -> tuple[str, ...]:
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """The first thing that a model found wrong, by the option's name."""
+    """The first error that a model found, by the option's name."""
     first = error.errors()[0]
     reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
     if not first["loc"]:

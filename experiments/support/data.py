@@ -1,4 +1,4 @@
-"""The data that a configuration stands for."""
+"""The data of a configuration."""
 
 import argparse
 from collections.abc import Mapping
@@ -16,14 +16,8 @@ from pvae_pyro.data.written import image_column
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import add_option, flag
-from pvae_pyro.experiments.support.config import (
-    MANIFEST,
-    PLACES,
-    Config,
-    Corpora,
-    Options,
-    VoiceActivityOptions,
-)
+from pvae_pyro.experiments.support.config import PLACES, Config, Options
+from pvae_pyro.experiments.support.options import MANIFEST, Corpora, VoiceActivityOptions
 from pvae_pyro.models.modalities import own_modality
 
 # Options of single corpora of speech; the reader of a corpus refuses those that it does not take.
@@ -33,8 +27,7 @@ OF_SPEECH = tuple(name for name in Corpora.model_fields if name != "image_root")
 def load_columns(config: Config, root: Path) -> dict[str, Column]:
     """The data of each modality, in the configuration's order.
 
-    Raises CorpusError as the columns do, and ValueError for a modality that is not known or has no
-    data.
+    Raises CorpusError, and ValueError for a modality that is unknown or has no data.
     """
     columns: dict[str, Column] = {}
     classes = None if config.classes is None else list(config.classes)
@@ -73,7 +66,7 @@ def speech_arguments(config: Options) -> dict[str, Any]:
     del vad["trim"]
     return {
         "options": {name: _as_list(getattr(config, name)) for name in OF_SPEECH},
-        "trim": True if config.trim is None and config.tells_how_to_trim else config.trim,
+        "trim": True if config.trim is None and config.has_vad_options else config.trim,
         "vad": VoiceActivity(**{short: getattr(config, name) for short, name in vad.items()}),
         "shortest": config.min_seconds,
         "longest": config.max_seconds,
@@ -91,8 +84,7 @@ def _as_list(value: Any) -> Any:
 def load_data(config: Config, root: Path) -> PairedData:
     """The paired data of a configuration.
 
-    Raises CorpusError as `join` and the columns do, and RunError for a modality that is not known
-    or has no data.
+    Raises CorpusError, and RunError for a modality that is unknown or has no data.
     """
     try:
         columns = load_columns(config, root)
@@ -102,34 +94,20 @@ def load_data(config: Config, root: Path) -> PairedData:
         if config.data_digest is None:
             raise
         raise CorpusError(
-            f"{error}; if the data of this run have moved, say where they are: "
-            f"{', '.join([*_options_of_places(config), '--data'])}"
+            f"{error}. If the data of this run have moved, say where they are now: --data, "
+            f"{', '.join(map(flag, PLACES))}"
         ) from error
     data = join(columns, require_corpus=config.require_corpus)
     return hold_out(data, config.hold_out) if config.hold_out else data
 
 
-def _options_of_places(config: Config) -> list[str]:
-    """The options that say where the data of a configuration lie."""
-    of_images = ("image_dataset", "image_root")
-    heeded = {name for name in PLACES if name not in of_images and "speech" in config.names}
-    heeded |= {name for name in of_images if "image" in config.names}
-    given = [name for name in PLACES if name in heeded and getattr(config, name)]
-    datasets = ("dataset", "image_dataset", "modality")
-    return [
-        flag(name)
-        for name in given
-        if name not in datasets or MANIFEST in str(getattr(config, name))
-    ]
-
-
 def check_data(config: Config, data: PairedData, folder: str | Path) -> Config:
-    """The configuration with what it says of its data; if it says so already, it must be the same.
+    """Record the data's digest in the configuration, or compare it with the recorded one.
 
     Raises RunError if the run was begun on other data.
     """
     found = {"data_digest": data.digest(), "corpus": data.corpus, "stand_in": data.stand_in}
-    # Names alone say less, and a manifest may have another one by now.
+    # The name of a manifest may have changed since, so it is compared only without a digest.
     compared = ("corpus", "stand_in") if config.data_digest is None else ("data_digest",)
     if any(getattr(config, name) not in (None, found[name]) for name in compared):
         before = ", ".join(f"{name} {getattr(config, name)}" for name in found)
@@ -152,34 +130,32 @@ def load_run_data(
 
     root: as --data. moved: fields of the configuration that say where the data lie now.
 
-    Raises RunError if they are no longer the same, CorpusError if they are not there.
+    Raises RunError if the data have changed, CorpusError if they are not found.
     """
-    for name, now in (moved or {}).items():
-        if now != getattr(config, name) and not config.may_move(name, now):
-            raise RunError(f"{folder} has {flag(name)} {getattr(config, name)}, not {now}")
     data = load_data(config.but(**(moved or {})), root or data_root())
     check_data(config, data, folder)
     return data
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Options for where the data of a run lie now; `places_of` has those that were given."""
+    """Add the options that say where the data of a run lie now; `places_of` reads them."""
     group = parser.add_argument_group(
-        "data that have moved since the run", "They are read there, if they are the same."
+        "data that have moved since the run", "They must be the same data."
     )
     for name in PLACES:
         add_option(group, name, Options.model_fields[name], help="as for run_svi.py")
 
 
 def places_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Raises RunError where one of them is no value of its option."""
+    """The options of `add_places` that were given. Raises RunError for an invalid value."""
     given = {name: value for name, value in vars(arguments).items() if name in PLACES}
     try:
-        return dict(Options(**given).gathered(tuple(given)))
+        options = Options(**given)
     except ValueError as error:
         raise RunError(str(error)) from error
+    return {name: getattr(options, name) for name in given}
 
 
 def file_name(dataset: str) -> str:
-    """A dataset's name as a part of a file's: the manifest's own name for a manifest."""
+    """A dataset's name as part of a file name: of a manifest, the manifest's own name."""
     return shown(Path(dataset.removeprefix(MANIFEST)).stem)

@@ -6,14 +6,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
-from pvae_pyro.experiments.support.config import MAY_CHANGE, Config, Options
+from pvae_pyro.experiments.support.config import MAY_CHANGE, PLACES, Config, Options
 from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
@@ -28,19 +27,6 @@ REPORT = "report.html"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a training finds its data and leaves its results.
-
-    data: --data. out: --out. resume: the folder of the run to resume. report: make report.html.
-    """
-
-    data: Path | None = None
-    out: Path | None = None
-    resume: Path | None = None
-    report: bool = True
-
-
-@dataclass(frozen=True)
 class RunFolder:
     """config: the run's configuration. resume: whether there is a checkpoint to continue from."""
 
@@ -49,26 +35,31 @@ class RunFolder:
     resume: bool
 
 
-def open_folder(asked: Options, place: Place, held: contextlib.ExitStack) -> RunFolder:
-    """The folder belongs to this process alone until `held` is closed. Raises RunError, OSError."""
-    if place.resume is not None:
-        return _resumed(place.resume, asked, held)
+def new_folder(asked: Options, out: Path | None, held: contextlib.ExitStack) -> RunFolder:
+    """Make the folder of a new run, which `held` locks for this process. Raises RunError, OSError.
+
+    out: as --out; None makes a folder in runs/.
+    """
     config = asked.resolved(resolve_device(asked.device))
-    folder = place.out or Path("runs", _name(config))
+    folder = out or Path("runs", _name(config))
     if (folder / CONFIG).exists():
         raise RunError(f"{folder} holds a run: give --resume {folder}, or another --out")
-    # A name of our own making belongs to nobody else: of two runs that start at once, one is told.
-    folder.mkdir(parents=True, exist_ok=place.out is not None)
+    # Two runs that start in the same second make the same name; the second one fails here.
+    folder.mkdir(parents=True, exist_ok=out is not None)
     held.enter_context(folder_held(folder))
     remove_unfinished(folder)
     _check_appended(folder)
     if others := {path.name for path in folder.iterdir()} - {LOG, LOCK}:
         raise RunError(f"{folder} is not empty: it holds {', '.join(sorted(others)[:5])}")
-    return RunFolder(folder, config, (folder / CHECKPOINT).exists())
+    return RunFolder(folder, config, resume=False)
 
 
-def _resumed(folder: Path, asked: Options, held: contextlib.ExitStack) -> RunFolder:
-    if folder.is_dir():  # else reading its configuration tells what is wrong
+def resumed_folder(folder: Path, asked: Options, held: contextlib.ExitStack) -> RunFolder:
+    """Open a run's folder to resume it; `held` locks it for this process. Raises RunError, OSError.
+
+    asked: options may repeat the run's own, or be in `MAY_CHANGE` or `PLACES`.
+    """
+    if folder.is_dir():  # else reading the configuration raises the error
         held.enter_context(folder_held(folder))
         remove_unfinished(folder)
     config = read_config(folder)
@@ -79,19 +70,18 @@ def _resumed(folder: Path, asked: Options, held: contextlib.ExitStack) -> RunFol
     done = len(whole_lines(folder / METRICS))
     if config.epochs is not None and config.epochs < done:
         raise RunError(f"{folder} has {done} epochs already: --epochs {config.epochs} is less")
-    config = config.but(device=resolve_device(config.device))
-    return RunFolder(folder, config, (folder / CHECKPOINT).exists())
+    resume = (folder / CHECKPOINT).exists()
+    if done and not resume:
+        log.warning(f"{folder} has no checkpoint: the run starts again, and loses {done} epochs")
+    return RunFolder(folder, config.but(device=resolve_device(config.device)), resume)
 
 
 def contradictions(asked: Options, config: Config) -> list[str]:
-    """Options that were given and that a run's configuration does not have, and may not get."""
-    given = {name: getattr(asked, name) for name in asked.model_fields_set}
+    """The given options that differ from a run's configuration and that may not change."""
     return [
-        f"{flag(name)} {value} (the run: {getattr(config, name)})"
-        for name, value in given.items()
-        if name not in MAY_CHANGE
-        and value != getattr(config, name)
-        and not config.may_move(name, value)
+        f"{flag(name)} {getattr(asked, name)} (the run: {getattr(config, name)})"
+        for name in sorted(asked.model_fields_set - {*MAY_CHANGE, *PLACES})
+        if getattr(asked, name) != getattr(config, name)
     ]
 
 
@@ -109,17 +99,8 @@ def _check_appended(folder: Path) -> None:
             raise RunError(f"{path} is a link, or not a file: nothing is appended to it")
 
 
-def tell_of_lost(folder: Path) -> None:
-    """Warn of epochs that a run which begins has trained already."""
-    if lost := len(whole_lines(folder / METRICS)):
-        log.warning(
-            f"no checkpoint is left: the run starts again, and loses {lost} epochs (a checkpoint "
-            "is written every --checkpoint-seconds, and at the end)"
-        )
-
-
 def check_threads(before: int | None) -> int:
-    """Threads of an operation now; warns if a run was trained with another number of them.
+    """The number of threads; warns if the run was last trained with another number.
 
     Sums of convolutions are then taken in another order (docs/reproducibility.md).
     """
@@ -127,15 +108,16 @@ def check_threads(before: int | None) -> int:
     if before not in (None, now):
         log.warning(
             f"this run was last trained with {before} threads and now has {now}: it resumes, but "
-            f"not bit for bit; set OMP_NUM_THREADS={before} to resume as before"
+            f"not bit for bit; set OMP_NUM_THREADS={before} to resume bit for bit"
         )
     return now
 
 
 def start_log(folder: Path) -> None:
+    """Log to stdout and to run.log."""
     log.setLevel(logging.INFO)
     printed, kept = logging.StreamHandler(sys.stdout), _File(folder / LOG, encoding="utf-8")
-    printed.addFilter(lambda record: record.levelno < logging.ERROR)  # these are on stderr
+    printed.addFilter(lambda record: record.levelno < logging.ERROR)  # errors go to stderr
     for handler in (printed, kept):
         handler.setFormatter(_Printable())
         log.addHandler(handler)
@@ -143,11 +125,11 @@ def start_log(folder: Path) -> None:
 
 class _File(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: what cannot be kept, on a full disk say, is printed all the same."""
+        """Ignore it: a full disk must not stop the run, and the message is printed as well."""
 
 
 class _Printable(logging.Formatter):
-    """A line may hold the names of anyone's files: a terminal must not obey them."""
+    """Escapes control characters: a line may hold names of files from anywhere."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown(super().format(record), keep="\n")
@@ -159,7 +141,7 @@ def end_log() -> None:
         handler.close()
 
 
-def leave_no_trace(folder: Path, *args: Any) -> None:
+def remove_unused(folder: Path) -> None:
     """Remove the folder of a run that did not begin."""
     for name in (LOG, LOCK):
         (folder / name).unlink(missing_ok=True)

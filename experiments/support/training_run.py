@@ -1,4 +1,4 @@
-"""A training from its configuration to its results: what run_svi.py does."""
+"""Train and score a run, from its options to its results: what run_svi.py does."""
 
 import contextlib
 import logging
@@ -7,10 +7,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,7 +21,7 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
-from pvae_pyro.experiments.support.build import build, check_memory, gaps, presence
+from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options
 from pvae_pyro.experiments.support.data import check_data, load_data
@@ -31,14 +29,13 @@ from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.run_folder import (
     REPORT,
-    Place,
     RunFolder,
     check_threads,
     end_log,
-    leave_no_trace,
-    open_folder,
+    new_folder,
+    remove_unused,
+    resumed_folder,
     start_log,
-    tell_of_lost,
 )
 from pvae_pyro.experiments.support.saved_run import (
     CONFIG,
@@ -48,7 +45,7 @@ from pvae_pyro.experiments.support.saved_run import (
     check_size,
     staying,
 )
-from pvae_pyro.experiments.support.without_effect import without_effect
+from pvae_pyro.experiments.support.unused_options import unused_options
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.loop import fit
@@ -57,56 +54,69 @@ from pvae_pyro.training.progress import Progress
 log = logging.getLogger("pvae_pyro")
 
 
-def train(asked: Options, place: Place) -> int:
-    """Train and score a run, or resume one; returns the exit code. Documented errors of the start
-    are raised; those after it are told, and in run.log."""
-    try:
-        with distributed.started(), contextlib.ExitStack() as held:
-            if distributed.rank() > 0:
-                log.setLevel(logging.ERROR)  # the first process tells the rest
-            if distributed.world_size() == 1:  # one of several that waits could not be told
-                held.enter_context(_sigterm_as_ctrl_c())
-            return _train(asked, place, held)
-    finally:
-        end_log()
+def train(
+    asked: Options,
+    *,
+    data: Path | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    report: bool = True,
+) -> int:
+    """Train and score a run, or resume the one in the folder `resume`; returns the exit code.
 
+    data, out: as --data and --out. report: make report.html at the end.
 
-def _train(asked: Options, place: Place, held: contextlib.ExitStack) -> int:
-    root = place.data or data_root()
-    if (place.data or "PVAE_DATA" in os.environ) and not root.is_dir():
+    Documented errors before the run begins are raised; later ones are printed and logged.
+    """
+    root = data or data_root()
+    if (data or "PVAE_DATA" in os.environ) and not root.is_dir():
         raise RunError(f"--data or $PVAE_DATA: {root} is not a folder")
     opened = None
-    try:
+    with distributed.started(), contextlib.ExitStack() as held:
+        held.callback(end_log)
+        if distributed.rank() > 0:
+            log.setLevel(logging.ERROR)  # the first process logs the rest
+        if distributed.world_size() == 1:  # a process that waits for others could not react
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            held.callback(signal.signal, signal.SIGTERM, before)
         try:
-            if distributed.rank() == 0:
-                opened = open_folder(asked, place, held)
-                start_log(opened.path)
-        finally:  # the others do not wait for one that failed
-            opened = distributed.first_of_all(opened)
-        if opened is None:
-            return 1
-        results = _run(asked, opened, root)
-    except (PvaeError, FloatingPointError, OSError) as error:
-        tell(error)
-        if log.handlers:
-            log.error(f"error: {error}")  # in run.log
-        if opened is not None and distributed.rank() == 0 and not (opened.path / CONFIG).exists():
-            leave_no_trace(opened.path)
-        return 1
-    except KeyboardInterrupt:  # outside training, or a second one inside it
-        begun = opened is not None and (opened.path / CONFIG).exists()
-        print(f"stopped{_how_to_resume(opened.path) if opened and begun else ''}", file=sys.stderr)
-        return INTERRUPTED
-    if results is None and distributed.rank() > 0:
+            try:
+                if distributed.rank() == 0:
+                    opened = resumed_folder(resume, asked, held) if resume else None
+                    opened = opened or new_folder(asked, out, held)
+                    start_log(opened.path)
+            finally:  # the other processes must not wait for one that failed
+                opened = distributed.first_of_all(opened)
+            if opened is None:
+                return 1
+            results = _run(asked, opened, root)
+        except (PvaeError, FloatingPointError, OSError) as error:
+            return _failed(error, opened)
+        except KeyboardInterrupt:  # outside the training loop, or twice inside it
+            begun = opened is not None and (opened.path / CONFIG).exists()
+            print(
+                f"stopped{_how_to_resume(opened.path) if opened and begun else ''}", file=sys.stderr
+            )
+            return INTERRUPTED
+        if distributed.rank() > 0:
+            return 0
+        if results is None:
+            log.info(f"stopped and saved{_how_to_resume(opened.path)}")
+            return INTERRUPTED
+        log.info(table(Results.model_validate(results)))
+        log.info(f"results in {opened.path / RESULTS}")
+        if report:
+            _report(opened.path, root)
         return 0
-    if results is None:
-        log.info(f"stopped and saved{_how_to_resume(opened.path)}")
-        return INTERRUPTED
-    log.info(table(Results.model_validate(results)))
-    log.info(f"results in {opened.path / RESULTS}")
-    if place.report:
-        _report(opened.path, root)
-    return 0
+
+
+def _failed(error: Exception, opened: RunFolder | None) -> int:
+    tell(error)
+    if log.handlers:
+        log.error(f"error: {error}")  # in run.log
+    if opened is not None and distributed.rank() == 0 and not (opened.path / CONFIG).exists():
+        remove_unused(opened.path)
+    return 1
 
 
 def _how_to_resume(folder: Path) -> str:
@@ -121,10 +131,8 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     chosen = f" (auto, on {config.device})" if asked.preset == "auto" and not opened.resume else ""
     resumed = " (resumed)" if opened.resume else ""
     log.info(f"run folder {folder}{resumed}, preset {config.preset}{chosen}")
-    if ignored := without_effect(asked.model_fields_set, config):
+    if ignored := unused_options(asked.model_fields_set, config):
         log.warning(f"no effect on this run: {', '.join(ignored)}")
-    if not opened.resume:
-        tell_of_lost(folder)
     config = config.but(threads=check_threads(config.threads))
     with distributed.first_alone():
         data = load_data(config, root)
@@ -135,7 +143,7 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     config = config.with_epochs(len(data.train[config.names[0]] if there is None else there))
     config = config.but(
         max_frames=config.max_frames or longest(data),
-        # For what is to be prepared alike, without the corpus.
+        # generate.py prepares a user's own sounds with it, without the corpus.
         sample_rates={name: log_mel.sample_rate for name, log_mel in data.log_mels.items()},
     )
     return train_and_score(config, data, folder, opened.resume)
@@ -146,16 +154,15 @@ def train_and_score(
 ) -> dict[str, Any] | None:
     """Returns what results.json holds; None if interrupted, and in all processes but the first.
 
-    Raises RunError if the model is larger than memory or than the checkpoint that is to be resumed,
-    or there are fewer examples to score than clusters.
+    Raises RunError if the model does not fit the checkpoint that is to be resumed, or if there are
+    fewer examples to score than clusters.
     """
-    made_by = environment()  # now: a commit made while it runs is not what runs
-    check_memory(config)
+    made_by = environment()  # now, because a commit may be made during training
+    num_clusters = _num_clusters(config, data)
     if resume:
         check_size(config, folder)
         check_same(config, folder)
     svi = build(config)
-    num_clusters = _num_clusters(config, data)
     loader = partial(
         PairedLoader,
         batch_size=config.batch_size,
@@ -165,11 +172,11 @@ def train_and_score(
     )
     there = presence(config, data)
     train = loader(data.train, presence=there, anew=config.pairs == "anew")
-    # Shuffled too: a corpus in order of its classes would draw negatives of one class.
+    # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.
     test = loader(data.test, part=(0, 1))
     num_complete = train.num_examples if there is None else there.num_complete
     counts = {"train": train.num_examples, "complete": num_complete, "test": test.num_examples}
-    _tell_size(config, data, counts, len(train), sum(p.numel() for p in svi.parameters()))
+    _log_size(config, data, counts, len(train), sum(p.numel() for p in svi.parameters()))
     assert config.epochs is not None
     progress = fit(
         svi,
@@ -188,17 +195,13 @@ def train_and_score(
     started = time.monotonic()
     guides = dict(svi.guide.unimodal.items())  # type: ignore[operator, union-attr]
     latents = evaluate_latents(guides, data.test, num_clusters, config.device)
-    terms = evaluate_terms(svi, test)
-    seconds = {
-        "seconds_training": round(progress.seconds, 1),
-        "seconds_evaluating": round(time.monotonic() - started, 1),
-    }
     results = {
         **latents,
-        "test_terms": terms,
+        "test_terms": evaluate_terms(svi, test),
         **_results_of(config, data, progress),
         "num_examples": counts,
-        **seconds,
+        "seconds_training": round(progress.seconds, 1),
+        "seconds_evaluating": round(time.monotonic() - started, 1),
         **made_by,
     }
     write_json(folder / RESULTS, results)
@@ -206,17 +209,14 @@ def train_and_score(
 
 
 def _results_of(config: Config, data: PairedData, progress: Progress) -> dict[str, Any]:
+    of_config = ("dataset", "model", "preset", "seed", "device")
     return {
         "corpus": data.corpus,
         "stand_in": data.stand_in,
-        "dataset": config.dataset,
-        "model": config.model,
         "classes": list(data.classes),
         "remarks": [*data.remarks, *gaps(config)],
         "left_out": Counter(problem.kind for problem in data.problems),
-        "preset": config.preset,
-        "seed": config.seed,
-        "device": config.device,
+        **{name: getattr(config, name) for name in of_config},
         "processes": distributed.world_size(),
         "epochs": progress.epoch,
         "steps": progress.step,
@@ -226,7 +226,6 @@ def _results_of(config: Config, data: PairedData, progress: Progress) -> dict[st
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:
-    """Raises RunError, before hours of training, if there are more clusters than examples."""
     number = config.num_clusters or len(data.classes)
     scored = min(len(data.test[name]) for name in config.modelled)
     if number > scored:
@@ -236,7 +235,7 @@ def _num_clusters(config: Config, data: PairedData) -> int:
     return number
 
 
-def _tell_size(
+def _log_size(
     config: Config, data: PairedData, counts: dict[str, int], num_steps: int, num_parameters: int
 ) -> None:
     lines = [f"{data.corpus}\n{counts['train']} training examples an epoch"]
@@ -261,7 +260,7 @@ def _normalisation(data: PairedData) -> dict[str, Tensor]:
 
 
 def _framing(config: Config, data: PairedData) -> dict[str, Tensor]:
-    """How the training pictures are, for what brings a user's own pictures to it."""
+    """The framing of the training pictures, to which generate.py brings a user's own pictures."""
     if "image" not in config.modelled:
         return {}
     framing = Framing.measured(data.train["image"].values[:, 0])
@@ -270,7 +269,7 @@ def _framing(config: Config, data: PairedData) -> dict[str, Tensor]:
 
 def _begin(config: Config, folder: Path) -> None:
     write_whole(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
-    for name in (RESULTS, REPORT):  # the weights will be others
+    for name in (RESULTS, REPORT):  # they describe earlier weights
         (folder / name).unlink(missing_ok=True)
 
 
@@ -281,8 +280,8 @@ def longest(data: PairedData) -> int | None:
 
 
 def _report(folder: Path, root: Path) -> None:
-    """Write the page of the run. If that fails, the run is finished all the same; a line tells."""
-    # Not before: it needs the figures' libraries, which a run without it need not load.
+    """Write the report of the run. If that fails, the run is finished all the same."""
+    # Not above: a run without a report need not load matplotlib.
     from pvae_pyro.experiments.report import write_report
     from pvae_pyro.experiments.support.saved_run import open_run
 
@@ -290,27 +289,9 @@ def _report(folder: Path, root: Path) -> None:
     again = f"python experiments/report.py {folder}"
     try:
         write_report(open_run(folder, root), folder / REPORT)
-    except Exception as error:  # whatever it is: the run itself is done
+    except Exception as error:  # any error: the run itself is complete
         log.warning(f"no report: {type(error).__name__}: {error}\n{again} tries again")
     except KeyboardInterrupt:
         log.warning(f"no report; {again} makes it")
     else:
         log.info(f"report in {folder / REPORT}")
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Outside training too, which has its own answer to both."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread, where alone signals are handled
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

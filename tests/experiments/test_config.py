@@ -8,17 +8,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.experiments.support import build
-from pvae_pyro.experiments.support.build import check_memory
 from pvae_pyro.experiments.support.command import DeviceError, RunError
 from pvae_pyro.experiments.support.command_line import flag
-from pvae_pyro.experiments.support.config import (
-    OPTIONS,
-    Config,
-    Options,
-    config_of_json,
-)
+from pvae_pyro.experiments.support.config import Options, config_of_json
 from pvae_pyro.experiments.support.device import resolve_device
+from pvae_pyro.experiments.support.options import OPTIONS
 from pvae_pyro.experiments.support.saved_run import read_config
 from tests.support.configs import asked, config
 from tests.support.tiny_run import REPOSITORY
@@ -45,7 +39,21 @@ def bounds(name):
     return None
 
 
-NUMBERS = [name for name in FIELDS if bounds(name)]
+def test_numbers_beyond_their_bounds_are_refused(tmp_path, capsys):
+    numbers = [name for name in FIELDS if bounds(name)]
+    assert len(numbers) > 25
+    for name in numbers:
+        least, most = bounds(name)
+        assert None not in (least, most), name
+        kind = int if isinstance(most, int) else float
+        for value in (2 * most + 1, "nan" if kind is float else "1.5"):
+            with pytest.raises(SystemExit, match="2"):
+                asked(flag(name), value)
+            assert flag(name) in capsys.readouterr().err
+        content = json.loads(config().model_dump_json()) | {name: 2 * most + 1}
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        with pytest.raises(RunError, match=flag(name)):
+            read_config(tmp_path)
 
 
 def test_every_field_is_an_option_with_help():
@@ -69,63 +77,28 @@ def test_nothing_heavy_is_imported_for_a_page_or_a_wrong_option(words, code):
     assert done.stdout.splitlines()[-1].split() == [str(code)]
 
 
-def test_every_number_has_bounds():
-    assert len(NUMBERS) > 25
-    for name in NUMBERS:
-        assert None not in bounds(name), name
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_beyond_the_bounds_is_refused(name, tmp_path, capsys):
-    _, most = bounds(name)
-    kind = int if isinstance(most, int) else float
-    for value in (2 * most + 1, -1, *(("nan", "inf") if kind is float else ("1.5",))):
-        with pytest.raises(SystemExit) as stopped:
-            asked(flag(name), value)
-        assert stopped.value.code == 2
-        assert flag(name) in capsys.readouterr().err
-    content = json.loads(config().model_dump_json()) | {name: 2 * most + 1}
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=flag(name)):
-        read_config(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         (["--missing", 0.5, "--paired", 0.5], ["--missing", "--paired"]),
         (["--drop-incomplete"], ["--drop-incomplete", "--missing"]),
         (["--min-seconds", 2, "--max-seconds", 1], ["--min-seconds", "--max-seconds"]),
-        (["--no-trim", "--vad-depth", 10], ["--no-trim", "--vad"]),
         (["--model", "vae-touch"], ["vae-touch", "--modalities"]),
         (["--model", "vae-"], ["vae-"]),
         (["--modalities", "image,image"], ["--modalities"]),
         (["--modality", "spanish=fsdd"], ["--modality", "NAME=speech:DATASET"]),
         (["--prior", "uniform"], ["--prior", "mixture"]),
-    ],
-)
-def test_options_that_do_not_go_together(words, named, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        asked(*words)
-    assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert all(name in told for name in named)
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["--epochs", "1", "--steps", "2"], ["--epochs", "--steps"]),
-        (["--resume"], ["--resume", "--out"]),
+        (["--epochs", 1, "--steps", 2], ["--epochs", "--steps"]),
         (["--resume", "a", "--out", "b"], ["--resume", "--out"]),
+        (["--betta", 1], ["--betta"]),
+        (["--epoch", 3], ["--epoch"]),
     ],
 )
-def test_options_of_the_command_that_do_not_go_together(words, named, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        run_svi.main(words)
-    assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert all(name in told for name in named)
+def test_options_that_contradict_each_other(words, named, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_svi.main([*map(str, words)])
+    error = capsys.readouterr().err
+    assert all(name in error for name in named)
 
 
 def test_presets():
@@ -178,9 +151,9 @@ def test_a_configuration_of_an_earlier_version():
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b"{}", b'{"num_cells": 8}', b'{"num_cells": NaN}', b"[" * 100_000, b"\xff\xfe"],
+    [b"", b"[]", b"{}", b'{"num_cells": 8}', b'{"num_cells": NaN}', b"\xff\xfe"],
 )
-def test_what_is_no_configuration(tmp_path, content):
+def test_an_invalid_config_json_is_named(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(RunError, match=str(tmp_path)):
         read_config(tmp_path)
@@ -191,35 +164,17 @@ def test_what_is_no_configuration(tmp_path, content):
     [("seed", True), ("seed", "1"), ("alpha", "1"), ("classes", "ab"), ("trim", 1), ("prior", "x"),
      ("device", None), ("max_frames", 0), ("sample_rates", {"speech": 1})],
 )  # fmt: skip
-def test_what_is_no_value_of_an_option(tmp_path, name, value):
+def test_an_invalid_value_in_config_json_is_named(tmp_path, name, value):
     content = json.loads(config().model_dump_json()) | {name: value}
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=flag(name)):
         read_config(tmp_path)
 
 
-def test_the_schema_is_made_of_the_fields():
-    jsonschema = pytest.importorskip("jsonschema")
-    validator = jsonschema.Draft202012Validator(Config.model_json_schema())
-    assert not [*validator.iter_errors(json.loads(config().model_dump_json()))]
-    wrong = json.loads(config().model_dump_json()) | {"num_cells": 0}
-    assert [error.json_path for error in validator.iter_errors(wrong)] == ["$.num_cells"]
-
-
-@pytest.mark.parametrize("device", ["meta", "meta:0", "opengl", "hpu", "nonsense"])
-def test_devices_that_compute_nothing(device):
+@pytest.mark.parametrize("device", ["meta", "opengl", "nonsense"])
+def test_unusable_devices_are_named(device):
     with pytest.raises(DeviceError, match=f"--device {device}"):
         resolve_device(device)
-
-
-def test_a_model_larger_than_memory(monkeypatch):
-    small = config("--num-cells", 4)
-    check_memory(small)
-    with pytest.raises(RunError, match=r"GB.*--num-cells 65536"):
-        check_memory(small.but(num_cells=1 << 16))
-    monkeypatch.setattr(build.os, "sysconf", lambda name: 1000)
-    with pytest.raises(RunError, match=r"--num-cells 4"):
-        check_memory(small)
 
 
 def test_more_clusters_than_examples(small, environment, tmp_path, capsys):

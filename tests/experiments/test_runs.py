@@ -1,4 +1,4 @@
-"""That options reach what they name, and that each partition is used for its own end."""
+"""Options reach what they name, and each partition is used for its own purpose."""
 
 import numpy as np
 import pyro
@@ -10,16 +10,18 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.command import RunError
+from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import OBJECTIVES
 from pvae_pyro.experiments.support.data import check_data
 from pvae_pyro.experiments.support.saved_run import load_run, read_config
-from pvae_pyro.experiments.support.without_effect import without_effect
+from pvae_pyro.experiments.support.unused_options import unused_options
 from pvae_pyro.models.flow import Flow
 from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
 from pvae_pyro.training.checkpoint import save_checkpoint
 from pvae_pyro.training.progress import Progress
 from tests.support import configs
+from tests.support.configs import asked
 
 MODELS = ("pvae", "jmvae")
 PRIORS = ("normal", "mixture", "vamp", "flow")
@@ -48,26 +50,17 @@ def data():
 
 
 def test_options_reach_the_objective_and_the_optimiser():
-    svi = build(
-        config(
-            "--alpha",
-            "2",
-            "--beta",
-            "3",
-            "--margin",
-            "0.4",
-            "--length-scale",
-            "5",
-            "--gamma",
-            "6",
-            "--delta",
-            "7",
-            "--learning-rate",
-            "0.02",
-        )
-    )
-    assert (svi.loss.alpha, svi.loss.beta, svi.loss.margin, svi.loss.length_scale) == (2, 3, 0.4, 5)
-    assert (svi.loss.gamma, svi.loss.delta) == (6, 7)
+    values = {
+        "alpha": 2.0,
+        "beta": 3.0,
+        "margin": 0.4,
+        "length_scale": 5.0,
+        "gamma": 6.0,
+        "delta": 7.0,
+    }
+    words = [word for name, value in values.items() for word in (flag(name), value)]
+    svi = build(config(*words, "--learning-rate", 0.02))
+    assert {name: getattr(svi.loss, name) for name in values} == values
     assert svi.optim.defaults["lr"] == 0.02
     assert svi.optim.defaults["betas"] == (0.95, 0.999)
 
@@ -87,7 +80,7 @@ def test_options_reach_the_networks(data):
     assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
 
 
-def test_networks_and_likelihoods_are_those_asked_for(data):
+def test_networks_and_likelihoods_are_those_of_the_options(data):
     svi = build(
         config(
             *("--speech-encoder", "transformer", "--image-likelihood", "laplace"),
@@ -108,7 +101,7 @@ def test_networks_and_likelihoods_are_those_asked_for(data):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_prior_is_of_every_model(model, data):
+def test_every_model_takes_every_prior(model, data):
     kinds = {"normal": StandardNormal, "mixture": GaussianMixture, "vamp": VampPrior, "flow": Flow}
     assert kinds.keys() == set(PRIORS)
     for prior, kind in kinds.items():
@@ -130,19 +123,13 @@ def _heads(guide):
     return getattr(guide, "multimodal", guide).heads
 
 
-def test_num_components_needs_components():
-    for prior in PRIORS:
-        told = without_effect(["num_components", "prior"], config("--prior", prior))
-        assert told == ([] if prior in ("mixture", "vamp") else ["--num-components"])
-
-
-def test_a_prior_of_too_few_dimensions_is_told():
+def test_a_prior_of_too_few_dimensions_is_refused():
     with pytest.raises(RunError, match="--prior flow: couplings need two dimensions"):
         build(config("--prior", "flow", "--semantic-dim", "1"))
     assert build(config("--prior", "mixture", "--semantic-dim", "1")).model.prior.loc.shape[1] == 1
 
 
-def test_a_run_of_before_there_were_priors_is_loaded(tmp_path):
+def test_a_run_from_before_there_were_priors_is_loaded(tmp_path):
     """Neither its configuration nor its checkpoint says anything of a prior."""
     kept = config().model_dump_json(exclude={"prior", "num_components"})
     (tmp_path / "config.json").write_text(kept)
@@ -155,7 +142,7 @@ def test_a_run_of_before_there_were_priors_is_loaded(tmp_path):
     assert model.state_dict().keys() == svi.model.state_dict().keys()
 
 
-def test_observed_duration_is_its_logarithm(data):
+def test_the_logarithm_of_the_duration_is_observed(data):
     svi = build(config())
     batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
     with torch.no_grad():
@@ -165,7 +152,7 @@ def test_observed_duration_is_its_logarithm(data):
     torch.testing.assert_close(svi.terms(batch)["log_prob/speech_log_frames"], expected)
 
 
-def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
+def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path):
     used = {}
 
     def fit(svi, loader, **kwargs):
@@ -196,7 +183,7 @@ def test_each_partition_is_used_for_its_own_end(data, monkeypatch, tmp_path):
         }
 
 
-def test_going_on_with_other_data_is_refused(data, tmp_path):
+def test_resuming_with_other_data_is_refused(data, tmp_path):
     begun = check_data(config(), data, tmp_path)
     assert begun.stand_in is True
     assert check_data(begun, data, tmp_path) == begun
@@ -206,9 +193,8 @@ def test_going_on_with_other_data_is_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
-def test_options_of_no_effect_are_those_that_change_nothing(model):
-    """Whatever else they are: parameters, and terms of a batch, to the bit."""
-    told = without_effect(OBJECTIVES["ours"], config("--model", model))
+def test_options_reported_as_unused_change_no_bit(model):
+    unused = unused_options(OBJECTIVES["ours"], config("--model", model))
     several = examples(4, seed=0)
     batch = {name: of.observation(np.arange(4)) for name, of in several.items()}
 
@@ -220,26 +206,18 @@ def test_options_of_no_effect_are_those_that_change_nothing(model):
     plain = loss()
     for name in OBJECTIVES["ours"]:
         option = f"--{name.replace('_', '-')}"
-        assert (loss(option, "0.7") == plain) == (option in told), option
+        assert (loss(option, "0.7") == plain) == (option in unused), option
 
 
-def test_options_of_networks_that_have_no_effect():
-    """A network that is not there, and the scale of what has none."""
+def test_options_of_parts_that_the_model_lacks_have_no_effect():
+    def unused(*words):
+        given = asked(*words)
+        return {*unused_options(given.model_fields_set, given.resolved("cpu"))}
 
-    def told(model, *options):
-        given = [word[2:].replace("-", "_") for word in options if word.startswith("--")]
-        return without_effect(given, config("--model", model, *options))
-
-    bernoulli = ("--image-likelihood", "bernoulli")
-    assert told("vae-speech", *bernoulli) == ["--image-likelihood"]
-    assert told("vae-image", "--speech-encoder", "conv") == ["--speech-encoder"]
-    assert told("pvae", "--speech-encoder", "conv", "--image-scale", "0.7", "--learn-scale") == []
-    assert told("pvae", *bernoulli, "--image-scale", "0.7") == ["--image-scale"]
-
-    def loss(*options):
-        svi = build(config(*bernoulli, *options))
-        pyro.set_rng_seed(1)
-        return svi.evaluate_loss({n: e.observation(np.arange(4)) for n, e in made.items()})
-
-    made = examples(4, seed=0)
-    assert loss("--image-scale", "0.7") == loss("--image-scale", "0.2")
+    bernoulli = ("--image-likelihood", "bernoulli", "--image-scale", 0.7)
+    assert unused(*bernoulli) == {"--image-scale"}
+    assert unused("--model", "vae-speech", *bernoulli) == {"--image-likelihood", "--image-scale"}
+    assert unused("--model", "vae-image", "--speech-encoder", "conv") == {"--speech-encoder"}
+    assert unused("--speech-encoder", "conv", "--image-scale", 0.7, "--learn-scale") == set()
+    assert unused("--num-components", 3) == {"--num-components"}
+    assert unused("--num-components", 3, "--prior", "vamp") == set()

@@ -9,6 +9,7 @@ from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.paper_table import row_of
 from pvae_pyro.experiments.support.saved_run import RESULTS
+from pvae_pyro.experiments.support.study_runs import words_of
 from pvae_pyro.experiments.support.tables import side_by_side
 from tests.support.configs import asked
 from tests.support.trainer import Trainer, parsed
@@ -158,7 +159,7 @@ def test_options_are_passed_on_as_words():
     rows = [row for name in study.STUDIES for row in study.rows_of(name, ("speech",)).values()]
     others = {"trim": False, "strict": True, "learning_rate": 1e-5, "pattern": "-{digit}"}
     for fields in (*rows, others):
-        assert asked(*study.words_of(Options(**fields), fields, None)) == Options(**fields)
+        assert asked(*words_of(Options(**fields), fields, None)) == Options(**fields)
 
 
 def test_rows_side_by_side():

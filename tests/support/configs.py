@@ -3,7 +3,8 @@
 import argparse
 
 from pvae_pyro.experiments.support.command_line import add_options, validated
-from pvae_pyro.experiments.support.config import OPTIONS, Config, Options
+from pvae_pyro.experiments.support.config import Config, Options
+from pvae_pyro.experiments.support.options import OPTIONS
 
 
 def asked(*words: object) -> Options:

@@ -1,0 +1,7 @@
+"""Names of what can be chosen, for networks and for the command line, which does not load torch."""
+
+from typing import Literal
+
+PriorName = Literal["normal", "mixture", "vamp", "flow"]
+SpeechEncoderName = Literal["lstm", "conv", "transformer"]
+PixelFamily = Literal["normal", "bernoulli", "laplace"]
