@@ -70,10 +70,8 @@ def resumed_folder(folder: Path, asked: Options, held: contextlib.ExitStack) -> 
     done = len(whole_lines(folder / METRICS))
     if config.epochs is not None and config.epochs < done:
         raise RunError(f"{folder} has {done} epochs already: --epochs {config.epochs} is less")
-    resume = (folder / CHECKPOINT).exists()
-    if done and not resume:
-        log.warning(f"{folder} has no checkpoint: the run starts again, and loses {done} epochs")
-    return RunFolder(folder, config.but(device=resolve_device(config.device)), resume)
+    config = config.but(device=resolve_device(config.device))
+    return RunFolder(folder, config, (folder / CHECKPOINT).exists())
 
 
 def contradictions(asked: Options, config: Config) -> list[str]:

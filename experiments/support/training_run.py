@@ -46,10 +46,11 @@ from pvae_pyro.experiments.support.saved_run import (
     staying,
 )
 from pvae_pyro.experiments.support.unused_options import unused_options
-from pvae_pyro.io.files import write_whole
+from pvae_pyro.io.files import whole_lines, write_whole
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.progress import Progress
+from pvae_pyro.training.records import METRICS
 
 log = logging.getLogger("pvae_pyro")
 
@@ -133,6 +134,8 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     log.info(f"run folder {folder}{resumed}, preset {config.preset}{chosen}")
     if ignored := unused_options(asked.model_fields_set, config):
         log.warning(f"no effect on this run: {', '.join(ignored)}")
+    if not opened.resume and (lost := len(whole_lines(folder / METRICS))):
+        log.warning(f"there is no checkpoint: the run starts again, and loses {lost} epochs")
     config = config.but(threads=check_threads(config.threads))
     with distributed.first_alone():
         data = load_data(config, root)
