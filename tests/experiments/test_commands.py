@@ -89,9 +89,7 @@ def test_documented_errors_and_ctrl_c_end_a_command_in_a_line(capsys):
         raising(ZeroDivisionError())
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [("0", False), ("No", False), ("1", True)]
-)
+@pytest.mark.parametrize(("value", "expected"), [("0", False), ("No", False), ("1", True)])
 def test_pvae_offline(monkeypatch, value, expected):
     monkeypatch.setenv("PVAE_OFFLINE", value)
     assert offline() is expected
