@@ -43,7 +43,6 @@ _MODULES = {
     "join": "data.paired",
     "load_paired": "data.paired",
     "load_run": "experiments.support.saved_run",
-    "predict": "generation",
     "restyle": "generation",
     "sample": "generation",
     "translate": "generation",

@@ -1,10 +1,9 @@
 """Infer latents from some modalities, and generate modalities from latents.
 
-`decode` is the one that generates; `sample`, `reconstruct`, `translate`, `restyle` and
-`interpolate` say what it is given. They take everything at its mean but what comes from a prior.
-`predict` is `pyro.infer.Predictive`, for draws with the observation noise.
+Everything is taken at its mean, except latents that are drawn from their prior. For draws with
+the observation noise use `pyro.infer.Predictive`.
 
-Shapes: B examples, D dimensions of a latent, S draws.
+Shapes: B examples, D dimensions of a latent.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +12,6 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import Predictive
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
@@ -21,36 +19,19 @@ from torch import Tensor, nn
 from pvae_pyro.batch import Batch, Observation, batch_size
 
 
-class _AtMeans(Messenger):
-    """The sites of the named modalities take their distributions' means."""
-
-    def __init__(self, names: Collection[str]):
-        super().__init__()
-        self.names = names
-
-    def _pyro_sample(self, msg: Any) -> None:
-        of_modality = any(msg["name"] == n or msg["name"].startswith(f"{n}_") for n in self.names)
-        if of_modality and not msg["is_observed"] and not msg["done"]:
-            msg["value"], msg["done"] = msg["fn"].mean, True
-
-
 @torch.no_grad()
 def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Posterior means of a guide's latents: site -> ``[B, D]``.
-
-    The guide draws as it goes; the means do not depend on it, and the random state is left alone.
-    """
+    """Posterior means of a guide's latents: site -> ``[B, D]``. The random state is unchanged."""
     with torch.random.fork_rng():
         return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
 
 
 def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
-    """As `infer`, by a guide with unimodal ones, `guide.unimodal`, from any of its modalities.
+    """As `infer`, from any of the modalities of a guide that has unimodal ones, `guide.unimodal`.
 
-    One is left to its own guide, all of them to the guide itself, and any others to
-    `product_of_experts`; a guide of all that sees what is missing can be asked by `infer`, but
-    was found to be worse at it (docs/missing.md). Raises ValueError for a modality that is not
-    the guide's.
+    One modality is inferred from by its own guide, all of them by the multimodal guide, and any
+    other subset by `product_of_experts`, which was found to be better than a multimodal guide that
+    sees which modalities are missing (docs/missing.md). Raises ValueError for an unknown modality.
     """
     if unknown := batch.keys() - guide.unimodal.keys():
         raise ValueError(f"no guide for {sorted(unknown)}: there are {list(guide.unimodal)}")
@@ -61,15 +42,14 @@ def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def product_of_experts(guide: Any, batch: Batch) -> dict[str, Tensor]:
-    """Means of the product of unimodal posteriors, of any number of modalities.
+    """Means of the product of the unimodal posteriors of any number of modalities.
 
-    For Gaussians and the prior N(0, I) that all of them contain it has
+    For n modalities with Gaussian posteriors and the prior N(0, I), which each of them contains,
 
         precision  Λ = Σ_m 1/scale_m² - (n - 1), at least 1      mean  Σ_m loc_m/scale_m² / Λ
 
-    with n modalities (Wu & Goodman 2018, arXiv:1802.05335, section 2.2; latents of one
-    modality alone are that one's). Under another prior it takes each posterior relative to N(0, I)
-    all the same, which is no longer exact.
+    (Wu & Goodman 2018, arXiv:1802.05335, section 2.2). A latent of one modality alone has that
+    modality's posterior. Under another prior the formula is not exact.
     """
     found: dict[str, list[Any]] = {}
     with torch.random.fork_rng():
@@ -91,42 +71,35 @@ def draw(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in _latent_sites(guide, batch)}
 
 
-def _latent_sites(guide: nn.Module, batch: Batch) -> list[tuple[str, dict[str, Any]]]:
+def _latent_sites(program: nn.Module, *args: Any, **kwargs: Any) -> list[tuple[str, Any]]:
     with pyro.get_param_store().scope():
-        trace: Any = prune_subsample_sites(poutine.trace(guide).get_trace(batch))
+        trace: Any = prune_subsample_sites(poutine.trace(program).get_trace(*args, **kwargs))
     return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
 
 
 def style_of(latents: Mapping[str, Tensor], modality: str) -> dict[str, Tensor]:
-    """The latents that are a modality's own: those called ``z_style_<modality>``."""
+    """The latents of one modality: those called ``z_style_<modality>``."""
     return {site: z for site, z in latents.items() if site == f"z_style_{modality}"}
 
 
 def shared_of(latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The latents that are of no modality: z_sem of a PVAE, the z of a model without styles."""
+    """The latents of no single modality: z_sem of a PVAE, z of a model without styles."""
     return {site: z for site, z in latents.items() if not site.startswith("z_style_")}
 
 
 def sample(
     model: nn.Module, num_examples: int, names: Collection[str]
 ) -> tuple[dict[str, Observation], dict[str, Tensor]]:
-    """Modalities that belong together, from the prior; and the shared latents they are from."""
+    """Matching modalities generated from the prior, and their shared latents."""
     shared = shared_from_prior(model, num_examples)
     return decode(model, shared, names), shared
 
 
 @torch.no_grad()
 def shared_from_prior(model: nn.Module, num_examples: int) -> dict[str, Tensor]:
-    """A draw of the shared latents ``[B, D]``: what a model of no modality at all draws."""
-    with pyro.get_param_store().scope():
-        trace: Any = poutine.trace(model).get_trace(names=(), num_examples=num_examples)
-    nodes: dict[str, Any] = prune_subsample_sites(trace).nodes
-    return {name: site["value"] for name, site in nodes.items() if site["type"] == "sample"}
-
-
-def reconstruct(model: nn.Module, guide: nn.Module, batch: Batch) -> dict[str, Observation]:
-    """What the model makes of the batch's own latents."""
-    return decode(model, infer_from(guide, batch), list(batch))
+    """A draw of the shared latents from their prior: site -> ``[B, D]``."""
+    sites = _latent_sites(model, names=(), num_examples=num_examples)  # no modality, so no style
+    return {name: site["value"] for name, site in sites}
 
 
 def translate(
@@ -136,11 +109,11 @@ def translate(
     target: str,
     style: Observation | None = None,
 ) -> Observation:
-    """The target modality, of the shared latent of `batch`, in the style of an example of it.
+    """Generate the target modality with the content of `batch` and the style of an example.
 
-    batch: any modalities, ``[B, ...]``. style: of the target modality, ``[B, ...]`` or ``[1, ...]``
-    for all; None draws one from the prior for each. With a batch of the target modality this
-    is `restyle`. Raises ValueError where a style is given to a model that has none.
+    batch: any modalities, ``[B, ...]``. style: an observation of the target modality, ``[B, ...]``
+    or ``[1, ...]`` for all; None draws a style from the prior for each example. Raises ValueError
+    if a style is given to a model that has none.
     """
     latents = shared_of(infer_from(guide, batch))
     if style is not None:
@@ -155,7 +128,7 @@ def translate(
 def restyle(
     model: nn.Module, guide: nn.Module, content: Observation, style: Observation, modality: str
 ) -> Observation:
-    """The content of one example in the style of another, of one modality."""
+    """The content of one example in the style of another, within one modality."""
     return translate(model, guide, {modality: content}, modality, style)
 
 
@@ -167,13 +140,13 @@ def interpolate(
     names: Collection[str],
     steps: int = 8,
 ) -> dict[str, Observation]:
-    """From `start` to `end` in the latents `moved`, the others as in `start`: ``[steps, ...]``.
+    """Move the latents `moved` from `start` to `end` along a straight line: ``[steps, ...]``.
 
-    Along the straight line, ends included; start, end: site -> ``[1, D]``. Raises ValueError for
-    fewer than two steps, or a site that is in neither.
+    start, end: site -> ``[1, D]``; both ends are included, and other latents stay as in `start`.
+    Raises ValueError for fewer than two steps, or a site that is not at both ends.
     """
     if steps < 2:
-        raise ValueError(f"an interpolation has two steps at least, not {steps}")
+        raise ValueError(f"an interpolation needs at least two steps, not {steps}")
     if missing := set(moved) - (start.keys() & end.keys()):
         raise ValueError(f"no latent {sorted(missing)} at both ends: there are {sorted(start)}")
     latents = {}
@@ -183,71 +156,40 @@ def interpolate(
     return decode(model, latents, names)
 
 
-def predict(
-    model: nn.Module,
-    guide: nn.Module,
-    batch: Batch,
-    num_samples: int,
-    names: Collection[str] | None = None,
-    chunk: int = 250,
-) -> dict[str, Tensor]:
-    """Draws of the posterior predictive, by `pyro.infer.Predictive`: site -> ``[S, B, ...]``.
-
-    batch: what the guide infers from; it is not given back. names: modalities to generate, all
-    by default. chunk: examples at a time, which bounds the memory of the model, not of what is
-    returned; within one chunk this is ``Predictive(model, guide=guide, ...)(batch, observed=())``.
-    """
-    predictive = Predictive(model, guide=guide, num_samples=num_samples)
-    parts: dict[str, list[Tensor]] = {}
-    size = batch_size(batch)
-    for start in range(0, size, chunk):
-        some = {name: x.part(start, start + chunk) for name, x in batch.items()}
-        with torch.no_grad(), pyro.get_param_store().scope():
-            draws = predictive(some, names=names, observed=())
-        for site, values in draws.items():
-            parts.setdefault(site, []).append(values)
-    return {site: torch.cat(values, 1) for site, values in parts.items()}
-
-
 @torch.no_grad()
 def decode(
     model: nn.Module, latents: Mapping[str, Tensor], names: Collection[str], chunk: int = 500
 ) -> dict[str, Observation]:
-    """The mean of p(x | z), of the given latents; those not given are drawn from their prior.
+    """The mean of p(x | z) given latents; latents that are not given are drawn from their prior.
 
-    What is given decides what this is. The shared latent of another modality is a translation,
-    in a style drawn from the prior; with a style besides, a translation in that style; the shared
-    latent of one example and the style of another, a restyling; both of one, a reconstruction.
-    Durations are at their means too, so nothing but a latent from its prior is random.
+    The given latents decide what it computes: the shared latent of another modality gives a
+    translation; with another example's style, a translation in that style; all latents of one
+    example give its reconstruction. Durations are at their means too.
 
     Args:
         latents: site -> ``[B, D]``, at least one.
-        names: modalities to generate. A site is a modality's if it is named as that, or so and
-            an underscore before the rest.
+        names: modalities to generate.
         chunk: examples at a time.
 
-    Returns: modality -> observation, with lengths where it is a sequence. Raises ValueError where
-    no latent is given, for then there is no number of examples.
+    Returns: modality -> observation, with lengths if it is a sequence. Raises ValueError without a
+    latent, which would leave the number of examples unknown.
     """
     if not latents:
-        raise ValueError("decode needs a latent at least")
-    size = len(next(iter(latents.values())))
-    parts: dict[str, list[Observation]] = {name: [] for name in names}
-    for start in range(0, size, chunk):
+        raise ValueError("decode needs at least one latent")
+    parts = []
+    for start in range(0, len(next(iter(latents.values()))), chunk):
         some = {site: value[start : start + chunk] for site, value in latents.items()}
         with pyro.get_param_store().scope():
-            generated = means(model, some, names)
-        for name in names:
-            parts[name].append(generated[name])
-    return {name: _joined(pieces) for name, pieces in parts.items()}
+            parts.append(generated_means(model, some, names))
+    return {name: _concatenated([part[name] for part in parts]) for name in names}
 
 
-def means(
+def generated_means(
     model: nn.Module, latents: Mapping[str, Tensor], names: Collection[str]
 ) -> dict[str, Observation]:
-    """As `decode`, at once, and differentiable in latents and parameters (durations are not)."""
+    """As `decode`, in one chunk and differentiable in latents and parameters, not in durations."""
     size = len(next(iter(latents.values())))
-    with poutine.condition(data=dict(latents)), _AtMeans(names):
+    with poutine.condition(data=dict(latents)), _TakeMeans(names):
         trace: Any = poutine.trace(model).get_trace(names=names, num_examples=size)
     sites = {name: trace.nodes[name] for name in names}
     return {
@@ -256,7 +198,20 @@ def means(
     }
 
 
-def _joined(parts: list[Observation]) -> Observation:
+class _TakeMeans(Messenger):
+    """Sites called ``<modality>`` or ``<modality>_...`` take the means of their distributions."""
+
+    def __init__(self, names: Collection[str]):
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: Any) -> None:
+        of_modality = any(msg["name"] == n or msg["name"].startswith(f"{n}_") for n in self.names)
+        if of_modality and not msg["is_observed"] and not msg["done"]:
+            msg["value"], msg["done"] = msg["fn"].mean, True
+
+
+def _concatenated(parts: list[Observation]) -> Observation:
     lengths = [part.lengths for part in parts if part.lengths is not None]
     return Observation(
         torch.cat([part.value for part in parts]), torch.cat(lengths) if lengths else None

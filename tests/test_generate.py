@@ -170,5 +170,5 @@ def test_inferred_latents_of_a_linear_model_are_its_posterior_means():
 
 def test_without_a_latent_there_is_nothing_to_decode():
     model, _ = tiny_pair()
-    with pytest.raises(ValueError, match="a latent at least"):
+    with pytest.raises(ValueError, match="at least one latent"):
         decode(model, {}, ["image"])

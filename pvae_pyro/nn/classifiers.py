@@ -1,9 +1,9 @@
-"""Class classifiers of generated examples, and how real ones are varied to train them.
+"""Classifiers that judge generated examples, and the augmentation of the real ones they learn from.
 
-A decoder's means are smoother than anything real: no observation noise, blurred by all the
-posterior does not know. A classifier that never saw such examples may misread a good one, so
-each judge comes with a `varied`, which blurs, distorts and disturbs the real examples it learns
-from. Judges share nothing with the networks of a model or guide.
+A decoder's means are smoother than real examples: they have no observation noise and are blurred
+by the posterior's uncertainty. A classifier that never saw such examples may misread a good one, so
+the method `varied` of each judge blurs, distorts and disturbs the real examples. Judges share
+nothing with the networks of a model or guide.
 
 Shapes: B examples, T frames, F features of a frame, C channels, H x W pixels, K classes.
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pvae_pyro.batch import Observation
+from pvae_pyro.nn.frame_convolutions import FrameConvolutions, longest
 from pvae_pyro.nn.packing import in_use
 
 
@@ -27,7 +28,7 @@ class PictureJudge(nn.Module):
         sizes = (channels, width, 2 * width, 4 * width)
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            # Group normalisation: no statistics of training data, which means are not like.
+            # Group normalisation keeps no statistics of training data, which decoded means lack.
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(4, after), nn.ReLU()]
             layers += [nn.MaxPool2d(2)]
         self.network = nn.Sequential(
@@ -42,7 +43,7 @@ class PictureJudge(nn.Module):
         return self.network(observation.value)
 
     def varied(self, observation: Observation) -> Observation:
-        """Each turned, scaled and shifted a little, blurred, dimmed and disturbed at random."""
+        """Each picture randomly turned, scaled, shifted, blurred, dimmed, and with noise."""
         value = observation.value
         angle, zoom = 0.2 * _uniform(value), 1 + 0.15 * _uniform(value)
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
@@ -56,43 +57,19 @@ class PictureJudge(nn.Module):
         return Observation(_noisy(value, 0.1))
 
 
-class SequenceJudge(nn.Module):
-    """Four convolutions over frames, their mean and maximum: ``[B, T, F]`` -> logits ``[B, K]``.
-
-    Each output sees 33 frames. Frames past a row's length influence nothing, whatever they hold.
-    """
-
-    strides = (1, 2, 2, 2)
+class SequenceJudge(FrameConvolutions):
+    """`FrameConvolutions` and a linear layer: ``[B, T, F]`` -> logits ``[B, K]``."""
 
     def __init__(self, features: int, num_classes: int, width: int = 64):
-        super().__init__()
-        inputs = [features] + [width] * (len(self.strides) - 1)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(size, width, 5, stride=stride, padding=2)
-            for size, stride in zip(inputs, self.strides, strict=True)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.strides)
-        self.dropout = nn.Dropout(0.2)
+        super().__init__(features, width, dropout=0.2)
         self.classes = nn.Linear(2 * width, num_classes)
 
     def forward(self, observation: Observation) -> Tensor:
-        lengths = _lengths(observation)
-        x = observation.value[:, : int(lengths.max())]
-        used = in_use(lengths, x.shape[1])
-        x = torch.where(used, x, 0.0)
-        layers = zip(self.strides, self.convolutions, self.norms, strict=True)
-        for stride, convolution, norm in layers:
-            x = norm(convolution(x.transpose(1, 2)).transpose(1, 2)).relu()
-            # Zero past the end, as a convolution pads the longest row.
-            lengths = torch.div(lengths - 1, stride, rounding_mode="floor") + 1
-            used = in_use(lengths, x.shape[1])
-            x = self.dropout(torch.where(used, x, 0.0))
-        mean = x.sum(1) / lengths.unsqueeze(1)
-        return self.classes(torch.cat([mean, x.amax(1)], 1))  # outputs are at least zero
+        return self.classes(self.pooled(observation))
 
     def varied(self, observation: Observation) -> Observation:
-        """Each stretched, blurred, raised, partly masked and disturbed at random."""
-        value, lengths = _stretched(observation.value, _lengths(observation))
+        """Each sequence randomly stretched, blurred, raised, partly masked, and with noise."""
+        value, lengths = _stretched(*longest(observation))
         used = in_use(lengths, value.shape[1])
         weight = used.expand_as(value).to(value.dtype)
         value = _blurred(value.unsqueeze(1), weight.unsqueeze(1)).squeeze(1)
@@ -118,18 +95,12 @@ class VectorJudge(nn.Module):
         return self.network(observation.value)
 
     def varied(self, observation: Observation) -> Observation:
-        """Each drawn towards the mean, as what is generated is, and disturbed at random."""
+        """Each vector scaled towards the mean, as generated ones are, and with noise."""
         value = observation.value * (0.85 + 0.25 * _uniform(observation.value)).unsqueeze(1)
         return Observation(_noisy(value, 0.5))
 
 
 Judge: TypeAlias = PictureJudge | SequenceJudge | VectorJudge
-
-
-def _lengths(observation: Observation) -> Tensor:
-    if observation.lengths is None:
-        raise ValueError("a judge of sequences needs their lengths")
-    return observation.lengths.to(observation.value.device)
 
 
 def _uniform(like: Tensor) -> Tensor:
@@ -138,9 +109,9 @@ def _uniform(like: Tensor) -> Tensor:
 
 
 def _blurred(value: Tensor, used: Tensor) -> Tensor:
-    """Some way, by example, towards ``[B, C, H, W]`` smoothed over the pixels in use (1, else 0).
+    """A random mixture of ``[B, C, H, W]`` and its smoothing over the pixels in use (1, else 0).
 
-    The kernel is binomial, applied once to four times by chance.
+    The binomial kernel is applied a random one to four times.
     """
     smooth = value
     for _ in range(int(torch.randint(1, 5, ()))):
@@ -150,7 +121,7 @@ def _blurred(value: Tensor, used: Tensor) -> Tensor:
 
 
 def _binomial(x: Tensor) -> Tensor:
-    """Weighted 1-2-1 along both of the last dimensions, zeros around; faster than conv2d here."""
+    """Weights 1-2-1 along the last two dimensions, zero-padded; faster than conv2d here."""
     for dim in (-1, -2):
         edges = torch.zeros_like(x.narrow(dim, 0, 1))
         padded = torch.cat([edges, x, edges], dim)
@@ -160,13 +131,13 @@ def _binomial(x: Tensor) -> Tensor:
 
 
 def _noisy(value: Tensor, most: float) -> Tensor:
-    """With Gaussian noise, its scale between 0 and `most` by example."""
+    """Add Gaussian noise, of a random scale between 0 and `most` for each example."""
     scale = most * (0.5 + 0.5 * _uniform(value))
     return value + scale.view(-1, *[1] * (value.dim() - 1)) * torch.randn_like(value)
 
 
 def _stretched(value: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Played at 0.8 to 1.2 times the duration, frames interpolated linearly."""
+    """Stretch to 0.8 to 1.2 times the duration, interpolating frames linearly."""
     longer = (lengths * (1 + 0.2 * _uniform(value))).round().long().clamp(min=1)
     time = torch.arange(int(longer.max()), device=value.device)
     last = (lengths - 1).unsqueeze(1)
@@ -180,7 +151,7 @@ def _stretched(value: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _span(value: Tensor, lengths: Tensor, most: float) -> Tensor:
-    """One random stretch of each row's length, at most that part of it: ``[B, T]`` bool."""
+    """A random span of each row, at most the fraction `most` of its length: ``[B, T]`` bool."""
     width = most * lengths * (0.5 + 0.5 * _uniform(value))
     start = (lengths - width) * (0.5 + 0.5 * _uniform(value))
     time = torch.arange(value.shape[1], device=value.device)

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pvae_pyro.generation import means
+from pvae_pyro.generation import generated_means
 from pvae_pyro.objective.contrastive import derangement
 
 
@@ -54,7 +54,7 @@ def restyling(
         styles = {site: value[other] for site, value in latents.items() if site != shared}
         there = {site: has[other].unsqueeze(-1) for site, has in (present or {}).items()}
     with _FirstRows(styles, there):
-        generated = means(model, {shared: z[:rows]}, list(unimodal))
+        generated = generated_means(model, {shared: z[:rows]}, list(unimodal))
     found = {}
     for name, guide in unimodal.items():
         with _frozen(guide):

@@ -49,13 +49,13 @@ def test_first_in_the_style_of_others_then_of_the_prior(monkeypatch):
     model, guide = make_pair()
     set_exact_posterior(model, guide)
     seen = {}
-    plain = module.means
+    plain = module.generated_means
 
     def watched(*arguments):
         seen.update(plain(*arguments))
         return seen
 
-    monkeypatch.setattr(module, "means", watched)
+    monkeypatch.setattr(module, "generated_means", watched)
     latents = draw(guide, make_batch(400))
     restyling(model, guide.unimodal, latents)
     for name in SIZES:
