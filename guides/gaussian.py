@@ -13,33 +13,35 @@ from pvae_pyro.nn.heads import GaussianHead
 
 
 class GaussianGuide(nn.Module):
-    """q(z | x) = Π_k q(z_k | x), every factor seeing all the modalities of the guide.
+    """q(z | x) = Π_k q(z_k | x), where every factor depends on all modalities of the guide.
 
-    Their encoders' features, side by side, go to one head of each latent. Of all modalities it
-    is a multimodal guide (paper, Eq. 2), of one a unimodal guide (Eq. 6), which looks at no other
-    modality of the batch. A modality that is not in the batch is a KeyError.
+    The encoders' features, concatenated, go to one Gaussian head for each latent. With all
+    modalities this is a multimodal guide (paper, Eq. 2), with one a unimodal guide (Eq. 6), which
+    ignores the other modalities of the batch. A modality that is not in the batch is a KeyError.
 
-    With `sees_presence`, modalities may be missing, from an example or from the batch: their
-    features are 0, and a bit for each that is there goes with the features through a hidden layer,
-    for what is left must then count for more. Without, a guide of several modalities
-    raises ValueError for an example that lacks one.
+    With `sees_presence`, modalities may be missing from an example or from the batch: their
+    features are then 0, and a hidden layer mixes the features with one bit per modality that says
+    whether it is present. Otherwise a guide of several modalities raises ValueError for an example
+    that lacks one.
 
     Args:
         modalities: those to infer from.
         latents: site -> dimension, in the model's order.
-        belongs: site -> the modality without which an example has no such latent.
+        style_of: site -> modality; an example without the modality has no such latent.
+        sees_presence: accept missing modalities.
+        hidden: size of the hidden layer that mixes features and presence.
     """
 
     def __init__(
         self,
         modalities: Iterable[Modality],
         latents: Mapping[str, int],
-        belongs: Mapping[str, str] | None = None,
+        style_of: Mapping[str, str] | None = None,
         sees_presence: bool = False,
         hidden: int = 512,
     ):
         super().__init__()
-        self.belongs = dict(belongs or {})
+        self.style_of = dict(style_of or {})
         self.sees_presence = sees_presence
         self.encoders = nn.ModuleDict({m.name: m.encoder() for m in modalities})
         self.sizes: dict[str, int] = {n: e.out_features for n, e in self.encoders.items()}  # type: ignore[misc]
@@ -51,46 +53,43 @@ class GaussianGuide(nn.Module):
         self.heads = nn.ModuleDict({site: GaussianHead(features, d) for site, d in latents.items()})
 
     def forward(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
-        """Sample the latents; keywords are the model's and say nothing to the guide."""
+        """Sample the latents. Keyword arguments are meant for the model and ignored."""
         pyro.module(f"guide_{'_'.join(self.encoders)}", self)
-        if self.mix is None:
-            features = self._features(batch)
-        else:
-            features = self.mix(self._features_of_present(batch))
+        features = self._features(batch) if self.mix is None else self._mixed_features(batch)
         z = {}
         with pyro.plate("examples", batch_size(batch), dim=-1):
             for site, head in self.heads.items():
-                modality = self.belongs.get(site)
+                modality = self.style_of.get(site)
                 if modality is None or modality in batch:
                     with where_present(batch[modality] if modality else None):
                         z[site] = pyro.sample(site, head(features))
         return z
 
     def _features(self, batch: Batch) -> Tensor:
-        of_each = []
+        features = []
         for name, encoder in self.encoders.items():
             if batch[name].present is not None and len(self.encoders) > 1:
-                raise ValueError(f"examples lack {name}: the guide must be made to see presence")
-            of_each.append(encoder(batch[name]))
-        return torch.cat(of_each, dim=-1)
+                raise ValueError(f"examples lack {name}: give the guide sees_presence=True")
+            features.append(encoder(batch[name]))
+        return torch.cat(features, dim=-1)
 
-    def _features_of_present(self, batch: Batch) -> Tensor:
+    def _mixed_features(self, batch: Batch) -> Tensor:
+        assert self.mix is not None
         weight = next(self.parameters())
-        of_each, bits = [], []
+        features, bits = [], []
         for name, encoder in self.encoders.items():
             if name in batch:
-                found = encoder(batch[name])
-                present = batch[name].present
+                found, present = encoder(batch[name]), batch[name].present
                 if present is None:
                     present = found.new_ones(len(found), dtype=torch.bool)
-                of_each.append(torch.where(present.unsqueeze(-1), found, 0.0))
+                features.append(torch.where(present.unsqueeze(-1), found, 0.0))
             else:
                 present = weight.new_zeros(batch_size(batch), dtype=torch.bool)
-                of_each.append(weight.new_zeros(len(present), self.sizes[name]))
+                features.append(weight.new_zeros(len(present), self.sizes[name]))
             bits.append(present)
-        return torch.cat([*of_each, torch.stack(bits, -1).to(weight)], dim=-1)
+        return self.mix(torch.cat([*features, torch.stack(bits, -1).to(weight)], dim=-1))
 
 
 def unimodal_guide(modality: Modality, latents: Mapping[str, int]) -> GaussianGuide:
-    """q_m(z | x^m): of examples that lack the modality, nothing."""
+    """q_m(z | x^m), which infers nothing from examples that lack the modality."""
     return GaussianGuide([modality], latents, dict.fromkeys(latents, modality.name))

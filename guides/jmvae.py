@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from pvae_pyro.guides.dispatching import DispatchingGuide
 from pvae_pyro.guides.gaussian import GaussianGuide, unimodal_guide
-from pvae_pyro.guides.together import GuidesTogether
 from pvae_pyro.modality import Modality
 
 
-class JMVAEGuide(GuidesTogether):
+class JMVAEGuide(DispatchingGuide):
     """q(z | x) from all modalities, and q_m(z | x^m) from modality m alone (JMVAE-kl).
 
     They share no parameters. sees_presence: see `GaussianGuide`.

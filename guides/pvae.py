@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 
+from pvae_pyro.guides.dispatching import DispatchingGuide
 from pvae_pyro.guides.gaussian import GaussianGuide, unimodal_guide
-from pvae_pyro.guides.together import GuidesTogether
 from pvae_pyro.modality import Modality
 
 
-class PartitionedGuide(GuidesTogether):
+class PartitionedGuide(DispatchingGuide):
     """q(z_sem, z_style | x) = q(z_sem | x) Π_m q(z_style_m | x) from all modalities, and
     q_m(z_sem, z_style_m | x^m) = q_m(z_sem | x^m) q_m(z_style_m | x^m) from modality m alone.
 
-    They share no parameters. An example that lacks modality m has no z_style_m, and nothing is
-    inferred of it by q_m. sees_presence: of the guide of all, see `GaussianGuide`.
+    They share no parameters. An example that lacks modality m has no z_style_m, and q_m infers
+    nothing from it. sees_presence: of the multimodal guide, see `GaussianGuide`.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pvae_pyro.batch import Batch, where_present
 from pvae_pyro.modality import Modality
 from pvae_pyro.models import priors
-from pvae_pyro.models.request import resolve
+from pvae_pyro.models.conditioning import condition
 
 
 class JMVAE(nn.Module):
@@ -16,17 +16,17 @@ class JMVAE(nn.Module):
 
     For each example of the batch:
 
-        z    ~ prior, N(0, I) by default   what and how, of all modalities
-        x^m  ~ p(x^m | z)                  the likelihood of modality m, of examples that have it
+        z    ~ prior, N(0, I) by default   content and style of all modalities
+        x^m  ~ p(x^m | z)                  the likelihood of modality m, if the example has it
 
     With one modality it is the ordinary VAE (VAE-sp and VAE-im of the paper).
 
     Source: Suzuki et al. 2016 (arXiv:1611.01891), Eq. 2; Kingma & Welling 2014 for the VAE.
 
     Args:
-        modalities: what there is to generate.
-        latent_dim: of z; the paper's is the sum of the PVAE's latents.
-        prior: of z, by its size (models/priors.py).
+        modalities: the names and networks of the modalities.
+        latent_dim: size of z; the paper's is the sum of the sizes of the PVAE's latents.
+        prior: makes the prior of z from its size (models/priors.py).
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class JMVAE(nn.Module):
         observed: Collection[str] | None = None,
         num_examples: int | None = None,
     ) -> dict[str, Tensor]:
-        """Generate or score; arguments: `models.request`. Returns each modality's value."""
+        """Generate or score; see `models.conditioning`. Returns each modality's value."""
         pyro.module("model", self)
-        asked = resolve([*self.likelihoods], batch, names, observed, num_examples)
-        with pyro.plate("examples", asked.num_examples, dim=-1):
+        observations, size = condition([*self.likelihoods], batch, names, observed, num_examples)
+        with pyro.plate("examples", size, dim=-1):
             z = pyro.sample("z", self.prior())
             x = {}
-            for name, observation in asked.modalities.items():
+            for name, observation in observations.items():
                 with where_present(observation):
                     x[name] = self.likelihoods[name](name, z, observation)
             return x

@@ -1,7 +1,7 @@
-"""Priors of z_sem; swap one by editing the line of the model that makes it (docs/priors.md).
+"""Priors of z_sem; to swap one, edit the line of the model that makes it (docs/priors.md).
 
-A prior is a module that is called without arguments and returns a distribution of event shape
-``[dim]`` and no batch shape. Those here, and the `Flow` of models/flow.py, can be exchanged.
+A prior is a module that, called without arguments, returns a distribution of event shape ``[dim]``
+and no batch shape. `Flow`, a normalising flow, is in models/flow.py.
 
 Shapes: D dimensions, K components, F features.
 """
@@ -15,7 +15,7 @@ from pvae_pyro.nn.heads import GaussianHead
 
 __all__ = ["Flow", "GaussianMixture", "StandardNormal", "VampPrior"]
 
-# exp(±5) ≈ 150 and 0.007. A component on a single point would have no largest density.
+# exp(±5) ≈ 150 and 0.007. Without a bound, a component could shrink onto one point for ever.
 LOG_SCALE_BOUND = 5.0
 
 
@@ -32,25 +32,39 @@ class StandardNormal(nn.Module):
         return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
 
 
-class GaussianMixture(nn.Module):
+class _Mixture(nn.Module):
+    """A prior of K components."""
+
+    def __init__(self, dim: int, num_components: int):
+        super().__init__()
+        if dim < 1 or num_components < 1:
+            raise ValueError(f"no mixture of {num_components} components in {dim} dimensions")
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(k | z): ``[..., D] -> [..., K]``."""
+        mixture = self()
+        log_prob = mixture.component_distribution.log_prob(z.unsqueeze(-2))
+        return torch.softmax(log_prob + mixture.mixture_distribution.logits, -1)
+
+
+class GaussianMixture(_Mixture):
     """p(z) = Σ_k π_k N(z; loc_k, diag scale_k²), all of it learnt.
 
         π = softmax(logits)      scale = exp(b tanh(raw_scale / b)), within exp(±b)
 
-    b is `LOG_SCALE_BOUND`. At first π is uniform, scale 1, and loc_k ~ N(0, spread² I): all
-    of them where the posteriors begin, with a share in every example, and no two the same. Far
-    apart, the few that are nearest to the posteriors' first place take every example, and keep
-    them. A KL divergence from it is sampled, for it has no formula.
+    b is `LOG_SCALE_BOUND`. Initially π is uniform, scale 1, and loc_k ~ N(0, spread² I): all
+    components lie where the posteriors begin, share every example, and differ. If they began far
+    apart, the few nearest to the first posteriors would take every example and keep them. The KL
+    divergence from this prior has no formula and is sampled.
 
     Source: Dilokthanakul et al. 2016 (arXiv:1611.02648) and Jiang et al. 2017
     (arXiv:1611.05148), whose component is a latent variable; here it is summed out.
 
-    Args: dim, num_components: D, K. spread: in units of z. Raises ValueError for none of either.
+    Args: dim, num_components: D, K. spread: in units of z. Raises ValueError for D or K below 1.
     """
 
     def __init__(self, dim: int, num_components: int = 30, spread: float = 0.1):
-        super().__init__()
-        _check(dim, num_components)
+        super().__init__(dim, num_components)
         self.loc = nn.Parameter(spread * torch.randn(num_components, dim))
         self.raw_scale = nn.Parameter(torch.zeros(num_components, dim))
         self.logits = nn.Parameter(torch.zeros(num_components))
@@ -60,29 +74,23 @@ class GaussianMixture(nn.Module):
         components = dist.Normal(self.loc, scale).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
 
-    def responsibilities(self, z: Tensor) -> Tensor:
-        """p(k | z) of ``[..., D]``: ``[..., K]``, sums of 1."""
-        return _responsibilities(self(), z)
 
-
-class VampPrior(nn.Module):
+class VampPrior(_Mixture):
     """p(z) = 1/K Σ_k q(z | u_k): the posterior of K learnt pseudo-inputs, averaged.
 
     Source: Tomczak & Welling 2018 (arXiv:1705.07120), Eq. 9, with one departure. There u_k is a
-    pseudo-*input*, an x. Here inputs are ragged and of several modalities, so u_k stands where
-    the multimodal guide's encoders end: it is a vector of their features ``[F]`` and goes
-    through the guide's own head of the site, not through the encoders. So a u_k need not be
-    what any x is encoded as; gradients flow into u and into the head, not into encoders.
+    pseudo-*input*, an x. Here inputs are ragged and of several modalities, so u_k is a vector of
+    the multimodal encoders' features ``[F]``, which goes through the guide's own head of the site.
+    Gradients flow into u and into the head, not into encoders.
 
-    The head is the guide's and stays so: no parameter, state or submodule of the prior. A copy
-    of the model alone (`copy.deepcopy`) has a head of its own, which no longer follows.
+    The head stays the guide's: it is no parameter, state or submodule of the prior. A copy of
+    the model alone (`copy.deepcopy`) has its own head, which no longer follows the guide.
 
-    Args: dim, num_components: D, K. Raises ValueError for none of either.
+    Args: dim, num_components: D, K. Raises ValueError for D or K below 1.
     """
 
     def __init__(self, dim: int, num_components: int = 30):
-        super().__init__()
-        _check(dim, num_components)
+        super().__init__(dim, num_components)
         self.dim = dim
         self.num_components = num_components
         self._head: tuple[GaussianHead, ...] = ()  # a tuple, which registers no submodule
@@ -90,10 +98,10 @@ class VampPrior(nn.Module):
         self.register_parameter("features", None)
 
     def follow(self, head: GaussianHead) -> None:
-        """Use the guide's head of this site; the first time it makes u ~ N(0, I), ``[K, F]``.
+        """Use the guide's head of this site; the first call makes u ~ N(0, I), ``[K, F]``.
 
-        Before parameters are given to an optimiser. Raises ValueError if the head is of another
-        number of dimensions, or of other features than before.
+        Call it before parameters are given to an optimiser. Raises ValueError if the head has
+        another number of dimensions, or of features than before.
         """
         size, dim = head.loc.in_features, head.loc.out_features
         if dim != self.dim:
@@ -103,7 +111,7 @@ class VampPrior(nn.Module):
             self.features = nn.Parameter(features.to(head.loc.weight))
         elif self.features.shape[1] != size:
             raise ValueError(
-                f"the pseudo-inputs are of {self.features.shape[1]} features, the head of {size}"
+                f"the pseudo-inputs have {self.features.shape[1]} features, the head {size}"
             )
         self._head = (head,)
 
@@ -117,17 +125,3 @@ class VampPrior(nn.Module):
         (head,) = self._head
         uniform = dist.Categorical(logits=self.features.new_zeros(self.num_components))
         return dist.MixtureSameFamily(uniform, head(self.features))
-
-    def responsibilities(self, z: Tensor) -> Tensor:
-        """p(k | z) of ``[..., D]``: ``[..., K]``, sums of 1."""
-        return _responsibilities(self(), z)
-
-
-def _responsibilities(mixture: dist.MixtureSameFamily, z: Tensor) -> Tensor:
-    log_prob = mixture.component_distribution.log_prob(z.unsqueeze(-2))
-    return torch.softmax(log_prob + mixture.mixture_distribution.logits, -1)
-
-
-def _check(dim: int, num_components: int) -> None:
-    if dim < 1 or num_components < 1:
-        raise ValueError(f"no mixture of {num_components} components in {dim} dimensions")

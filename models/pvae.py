@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pvae_pyro.batch import Batch, where_present
 from pvae_pyro.modality import Modality
 from pvae_pyro.models import priors
-from pvae_pyro.models.request import resolve
+from pvae_pyro.models.conditioning import condition
 
 
 class PVAE(nn.Module):
@@ -17,16 +17,16 @@ class PVAE(nn.Module):
 
     For each example of the batch:
 
-        z_sem      ~ prior, N(0, I) by default   what is said and written
-        z_style_m  ~ N(0, I)                     how, in modality m
+        z_sem      ~ prior, N(0, I) by default   the content that all modalities share
+        z_style_m  ~ N(0, I)                     the style of modality m
         x^m        ~ p(x^m | z_sem, z_style_m)   the likelihood of modality m
 
-    The last two are left out of an example that lacks the modality (`Observation.present`).
+    An example that lacks modality m (`Observation.present`) has neither z_style_m nor x^m.
 
     Args:
-        modalities: what there is to generate.
+        modalities: the names and networks of the modalities.
         semantic_dim, style_dim: sizes of z_sem and of each z_style.
-        prior: of z_sem, by its size (models/priors.py).
+        prior: makes the prior of z_sem from its size (models/priors.py).
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class PVAE(nn.Module):
         observed: Collection[str] | None = None,
         num_examples: int | None = None,
     ) -> dict[str, Tensor]:
-        """Generate or score; arguments: `models.request`. Returns each modality's value."""
+        """Generate or score; see `models.conditioning`. Returns each modality's value."""
         pyro.module("model", self)
-        asked = resolve([*self.likelihoods], batch, names, observed, num_examples)
+        observations, size = condition([*self.likelihoods], batch, names, observed, num_examples)
         z_style = {}
-        with pyro.plate("examples", asked.num_examples, dim=-1):
+        with pyro.plate("examples", size, dim=-1):
             z_sem = pyro.sample("z_sem", self.prior())
-            for name, observation in asked.modalities.items():
+            for name, observation in observations.items():
                 with where_present(observation):
                     z_style[name] = pyro.sample(f"z_style_{name}", self.style_prior())
             x = {}
-            for name, observation in asked.modalities.items():
+            for name, observation in observations.items():
                 with where_present(observation):
                     z = torch.cat([z_sem, z_style[name]], -1)
                     x[name] = self.likelihoods[name](name, z, observation)

@@ -276,7 +276,7 @@ def test_the_objective_says_which_styles_there_are(monkeypatch):
 def test_guides_that_do_not_see_presence_refuse():
     torch.manual_seed(0)
     guide = PartitionedGuide(linear_gaussian.MODALITIES, 2, 2)
-    with pytest.raises(ValueError, match="see presence"):
+    with pytest.raises(ValueError, match="sees_presence"):
         guide(lacking(gaussian_batch()))
     z = guide({"a": lacking(gaussian_batch())["a"]})  # a unimodal one masks
     assert z["z_sem"].shape == (7, 2)

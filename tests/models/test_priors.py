@@ -185,7 +185,7 @@ def test_what_a_vamp_prior_cannot_follow_is_refused():
     with pytest.raises(ValueError, match="2 dimensions follows no head of 3"):
         prior.follow(GaussianHead(FEATURES, 3))
     prior.follow(GaussianHead(FEATURES, 2))
-    with pytest.raises(ValueError, match="of 5 features, the head of 6"):
+    with pytest.raises(ValueError, match="have 5 features, the head 6"):
         prior.follow(GaussianHead(6, 2))
 
 

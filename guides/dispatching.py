@@ -1,4 +1,4 @@
-"""The multimodal and the unimodal guides together, as training needs them."""
+"""A multimodal guide and the unimodal guides of the same latents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,10 @@ from pvae_pyro.batch import Batch
 from pvae_pyro.guides.gaussian import GaussianGuide
 
 
-class GuidesTogether(nn.Module):
-    """Calls the guide that fits what is in the batch.
+class DispatchingGuide(nn.Module):
+    """Calls the guide that fits the modalities of a batch.
 
-    multimodal: the guide of all modalities.
-    unimodal: modality -> its guide.
+    multimodal: the guide of all modalities. unimodal: modality -> its guide.
     """
 
     def __init__(self, multimodal: GaussianGuide, unimodal: Mapping[str, GaussianGuide]):
@@ -22,10 +21,10 @@ class GuidesTogether(nn.Module):
         self.unimodal = nn.ModuleDict(unimodal)
 
     def forward(self, batch: Batch, **kwargs: Any) -> dict[str, Tensor]:
-        """The multimodal guide on all modalities, a unimodal one on a single modality.
+        """Call the multimodal guide on all modalities, a unimodal guide on one of them.
 
-        Any other subset goes to the multimodal guide where it sees presence; where it does not,
-        ValueError: no guide was trained for it.
+        Other subsets go to the multimodal guide if it sees presence. Otherwise no guide was trained
+        for them: ValueError.
         """
         if batch.keys() >= self.unimodal.keys():
             return self.multimodal(batch, **kwargs)
