@@ -122,12 +122,10 @@ def align_utterances(
     return tokens, problems
 
 
-def speakers_in_both(utterances: Iterable[Utterance]) -> list[str]:
-    """Speakers of whom there are utterances in both splits."""
-    of: dict[Split, set[str]] = {"train": set(), "test": set()}
-    for utterance in utterances:
-        of[utterance.split].add(utterance.speaker)
-    return sorted(of["train"] & of["test"])
+def speakers_in_both(spoken: Iterable[Utterance | Entry]) -> list[str]:
+    """The speakers of the training partition that are in the test partition as well."""
+    pairs = {(item.speaker, item.split) for item in spoken}
+    return sorted(name for name, split in pairs if split == "train" and (name, "test") in pairs)
 
 
 def _tokens(
