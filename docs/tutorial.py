@@ -28,7 +28,7 @@ from pyro.infer import Predictive
 from pvae_pyro import generation as generate
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.paired import load_paired
+from pvae_pyro.data.loading import load_paired
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.figures.grids import choose_examples

@@ -39,8 +39,7 @@ from pvae_pyro.data.alignment.transcripts import (
     speakers_in_both,
 )
 from pvae_pyro.data.corpora.digit_words import OH
-from pvae_pyro.data.corpus import CorpusError, Problem
-from pvae_pyro.data.table import SPLITS
+from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import place
 from pvae_pyro.experiments.support.command import entry
@@ -91,7 +90,7 @@ def align(arguments: argparse.Namespace) -> tuple[list[Token], list[Problem]]:
 def manifest_root(arguments: argparse.Namespace, tokens: Sequence[Token]) -> Path:
     """The folder that the manifest's paths are relative to."""
     folder: Path = arguments.out.resolve().parent
-    if all(token.entry.path.is_relative_to(folder) for token in tokens):
+    if all(token.recording.path.is_relative_to(folder) for token in tokens):
         return folder
     root: Path = arguments.root or arguments.transcripts.parent
     return root.resolve()
@@ -103,7 +102,7 @@ def write_manifest(path: Path, root: Path, tokens: Sequence[Token]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for token in tokens:
-        entry, word = token.entry, token.aligned
+        entry, word = token.recording, token.aligned
         times = (f"{value:.3f}" for value in (word.start, word.end, word.score))
         file = entry.path.relative_to(root).as_posix()
         writer.writerow([file, entry.label, entry.speaker, entry.split, *times, word.word])
@@ -114,18 +113,18 @@ def summary(tokens: Sequence[Token], problems: Sequence[Problem]) -> Iterator[st
     """What was aligned and what was left out, line by line."""
     scores = [token.aligned.score for token in tokens]
     low, middle = np.percentile(scores, (1, 50))
-    files = len({token.entry.path for token in tokens})
+    files = len({token.recording.path for token in tokens})
     yield (
         f"{len(tokens):,} words in {files:,} utterances; score: median {middle:.2f}, "
         f"1 in 100 below {low:.2f}, lowest {min(scores):.2f}"
     )
     for split in SPLITS:
-        entries = [token.entry for token in tokens if token.entry.split == split]
+        entries = [token.recording for token in tokens if token.recording.split == split]
         counts = Counter(entry.label for entry in entries).most_common(10)
         words = ", ".join(f"{label} {count}" for label, count in counts)
         speakers = len({entry.speaker for entry in entries})
         yield f"{split:6}{len(entries):7,} of {speakers} speakers: {words}"
-    if both := speakers_in_both(token.entry for token in tokens):
+    if both := speakers_in_both(token.recording for token in tokens):
         yield f"WARNING: {len(both)} speakers are in both splits: {', '.join(both[:10])}"
     kinds = Counter(problem.kind for problem in problems).most_common()
     yield f"left out: {len(problems)}" + "".join(f", {number} {kind}" for kind, number in kinds)

@@ -19,18 +19,17 @@ import argparse
 import logging
 import time
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import matplotlib
+import numpy as np
 
-from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
-from pvae_pyro.data.corpus import SpeechCorpus
-from pvae_pyro.data.features import Computed, compute_features
+from pvae_pyro.data.features import compute_features, refuse_problems
+from pvae_pyro.data.loading import open_speech
 from pvae_pyro.data.paired import alike
-from pvae_pyro.data.spoken import open_speech, refuse_problems
+from pvae_pyro.data.recording import SpeechCorpus
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import number, place
@@ -66,16 +65,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def prepare(
     config: Options, root: Path, workers: int | None = None
-) -> tuple[dict[str, Any], SpeechCorpus, Computed]:
-    """The report, and what it tells of."""
+) -> tuple[dict[str, Any], SpeechCorpus, dict[str, np.ndarray]]:
+    """The report, and what `compute_features` returns."""
     started = time.monotonic()
     corpus = open_speech(config.dataset, root, **speech_arguments(config))
-    computed = compute_features(
-        corpus, LogMel(corpus.sample_rate), workers=workers, on_error="skip"
-    )
-    refuse_problems(computed.skipped, config.strict)
-    corpus = replace(corpus, problems=(*corpus.problems, *computed.skipped))
-    report = {"dataset": config.dataset, **summarise_speech(corpus, computed)}
+    corpus, statistics = compute_features(corpus, workers=workers, strict=config.strict)
+    report = {"dataset": config.dataset, **summarise_speech(corpus, statistics)}
     report["errors"] = [
         f"no {split} recordings"
         for split, found in report["splits"].items()
@@ -93,7 +88,7 @@ def prepare(
                 report["errors"].append(f"no {split} image of class {named}{hint}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
     asked = config.model_dump(mode="json", exclude_unset=True)
-    return {**report, "config": asked, **environment()}, corpus, computed
+    return {**report, "config": asked, **environment()}, corpus, statistics
 
 
 def table(report: dict[str, Any]) -> str:
@@ -147,22 +142,18 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     return problem_lines(told, "report.json")
 
 
-def draw(corpus: SpeechCorpus, computed: Computed, report: dict[str, Any], path: Path) -> None:
+def draw(corpus: SpeechCorpus, durations: np.ndarray, report: dict[str, Any], path: Path) -> None:
     """Histogram of durations, and recordings of each class, of both splits."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     from pvae_pyro.figures.style import plain
 
-    splits = [corpus.recordings[n].split for n in computed.index]
-    figure, (durations, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    parts = {
-        split: [s for s, here in zip(computed.seconds, splits, strict=True) if here == split]
-        for split in report["splits"]
-    }
-    here = {split: seconds for split, seconds in parts.items() if seconds}
-    durations.hist(list(here.values()), bins=40, density=True, label=list(here))
-    durations.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"], 60))
+    figure, (times, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    splits = np.array([recording.split for recording in corpus.recordings])
+    here = {split: durations[splits == split] for split in np.unique(splits)}
+    times.hist(list(here.values()), bins=40, density=True, label=list(here))
+    times.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"], 60))
     labels = sorted({label for found in report["splits"].values() for label in found["classes"]})
     for n, (split, found) in enumerate(report["splits"].items()):
         counts = [found["classes"].get(label, 0) for label in labels]
@@ -187,10 +178,10 @@ def main(argv: list[str] | None = None) -> int:
     config = validated(parser, Options, given)
     folder = arguments.out or Path("prepared", file_name(config.dataset))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    report, corpus, computed = prepare(config, arguments.data or data_root(), arguments.workers)
+    report, corpus, statistics = prepare(config, arguments.data or data_root(), arguments.workers)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", report)
-    draw(corpus, computed, report, folder / "durations.png")
+    draw(corpus, statistics["seconds"], report, folder / "durations.png")
     print(table(report))
     print(f"\n{report['seconds_preparing']} s; report in {folder}")
     return 1 if report["errors"] else 0

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pvae_pyro.batch import Batch as Batch
     from pvae_pyro.batch import Observation as Observation
-    from pvae_pyro.data.column import Column as Column
-    from pvae_pyro.data.column import column_of as column_of
     from pvae_pyro.data.loader import PairedLoader as PairedLoader
+    from pvae_pyro.data.loading import load_paired as load_paired
+    from pvae_pyro.data.paired import column_of as column_of
     from pvae_pyro.data.paired import join as join
-    from pvae_pyro.data.paired import load_paired as load_paired
     from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
     from pvae_pyro.modality import Modality as Modality
     from pvae_pyro.svi import SVI as SVI
@@ -26,7 +25,6 @@ __version__ = "0.1.0"
 # Where each name is. Models, guides and runs are by name alone: the library is built without them.
 _MODULES = {
     "Batch": "batch",
-    "Column": "data.column",
     "JMVAE": "models",
     "JMVAEGuide": "guides",
     "Modality": "modality",
@@ -36,12 +34,12 @@ _MODULES = {
     "PartitionedELBO": "elbo",
     "PartitionedGuide": "guides",
     "SVI": "svi",
-    "column_of": "data.column",
+    "column_of": "data.paired",
     "digit_modalities": "models",
     "fit": "training.loop",
     "infer_from": "generation",
     "join": "data.paired",
-    "load_paired": "data.paired",
+    "load_paired": "data.loading",
     "load_run": "experiments.support.saved_run",
     "restyle": "generation",
     "sample": "generation",

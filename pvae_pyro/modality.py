@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:  # it imports torchaudio, without which models are built and trained
-    from pvae_pyro.data.column import Column
+    from pvae_pyro.data.paired import PairedData
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ class Modality:
     name: str
     encoder: Callable[[], nn.Module]
     likelihood: Callable[[int], nn.Module]
-    column: "Callable[[Path, Sequence[str]], Column] | None" = None
+    column: "Callable[[Path, Sequence[str]], PairedData] | None" = None

@@ -7,12 +7,9 @@ from typing import Any
 
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.cache import data_root
-from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.hold_out import hold_out
+from pvae_pyro.data.loading import image_column, speech_column
 from pvae_pyro.data.paired import PairedData, join
-from pvae_pyro.data.spoken import speech_column
-from pvae_pyro.data.written import image_column
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import add_option, flag
@@ -24,12 +21,12 @@ from pvae_pyro.models.modalities import own_modality
 OF_SPEECH = tuple(name for name in Corpora.model_fields if name != "image_root")
 
 
-def load_columns(config: Config, root: Path) -> dict[str, Column]:
+def load_columns(config: Config, root: Path) -> dict[str, PairedData]:
     """The data of each modality, in the configuration's order.
 
     Raises CorpusError, and ValueError for a modality that is unknown or has no data.
     """
-    columns: dict[str, Column] = {}
+    columns: dict[str, PairedData] = {}
     classes = None if config.classes is None else list(config.classes)
     datasets = {"speech": config.dataset, **config.second_speeches}
     for name in config.names:
@@ -53,7 +50,7 @@ def load_columns(config: Config, root: Path) -> dict[str, Column]:
             first = next(iter(columns.values()), None)
             column = find(root, first.classes if first else tuple(classes or ()))
             if not columns and classes:
-                column = column.chosen(classes)
+                column = column.only(sorted(set(classes)))
         if not columns and config.limit:
             column = column.limited(config.limit)
         columns[name] = column
@@ -98,7 +95,7 @@ def load_data(config: Config, root: Path) -> PairedData:
             f"{', '.join(map(flag, PLACES))}"
         ) from error
     data = join(columns, require_corpus=config.require_corpus)
-    return hold_out(data, config.hold_out) if config.hold_out else data
+    return data.hold_out(config.hold_out) if config.hold_out else data
 
 
 def check_data(config: Config, data: PairedData, folder: str | Path) -> Config:

@@ -1,6 +1,5 @@
-"""What a corpus is, before any feature is computed."""
+"""What all readers of corpora share: partitions, problems with single items, errors, images."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,38 +8,16 @@ import numpy as np
 from pvae_pyro.errors import PvaeError, shown
 
 Split = Literal["train", "test"]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One spoken item, not yet read.
-
-    name: unique within the corpus, and what error messages call it.
-    label: the class it belongs to, as the corpus writes it (``"7"``).
-    fingerprint: changes whenever the sound would; the feature cache is keyed by it.
-    read: returns mono samples in [-1, 1] (float32, ``[samples]``) and the sample rate in Hz.
-        Raises `AudioError`, naming the file and the reason, when the sound is unusable.
-    rate: in Hz, as the file's header says; None where that is not known.
-    file: that it is in, perhaps with others; "" is one of its own.
-    """
-
-    name: str
-    label: str
-    speaker: str
-    split: Split
-    fingerprint: str
-    read: Callable[[], tuple[np.ndarray, int]]
-    rate: int | None = None
-    file: str = ""
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something of a corpus that cannot be used, and is left out.
+    """An item of a corpus that cannot be used and is left out.
 
-    name: what it is called: a file, a line of a list, a part of a file.
-    kind: a few words to count it by (``"truncated"``); the same for every one of its sort.
-    reason: the whole sentence, which names the file.
+    name: of the file, the line of a list, or the part of a file.
+    kind: the category it is counted under, such as ``"truncated"``.
+    reason: a whole sentence that names the file.
     """
 
     name: str
@@ -49,34 +26,12 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class SpeechCorpus:
-    """Recordings and what a result file must say of them.
-
-    stand_in: the corpus is not the one that was asked for; every result says so.
-    sample_rate: features are computed at this rate; other rates are resampled to it.
-    any_rate: it may be lowered to that of the recordings (`pvae_pyro.data.audio.rates`).
-    problems: what was found on listing the files and is not among the recordings.
-    notes: what a user should know of the corpus as it was found, a sentence each.
-    completeness: of the recordings that could be read, what there is to say about how many
-        they should be; None is nothing.
-    """
-
-    name: str
-    stand_in: bool
-    sample_rate: int
-    recordings: tuple[Recording, ...]
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-    completeness: Callable[[Sequence[Recording]], str] | None = None
-    any_rate: bool = False
-
-
-@dataclass(frozen=True)
 class ImageCorpus:
     """Images ``[N, rows, columns]`` (uint8) and their labels (strings ``[N]``), by split.
 
-    problems: what was found on reading the files and is not among the images.
-    notes: what a user should know of the images as they were found, a sentence each.
+    stand_in: the images are not those that were asked for.
+    problems: files that were left out.
+    notes: what a user should know about the images, one sentence each.
     """
 
     name: str
@@ -90,7 +45,7 @@ class ImageCorpus:
 class CorpusError(PvaeError):
     """A corpus is missing, incomplete or damaged; the message says which file and what to do.
 
-    kind: as of a `Problem`.
+    kind: the category it is counted under, as in `Problem`.
     """
 
     def __init__(self, message: str, kind: str = "unusable"):

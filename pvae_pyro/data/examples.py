@@ -8,13 +8,29 @@ import torch
 
 from pvae_pyro.batch import Observation
 
+_CHUNK = 100_000  # rows, 32 MB of 80 features
+
 
 @dataclass(frozen=True)
 class Normalisation:
-    """x -> (x - loc) / scale, fitted to the training partition; both broadcast over examples."""
+    """x -> (x - loc) / scale; both broadcast over examples. By default values stay as they are."""
 
-    loc: np.ndarray
-    scale: np.ndarray
+    loc: np.ndarray = field(default_factory=lambda: np.zeros((), np.float32))
+    scale: np.ndarray = field(default_factory=lambda: np.ones((), np.float32))
+
+    @classmethod
+    def fitted(cls, values: np.ndarray) -> "Normalisation":
+        """To mean 0 and standard deviation 1 of the last dimension's entries, over all others."""
+        from sklearn.preprocessing import StandardScaler  # slow to import
+
+        rows = values.reshape(-1, values.shape[-1])
+        if not len(rows):
+            return cls()
+        scaler = StandardScaler()
+        for start in range(0, len(rows), _CHUNK):  # in double precision, so not all at once
+            scaler.partial_fit(rows[start : start + _CHUNK].astype(np.float64))
+        scale = np.maximum(np.sqrt(scaler.var_), 1e-6)  # a constant stays zero
+        return cls(scaler.mean_.astype(np.float32), scale.astype(np.float32))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         return ((values - self.loc) / self.scale).astype(np.float32, copy=False)

@@ -1,15 +1,14 @@
 """What a prepared corpus holds, counted."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import ImageCorpus, Recording, SpeechCorpus
-from pvae_pyro.data.features import Computed
+from pvae_pyro.data.corpus import SPLITS, ImageCorpus
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.spelling import look_alike_lines
-from pvae_pyro.data.table import SPLITS
 from pvae_pyro.errors import shown
 
 _TOLD = 10
@@ -19,15 +18,16 @@ _FAINT = -60.0  # of full scale
 _SILENT = 0.5  # share of frames
 
 
-def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]:
+def summarise_speech(corpus: SpeechCorpus, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Counts per split, class and speaker, durations in seconds, rates in Hz, what was left out.
 
-    Only recordings that features were computed of are counted. ``warnings`` says, a sentence
-    each, what would spoil a comparison: speakers in both splits, classes in only one, names that
-    look alike, an empty split, recordings whose level is far from the others', or that are silent
-    for the most part.
+    corpus, statistics: as `compute_features` returns them.
+
+    ``warnings`` says in one sentence each what would spoil a comparison: speakers in both splits,
+    classes in only one, names that look alike, an empty split, recordings whose level is far from
+    that of the others or that are mostly silent.
     """
-    kept = [corpus.recordings[n] for n in computed.index]
+    kept = corpus.recordings
     splits: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         index = np.flatnonzero([recording.split == split for recording in kept])
@@ -36,29 +36,28 @@ def summarise_speech(corpus: SpeechCorpus, computed: Computed) -> dict[str, Any]
             "recordings": len(here),
             "classes": _counted(recording.label for recording in here),
             "speakers": _counted(recording.speaker for recording in here),
-            "seconds": _spread(computed.seconds[index]),
+            "seconds": _spread(statistics["seconds"][index]),
         }
     overlap = sorted(set(splits["train"]["speakers"]) & set(splits["test"]["speakers"]))
     return {
         "corpus": corpus.name,
         "stand_in": corpus.stand_in,
         "feature_sample_rate": corpus.sample_rate,
-        "recorded_rates": {str(k): v for k, v in _counted(computed.rates.tolist()).items()},
+        "recorded_rates": {str(k): v for k, v in _counted(statistics["rates"].tolist()).items()},
         "splits": splits,
         "speakers_in_both": overlap,
         "notes": [*corpus.notes, *([corpus.completeness(kept)] if corpus.completeness else [])],
-        "warnings": [*_warnings(splits, overlap), *_of_level(kept, computed)],
+        "warnings": [*_warnings(splits, overlap), *_of_level(kept, statistics)],
         "left_out": dict(Counter(problem.kind for problem in corpus.problems).most_common()),
         "problems": [vars(problem) for problem in corpus.problems],
     }
 
 
-def _of_level(kept: Sequence[Recording], computed: Computed) -> list[str]:
-    if not kept:
-        return []
-    usual = float(np.median(computed.levels))
-    far = np.flatnonzero(np.abs(computed.levels - usual) > _FAR).tolist()
-    quiet = np.flatnonzero(computed.silence > _SILENT).tolist()
+def _of_level(kept: Sequence[Recording], statistics: Mapping[str, np.ndarray]) -> list[str]:
+    levels = statistics["levels"]
+    usual = float(np.median(levels))
+    far = np.flatnonzero(np.abs(levels - usual) > _FAR).tolist()
+    quiet = np.flatnonzero(statistics["silence"] > _SILENT).tolist()
     found = []
     if usual < _FAINT:
         found.append(
@@ -66,7 +65,7 @@ def _of_level(kept: Sequence[Recording], computed: Computed) -> list[str]:
             "features lie at their floor"
         )
     if len(far):
-        told = _named([f"{kept[n].name} at {computed.levels[n]:.0f} dB" for n in far])
+        told = _named([f"{kept[n].name} at {levels[n]:.0f} dB" for n in far])
         found.append(
             f"{len(far)} recordings are more than {_FAR:.0f} dB from the usual level, which is "
             f"{usual:.0f} dB of full scale: {told}"

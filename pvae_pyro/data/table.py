@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pvae_pyro.data.column_names import name_columns, num_known
-from pvae_pyro.data.corpus import CorpusError, Problem, Split
+from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
 from pvae_pyro.data.spelling import found_file, tidied
 from pvae_pyro.data.text_file import read_text
 from pvae_pyro.errors import shown
 
-SPLITS: tuple[Split, ...] = ("train", "test")
 _DELIMITERS = ",;\t|"
 _SEP = re.compile(r'"?sep=(.)"?(?=[\r\n])', re.IGNORECASE)  # for Excel, as its first line
 

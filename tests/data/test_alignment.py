@@ -19,6 +19,7 @@ from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.fsdd import fsdd_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError, Problem
 from tests.support.joined import WORDS, Joined, joined, strings
+from tests.support.sounds import made_up
 
 pytest.importorskip("pocketsphinx")
 
@@ -216,11 +217,16 @@ def _forbidden() -> tuple[np.ndarray, int]:
     raise AssertionError("a cached recording was read")
 
 
+def _changed(request: Request, words=None, **changes) -> Request:
+    recording = replace(request.recording, **changes)
+    return Request(recording, words or request.words)
+
+
 @pytest.fixture
 def requests(spoken, monkeypatch) -> list[Request]:
     monkeypatch.setattr(alignment, "_SHARD", 3)
     return [
-        Request(f"u{n}", string.words, f"f{n}", partial(_read, string))
+        Request(made_up(f"u{n}", partial(_read, string)), string.words)
         for n, string in enumerate(spoken[:8])
     ]
 
@@ -229,7 +235,7 @@ def test_all_in_order(requests, spoken, tmp_path):
     expected = [align_words(s.samples, s.rate, s.words) for s in spoken[:8]]
     assert align_all(requests, tmp_path) == expected
     assert len(list(tmp_path.iterdir())) == 3
-    unread = [replace(request, read=_forbidden) for request in requests]
+    unread = [_changed(request, sound=_forbidden) for request in requests]
     assert align_all(unread, tmp_path) == expected
     assert align_all([], tmp_path) == []
 
@@ -248,30 +254,30 @@ def test_default_folder(requests, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "change",
-    [{"fingerprint": "other"}, {"name": "other"}, {"words": ("one", "two")}],
+    [{"content": "other"}, {"name": "other"}, {"words": ("one", "two")}],
 )
 def test_what_is_changed_is_aligned_again(requests, tmp_path, change):
     align_all(requests, tmp_path)
-    changed = [replace(request, read=_forbidden) for request in requests]
-    changed[4] = replace(changed[4], **change)
+    changed = [_changed(request, sound=_forbidden) for request in requests]
+    changed[4] = _changed(changed[4], **change)
     with pytest.raises(AssertionError, match="was read"):
         align_all(changed, tmp_path)
 
 
 def test_problems(requests, tmp_path):
     requests[1] = replace(requests[1], words=("one", "qxzzy"))
-    requests[3] = replace(requests[3], read=partial(_unreadable, "truncated"), name="u0")
+    requests[3] = _changed(requests[3], sound=partial(_unreadable, "truncated"), name="u0")
     for _ in range(2):  # aligned, then from the cache
         results = align_all(requests, tmp_path)
         assert results[1] == Problem("u1", "unknown word", results[1].reason)
         assert results[1].reason.startswith("u1: 'qxzzy' is not in the pronunciation dictionary")
         assert results[3] == Problem("u0", "truncated", "b.wav: cannot be read")
         assert [isinstance(r, list) for r in results] == [n not in (1, 3) for n in range(8)]
-        requests = [replace(request, read=_forbidden) for request in requests]
+        requests = [_changed(request, sound=_forbidden) for request in requests]
 
 
 def test_what_may_be_there_next_time_is_looked_at_again(requests, tmp_path):
-    away = [*requests[:4], replace(requests[4], read=partial(_unreadable, "missing"))]
+    away = [*requests[:4], _changed(requests[4], sound=partial(_unreadable, "missing"))]
     assert isinstance(align_all(away, tmp_path)[4], Problem)
     assert isinstance(align_all(requests[:5], tmp_path)[4], list)
 
@@ -280,11 +286,11 @@ def test_taken_up_where_it_was_broken_off(requests, tmp_path):
     def interrupted() -> tuple[np.ndarray, int]:
         raise KeyboardInterrupt
 
-    first = [*requests[:4], replace(requests[4], read=interrupted), *requests[5:]]
+    first = [*requests[:4], _changed(requests[4], sound=interrupted), *requests[5:]]
     with pytest.raises(KeyboardInterrupt):
         align_all(first, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
-    rest = [*(replace(request, read=_forbidden) for request in requests[:3]), *requests[3:]]
+    rest = [*(_changed(request, sound=_forbidden) for request in requests[:3]), *requests[3:]]
     assert all(isinstance(result, list) for result in align_all(rest, tmp_path))
 
 

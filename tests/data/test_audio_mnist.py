@@ -111,7 +111,7 @@ def test_other_names(tmp_path: Path, sounds: dict[str, bytes], name: str):
     for added in (name, "36/notes.txt", "05/.hidden"):
         (folder / added).write_bytes(b"text")
     corpus = audio_mnist_corpus(tmp_path)
-    reason = f"{folder / name}: not a recording named digit_05_index.wav"
+    reason = f"{folder / name}: is not a recording named digit_05_index.wav"
     assert [(p.kind, p.reason) for p in corpus.problems] == [("name", reason)]
     assert len(corpus.recordings) == 60
 
@@ -120,7 +120,7 @@ def test_other_rate(tmp_path: Path, sounds: dict[str, bytes]):
     folder = _write(tmp_path / "audio_mnist", sounds)
     soundfile.write(folder / "01" / "0_01_0.wav", 0.5 * np.sign(np.arange(30) - 9.5), 16000)
     recording = next(r for r in audio_mnist_corpus(tmp_path).recordings if r.name == "0_01_0")
-    with pytest.raises(AudioError, match="says it is at 16000 Hz, the corpus is at 48000 Hz"):
+    with pytest.raises(AudioError, match="is at 16000 Hz, but the corpus is at 48000 Hz"):
         recording.read()
 
 

@@ -88,7 +88,7 @@ def test_damaged_file_is_computed_again(tmp_path: Path, compute, caplog, damage)
 def test_a_result_that_cannot_be_stored_is_returned(tmp_path: Path, compute, caplog):
     (tmp_path / "file").write_text("not a folder")
     _assert_as_computed(cached_arrays("key", compute, tmp_path / "file"))
-    assert "could not keep" in caplog.text
+    assert "could not store" in caplog.text
 
 
 def test_nothing_is_left_of_a_failed_computation(tmp_path: Path):

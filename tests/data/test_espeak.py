@@ -20,7 +20,8 @@ from pvae_pyro.data.corpora.espeak import (
     _synthesise,
     espeak_corpus,
 )
-from pvae_pyro.data.corpus import AudioError, CorpusError, Recording
+from pvae_pyro.data.corpus import AudioError, CorpusError
+from pvae_pyro.data.recording import Recording
 
 espeakng_loader = pytest.importorskip("espeakng_loader")
 
@@ -58,15 +59,15 @@ def test_two_fresh_processes_at_once_give_the_same_samples():
 def test_the_seed_fixes_the_plan_and_changes_it():
     first, again, other = (espeak_corpus("en", seed=seed).recordings for seed in (0, 0, 1))
     for a, b in zip(first, again, strict=True):
-        assert (a.name, a.fingerprint) == (b.name, b.fingerprint)
-    rates = [[r.read.args[0].rate_wpm for r in recordings] for recordings in (first, other)]
+        assert (a.name, a.content) == (b.name, b.content)
+    rates = [[r.utterance.rate_wpm for r in recordings] for recordings in (first, other)]
     assert rates[0] != rates[1]
 
 
 def test_the_size_of_one_split_does_not_change_the_other():
     small = espeak_corpus("en", train_per_digit=20, test_per_digit=5).recordings
     large = espeak_corpus("en", train_per_digit=20, test_per_digit=9).recordings
-    assert [r.fingerprint for r in small[:200]] == [r.fingerprint for r in large[:200]]
+    assert [r.content for r in small[:200]] == [r.content for r in large[:200]]
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -101,7 +102,7 @@ def test_digits_and_voices_are_balanced(language):
             uses = Counter(r.speaker for r in recordings if r.label == digit)
             assert max(uses.values()) - min(uses.values()) <= 1
     assert len({r.name for r in corpus.recordings}) == len(corpus.recordings)
-    assert len({r.fingerprint for r in corpus.recordings}) == len(corpus.recordings)
+    assert len({r.content for r in corpus.recordings}) == len(corpus.recordings)
 
 
 def test_the_corpus_says_what_it_is():
@@ -111,7 +112,7 @@ def test_the_corpus_says_what_it_is():
     assert corpus.sample_rate == 16000
     recording = corpus.recordings[3]
     for part in ("1.5", "tres", recording.speaker, "pitch", "rate", "volume", "peak_dbfs"):
-        assert part in recording.fingerprint
+        assert part in recording.content
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -136,7 +137,7 @@ def test_levels_and_durations_stay_within_limits(language):
 def test_espeak_itself_does_not_clip():
     # The loudest variant at full scale, over its digits.
     loudest = [r for r in espeak_corpus("en").recordings if r.speaker.endswith("+antonio")]
-    assert max(np.abs(_synthesise(r.read.args[0])[0]).max() for r in loudest) < 32000
+    assert max(np.abs(_synthesise(r.utterance)[0]).max() for r in loudest) < 32000
 
 
 def _spectrum(recording: Recording) -> np.ndarray:
@@ -167,7 +168,7 @@ def test_the_sound_tells_the_digit_of_unheard_voices(language):
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_every_voice_speaks_and_no_two_sound_the_same(language):
     recordings = espeak_corpus(language).recordings
-    zero = recordings[0].read.args[0]
+    zero = recordings[0].utterance
     voices = sorted({recording.speaker for recording in recordings})
     assert len(voices) == len(_VARIANTS) * len(_LANGUAGES[language].accents.split())
     said = [_read(dataclasses.replace(zero, voice=voice))[0] for voice in voices]
@@ -206,7 +207,7 @@ def test_a_missing_variant_is_named(monkeypatch, tmp_path):
 
 
 def test_an_accent_that_espeak_lacks_is_named():
-    utterance = espeak_corpus("en").recordings[0].read.args[0]
+    utterance = espeak_corpus("en").recordings[0].utterance
     with pytest.raises(AudioError, match=r"no voice 'xx-none\+m3'"):
         _read(dataclasses.replace(utterance, voice="xx-none+m3"))
 

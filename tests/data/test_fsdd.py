@@ -61,10 +61,10 @@ def test_order_is_fixed(folder: Path, tmp_path: Path):
 
 
 def test_fingerprint_follows_the_sound(folder: Path, tmp_path: Path, sounds: dict[str, bytes]):
-    before = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
+    before = {r.name: r.content for r in fsdd_corpus(tmp_path).recordings}
     assert len(set(before.values())) == 40
     (folder / "0_ann_4.wav").write_bytes(sounds["0_ann_4.wav"] + b"more")
-    after = {r.name: r.fingerprint for r in fsdd_corpus(tmp_path).recordings}
+    after = {r.name: r.content for r in fsdd_corpus(tmp_path).recordings}
     assert [name for name in before if after[name] != before[name]] == ["0_ann_4"]
 
 
@@ -78,7 +78,7 @@ def test_other_revision_is_told(folder: Path, tmp_path: Path, monkeypatch):
 def test_other_rate(folder: Path, tmp_path: Path):
     soundfile.write(folder / "0_ann_4.wav", 0.5 * np.sign(np.arange(20) - 9.5), 16000)
     recording = next(r for r in fsdd_corpus(tmp_path).recordings if r.name == "0_ann_4")
-    with pytest.raises(AudioError, match="0_ann_4.wav: says it is at 16000 Hz, .* 8000 Hz"):
+    with pytest.raises(AudioError, match="0_ann_4.wav: is at 16000 Hz, .* 8000 Hz"):
         recording.read()
 
 
@@ -89,7 +89,7 @@ def test_other_names(folder: Path, tmp_path: Path, name: str):
     (folder / name).write_bytes(b"")
     corpus = fsdd_corpus(tmp_path)
     assert len(corpus.recordings) == 40
-    reason = f"{folder / name}: not a recording named digit_speaker_index.wav"
+    reason = f"{folder / name}: is not a recording named digit_speaker_index.wav"
     assert corpus.problems == (Problem(name, "name", reason),)
 
 

@@ -1,4 +1,4 @@
-"""From entries to a corpus: parts of files, and what is left out."""
+"""From listed recordings to a corpus: parts of files, and what is left out."""
 
 import os
 import pickle
@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from pvae_pyro.data import listing
-from pvae_pyro.data.bounds import bounded
+from pvae_pyro.data import recording
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.data.listing import Entry, list_corpus
-from pvae_pyro.data.spans import Spans
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.recording import Recording
 from pvae_pyro.errors import shown
 
 RATE = 8000
 
 
-def _entry(path: Path, start=None, end=None, name=None, **fields) -> Entry:
+def _entry(path: Path, start=None, end=None, name=None, **fields) -> Recording:
     fields = {"label": "7", "speaker": "ann", "split": "train", **fields}
-    return Entry(path, name or f"{path.name} {start} {end}", start=start, end=end, **fields)
+    return Recording(path, name or f"{path.name} {start} {end}", start=start, end=end, **fields)
 
 
 @pytest.fixture
@@ -48,30 +47,29 @@ def test_whole_files_and_parts(ramp):
     assert corpus.problems == ()
     whole, part, head, tail = corpus.recordings
     assert (whole.label, whole.speaker, whole.split) == ("x", "bob", "train")
-    assert len({r.fingerprint for r in corpus.recordings}) == 4
-    for recording, first, last in (
+    for item, first, last in (
         (whole, 0, 8000),
         (part, 2000, 4000),
         (head, 0, 8),
         (tail, 7992, 8000),
     ):
-        samples, rate = pickle.loads(pickle.dumps(recording.read))()
+        samples, rate = pickle.loads(pickle.dumps(item)).read()
         assert rate == RATE
         np.testing.assert_array_equal(samples * 32768, np.arange(first + 1, last + 1))
 
 
 def test_an_end_a_little_late_is_the_end(ramp):
-    (recording,) = _list([_entry(ramp, 0.9, 1.019)]).recordings
-    assert len(recording.read()[0]) == 800
+    (item,) = _list([_entry(ramp, 0.9, 1.019)]).recordings
+    assert len(item.read()[0]) == 800
 
 
 @pytest.mark.parametrize(
     "span", [(0.9, 1.03), (1.0, 1.01), (2.0, 3.0), (0.5, 0.5), (0.5, 0.4), (-0.1, 0.5), (1.5, None)]
 )
 def test_a_part_that_is_not_in_the_file(ramp, span):
-    (recording,) = _list([_entry(ramp, *span)]).recordings
+    (item,) = _list([_entry(ramp, *span)]).recordings
     with pytest.raises(AudioError, match=r"ramp\.wav: .* is not a part of its 1\.00 s") as error:
-        recording.read()
+        item.read()
     assert error.value.kind == "outside the file"
 
 
@@ -89,12 +87,12 @@ def test_a_silent_part(tmp_path):
 
 
 def test_another_rate_than_the_corpus_is_at(ramp):
-    (recording,) = _list([_entry(ramp)], recorded_at=20000).recordings
-    with pytest.raises(AudioError, match=r"ramp\.wav: says it is at 8000 Hz, .* at 20000") as error:
-        recording.read()
+    (item,) = _list([_entry(ramp)], required_rate=20000).recordings
+    with pytest.raises(AudioError, match=r"ramp\.wav: is at 8000 Hz, .* at 20000") as error:
+        item.read()
     assert error.value.kind == "wrong rate"
-    (recording,) = _list([_entry(ramp)], recorded_at=8000).recordings
-    assert len(recording.read()[0]) == RATE
+    (item,) = _list([_entry(ramp)], required_rate=8000).recordings
+    assert len(item.read()[0]) == RATE
 
 
 def test_copies_of_files_and_of_parts(ramp, tmp_path):
@@ -184,63 +182,21 @@ def test_no_permission(tmp_path):
 def test_names_of_any_kind(ramp, tmp_path, name):
     path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), os.fsencode(name))))
     path.write_bytes(ramp.read_bytes())
-    (recording,) = _list([_entry(path)]).recordings
-    assert len(recording.read()[0]) == RATE
+    (item,) = _list([_entry(path)]).recordings
+    assert len(item.read()[0]) == RATE
     shown(path).encode()  # can be printed
 
 
-def test_bounds(ramp):
-    corpus = _list([_entry(ramp, 0.1, 0.13, "enough"), _entry(ramp, 0.1, 0.129, "short")])
-    enough, short = bounded(corpus, 0.03, 3.0).recordings
-    assert len(pickle.loads(pickle.dumps(enough.read))()[0]) == 240
-    with pytest.raises(AudioError, match=r"short: lasts 0\.029 s, less than 0\.03 s") as error:
-        short.read()
-    assert error.value.kind == "too short"
-    (whole,) = bounded(_list([_entry(ramp, name="long")]), 0.03, 0.9).recordings
-    with pytest.raises(AudioError, match=r"long: lasts 1\.00 s, more than 0\.9 s") as error:
-        whole.read()
-    assert error.value.kind == "too long"
-    assert whole.fingerprint != _list([_entry(ramp)]).recordings[0].fingerprint
-    with pytest.raises(ValueError, match="shortest"):
-        bounded(corpus, 2, 1)
-
-
-def test_a_file_of_many_parts_is_looked_through_once(ramp, monkeypatch):
-    """What is compared, counted: of each pair it would be a hundred times as much."""
-    looks = []
-    monkeypatch.setattr(listing, "Spans", _counting(looks))
-    number = 3000
-    entries = [
-        _entry(ramp, n / 5000, (n + 1) / 5000, split="train" if n % 2 else "test")
-        for n in range(number)
-    ]
-    assert len(_list(entries).recordings) == number
-    assert len(looks) < 30 * number
-
-
-def _counting(looks):
-    class Time(float):
-        def __sub__(self, other):
-            looks.append(None)
-            return float.__sub__(self, other)
-
-    class Counted(Spans):
-        def overlapping(self, start, end):
-            return super().overlapping(start, Time(end))
-
-    return Counted
-
-
-def test_what_is_wrong_with_a_file_is_found_once(ramp, monkeypatch):
+def test_the_parts_of_a_damaged_file_are_decoded_once(ramp, monkeypatch):
     read = []
 
     def damaged(path, channel):
         read.append(path)
         raise AudioError("is cut", "truncated")
 
-    monkeypatch.setattr(listing, "read_audio", damaged)
-    for recording in _list([_entry(ramp, 0.1, 0.2), _entry(ramp, 0.3, 0.4)]).recordings:
+    monkeypatch.setattr(recording, "read_audio", damaged)
+    for part in _list([_entry(ramp, 0.1, 0.2), _entry(ramp, 0.3, 0.4)]).recordings:
         with pytest.raises(AudioError, match="is cut") as error:
-            recording.read()
+            part.read()
         assert error.value.kind == "truncated"
     assert len(read) == 1

@@ -5,11 +5,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from pvae_pyro.data.column import Column
 from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.loading import image_column, open_speech, speech_column
 from pvae_pyro.data.paired import join
-from pvae_pyro.data.spoken import open_speech, speech_column
-from pvae_pyro.data.written import image_column
 from pvae_pyro.experiments import prepare
 
 
@@ -40,7 +38,7 @@ def _drawings(folder, labels):
     return f"manifest:{folder / 'drawings.csv'}"
 
 
-def _told(column: Column, *names):
+def _told(column, *names):
     return any(all(name in remark for name in names) for remark in column.remarks)
 
 
@@ -82,5 +80,5 @@ def test_why_a_class_is_not_there(tmp_path):
     drawings = _drawings(tmp_path, ["1", "2"] * 2)
     for n in range(4):
         (tmp_path / f"{n}.png").unlink()
-    with pytest.raises(CorpusError, match=r"training partition .*0\.png: .*No such file"):
+    with pytest.raises(CorpusError, match=r"no image can be used; .*0\.png: .*No such file"):
         image_column(drawings, tmp_path, classes=["1", "2"])

@@ -9,14 +9,13 @@ import pytest
 import soundfile
 from PIL import Image
 
-from pvae_pyro.data import listing
-from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data import recording
 from pvae_pyro.data.audio.rates import at_lowest_rate
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpora.manifest import manifest_corpus, manifest_images
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.features import compute_features
-from pvae_pyro.data.spoken import open_speech
+from pvae_pyro.data.loading import open_speech
 
 _HEADER = "path,label,speaker,split\n"
 
@@ -135,7 +134,7 @@ def test_two_speakers_on_two_channels(tmp_path):
     np.testing.assert_allclose(ann.read()[0], noise[:4000, 0], atol=1e-6)
     np.testing.assert_allclose(bob.read()[0], noise[1600:4000, 1], atol=1e-6)
     assert ann.name == "call.wav#0.0-0.5#channel 1"
-    assert ann.fingerprint != bob.fingerprint
+    assert ann.identity != bob.identity
     assert any("several channels" in note for note in corpus.notes)
     assert not any("not read" in note for note in corpus.notes)
 
@@ -153,7 +152,7 @@ def test_one_channel_of_a_corpus(tmp_path):
         assert "several channels" in told
         assert ("--channel" in told) == (channel is None)
         assert "eight bits" in told
-    assert len({corpus.recordings[0].fingerprint for corpus in corpora.values()}) == 3
+    assert len({corpus.recordings[0].identity for corpus in corpora.values()}) == 3
     with pytest.raises(AudioError, match="has 1 channel, and channel 2"):
         corpora[2].recordings[1].read()
 
@@ -326,9 +325,9 @@ def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypa
     ]
     path = _manifest(tmp_path, "path,label,speaker,split,start,end\n" + "".join(lines))
     read = []
-    monkeypatch.setattr(listing, "read_audio", lambda p, c: (read.append(p), read_audio(p, c))[1])
+    monkeypatch.setattr(recording, "read_audio", lambda p, c: (read.append(p), read_audio(p, c))[1])
     corpus = open_speech(f"manifest:{path}", tmp_path, limit=limit)
-    compute_features(corpus, LogMel(8000), workers=1)
+    compute_features(corpus, workers=1)
     assert len(corpus.recordings) == (60 if limit is None else 2 * 3 * limit)
     times = Counter(Path(p).name for p in read)
     assert times.keys() == {"0.wav", "1.wav", "2.wav"}

@@ -1,206 +1,231 @@
-"""The data sets by name, as the experiments get them."""
+"""Columns of data, how they are joined, and a held-out part of the training partition."""
 
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.paired import load_paired
-from pvae_pyro.data.written import image_column
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.paired import PairedData, column_of, join
+from tests.support.tiny import tiny_examples
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PVAE_OFFLINE", "1")
+def vectors(train, test, stand_in=False, name="vectors", **kwargs):
+    """Each value tells its class and its place."""
+    parts = {}
+    for split, labels in (("train", train), ("test", test)):
+        values = [[ord(label), 100 * n] for n, label in enumerate(labels)]
+        parts[split] = np.array(values, np.float32).reshape(-1, 2), list(labels)
+    return column_of(name, parts, stand_in=stand_in, **kwargs)
 
 
-@pytest.mark.usefixtures("cache")
-def test_stand_in_says_so_and_is_whole(tmp_path, caplog):
-    pytest.importorskip("espeakng_loader")
-    with caplog.at_level(logging.WARNING):
-        data = load_paired("secuvoice", tmp_path, limit=3)
-    assert data.stand_in
-    assert "eSpeak" in data.corpus
-    assert "Spanish" in data.corpus
-    assert "SECUVOICE is licensed" in caplog.text
-    assert data.classes == tuple("0123456789")
-    for partition in (data.train, data.test):
-        assert list(partition) == ["speech", "image"]
-        assert np.bincount(partition["speech"].labels).tolist() == [3] * 10
-        assert sorted(set(partition["image"].labels.tolist())) == list(range(10))
-    assert not set(data.train["speech"].groups) & set(data.test["speech"].groups)
-    assert (len(data.train["image"]), len(data.test["image"])) == (4000, 1000)
+def only(partition):
+    """The examples of a single modality."""
+    (examples,) = partition.values()
+    return examples
 
 
-@pytest.mark.usefixtures("cache")
-def test_features_are_normalised_on_the_training_partition(tmp_path):
-    pytest.importorskip("espeakng_loader")
-    data = load_paired("tidigit", tmp_path, limit=4)
-    train, test = data.train["speech"], data.test["speech"]
-    frames = train.normalisation.apply(train.values)
-    np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
-    np.testing.assert_allclose(frames.std(0), 1.0, atol=1e-3)
+def test_a_column_of_vectors():
+    column = vectors("babca", "cab")
+    assert column.classes == ("a", "b", "c")
+    assert only(column.train).labels.tolist() == [1, 0, 1, 2, 0]
+    values = only(column.train).observation(np.arange(5)).value.numpy()
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(values.std(0), 1, atol=1e-5)
+    test, train = only(column.test), only(column.train)
     assert test.normalisation is train.normalisation
-    pixels = data.train["image"].observation(np.arange(50)).value
-    assert pixels.shape == (50, 1, 28, 28)
-    assert (pixels.min().item(), pixels.max().item()) == (0.0, 1.0)
+    plain = only(vectors("babca", "cab", standardise=False).train)
+    np.testing.assert_array_equal(plain.observation(np.arange(1)).value, [[98, 0]])
 
 
-@pytest.mark.usefixtures("cache")
-def test_real_digits(data_root):
-    data = load_paired("fsdd", data_root)
-    assert not data.stand_in
-    assert data.corpus == "FSDD + MNIST"
-    assert (len(data.train["speech"]), len(data.test["speech"])) == (2700, 300)
-    assert (len(data.train["image"]), len(data.test["image"])) == (60000, 10000)
-    assert len(set(data.test["speech"].groups)) == 6
+def test_a_column_of_sequences():
+    rng = np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 4)).astype(np.float32) for n in (3, 1, 5)]
+    column = column_of("s", {"train": (sequences, "aba"), "test": (sequences[:2], "ab")})
+    train = only(column.train)
+    assert train.lengths.tolist() == [3, 1, 5]
+    x = train.observation(np.array([1, 2]))
+    assert x.lengths.tolist() == [1, 5]
+    scaled = (sequences[2] - np.concatenate(sequences).mean(0)) / np.concatenate(sequences).std(0)
+    np.testing.assert_allclose(x.value[1], scaled, rtol=1e-5, atol=1e-6)
+    assert (x.value[0, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("dataset", ["tidigit", "secuvoice"])
-def test_require_corpus(dataset, tmp_path):
-    with pytest.raises(CorpusError, match="--require-corpus was given"):
-        load_paired(dataset, tmp_path, require_corpus=True)
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ((np.zeros((0, 2)), []), "the training partition has nothing"),
+        ((np.zeros((3, 2)), "ab"), "s, train: 3 values and 2 labels"),
+        ((np.array([[0.0], [np.inf]]), "ab"), "s, train: a value is not finite"),
+        (([np.zeros((2, 1)), np.zeros((0, 1))], "ab"), "s, train: sequence 1 has no frame"),
+    ],
+)
+def test_what_is_no_column(train, message):
+    with pytest.raises(CorpusError, match=message):
+        column_of("s", {"train": train, "test": (np.zeros((2, 1)), "ab")})
 
 
-def test_unknown_name(tmp_path):
-    with pytest.raises(CorpusError, match="choose from tidigit, secuvoice, fsdd"):
-        load_paired("timit", tmp_path)
+def test_the_first_one_has_the_classes_and_others_are_left_out():
+    columns = {
+        "first": vectors("cabb", "abc", name="one"),
+        "more": vectors("zdbdacd", "bcaz", stand_in=True, name="two"),
+    }
+    data = join(columns)
+    assert data.classes == ("a", "b", "c")
+    assert (data.corpus, data.stand_in, data.log_mels) == ("one + two", True, {})
+    assert list(data.train) == list(data.test) == ["first", "more"]
+    for partition in (data.train, data.test):
+        for examples in partition.values():
+            told = [chr(int(value)) for value in examples.values[:, 0]]
+            assert told == [data.classes[n] for n in examples.labels]
+    assert data.train["more"].values[:, 1].tolist() == [200, 400, 500]
+    # What is whole is not copied: it is most of the memory.
+    assert data.train["first"].values is only(columns["first"].train).values
+    batch = next(PairedLoader(data.train, 4, shuffle=False).epoch(0))
+    normalisations = {name: of.normalisation for name, of in data.train.items()}
+    classes = [
+        (batch[name].value.numpy() * of.scale + of.loc)[:, 0].round()
+        for name, of in normalisations.items()
+    ]
+    np.testing.assert_array_equal(*classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("ab", "abc", "two: no train more of class c, which the first has; it has a, b. Give data"),
+        ("abc", "a", "two: no test more of class b, c, which .* that both have: --classes a$"),
+        ("xy", "abc", "two: no train more of class a, b, c, .* manifest:FILE.csv.$"),
+    ],
+)
+def test_a_class_that_is_lacking_is_told(train, test, message):
+    columns = {"first": vectors("abc", "abc"), "more": vectors(train, test, name="two")}
+    with pytest.raises(CorpusError, match=message):
+        join(columns)
+
+
+def test_stand_ins_can_be_refused():
+    columns = {"a": vectors("ab", "ab"), "b": vectors("ab", "ab", stand_in=True, name="made up")}
+    with pytest.raises(CorpusError, match="only a stand-in: made up"):
+        join(columns, require_corpus=True)
+    assert not join({"a": columns["a"]}, require_corpus=True).stand_in
+    with pytest.raises(ValueError, match="no column"):
+        join({})
+
+
+def test_remarks_say_whose_they_are_and_features_how_they_were_made():
+    first = replace(vectors("ab", "ab"), remarks=("few",), log_mels={"vectors": LogMel(8000)})
+    more = replace(first, remarks=("small", "odd"), log_mels={"vectors": LogMel(16000)})
+    data = join({"x": first, "y": more, "z": vectors("ab", "ab")})
+    assert data.remarks == ("few", "y: small", "y: odd")
+    assert {name: of.sample_rate for name, of in data.log_mels.items()} == {"x": 8000, "y": 16000}
+
+
+def test_limits_and_chosen_classes():
+    column = vectors("abcabcaab", "aabbc")
+    few = column.limited(2)
+    assert np.bincount(only(few.train).labels).tolist() == [2, 2, 2]
+    assert np.bincount(only(few.test).labels).tolist() == [2, 2, 1]
+    again = only(column.limited(2).train).values
+    np.testing.assert_array_equal(only(few.train).values, again)
+    assert column.only(["a", "c"]).classes == ("a", "c")
+    assert len(only(column.only(["c", "a"]).train)) == 6
+    with pytest.raises(CorpusError, match="no example of class e; there are a, b, c"):
+        column.only(["a", "e"])
+
+
+def numbered(num_speech, num_images, seed):
+    """Examples whose groups are their own numbers."""
+    return {
+        name: replace(examples, groups=[str(n) for n in range(len(examples))])
+        for name, examples in tiny_examples(num_speech, num_images, seed=seed).items()
+    }
 
 
 @pytest.fixture
-def mixed(tmp_path):
-    """Recordings in no order of splits, one of them bad; each is told by its length.
-
-    Returns the two manifests' names, and (speaker, class) by number of samples and by split.
-    """
-    rng = np.random.default_rng(0)
-    words, drawings, said = ["path,label,speaker,split"], ["path,label,split"], {}
-    for n in range(24):
-        label, split = "abc"[n % 3], ("train", "test", "train")[n // 3 % 3]
-        soundfile.write(tmp_path / f"{n}.wav", rng.normal(0, 0.1, 800 + 160 * n), 8000)
-        words.append(f"{n}.wav,{label},s{n},{split}")
-        if n == 7:
-            (tmp_path / f"{n}.wav").write_bytes(b"no sound")
-        else:
-            said[1 + (800 + 160 * n) // 80] = (f"s{n}", label, split)
-        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"{n}.png")
-        drawings.append(f"{n}.png,{label},{split}")
-    for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
-        (tmp_path / name).write_text("\n".join(lines))
-    return f"manifest:{tmp_path}/words.csv", f"manifest:{tmp_path}/drawings.csv", said
-
-
-@pytest.mark.usefixtures("cache")
-def test_every_row_keeps_its_label_its_speaker_and_its_split(mixed, tmp_path):
-    words, drawings, said = mixed
-    data = load_paired(words, tmp_path, image_dataset=drawings)
-    assert data.classes == ("a", "b", "c")
-    found = {}
-    for split, partition in (("train", data.train), ("test", data.test)):
-        speech = partition["speech"]
-        for frames, label, speaker in zip(
-            speech.lengths, speech.labels, speech.groups, strict=True
-        ):
-            found[int(frames)] = (speaker, data.classes[label], split)
-    assert found == said
-    assert [problem.name for problem in data.problems] == ["7.wav"]
-    # The frames are those of the recording, too.
-    samples, _ = soundfile.read(tmp_path / "4.wav", dtype="float32")
-    row = data.test["speech"].groups.index("s4")
-    first, last = data.test["speech"].offsets[row : row + 2]
-    np.testing.assert_allclose(
-        data.test["speech"].values[first:last], LogMel(8000)(samples, 8000), rtol=1e-5
+def data():
+    return PairedData(
+        "tiny", False, ("x", "y", "z"), numbered(43, 61, 0), numbered(8, 9, 1), remarks=("one",)
     )
 
 
-@pytest.mark.usefixtures("cache")
-def test_classes_alone(mixed, tmp_path):
-    """The others are left out of speech and images; the rest keeps its speakers and splits."""
-    words, drawings, said = mixed
-    data = load_paired(words, tmp_path, image_dataset=drawings, classes=["c", "a"])
-    assert data.classes == ("a", "c")
-    found = {}
-    for split, partition in (("train", data.train), ("test", data.test)):
-        assert set(partition["image"].labels.tolist()) == {0, 1}
-        speech = partition["speech"]
-        for frames, label, speaker in zip(
-            speech.lengths, speech.labels, speech.groups, strict=True
-        ):
-            found[int(frames)] = (speaker, data.classes[label], split)
-    assert found == {frames: row for frames, row in said.items() if row[1] != "b"}
-    assert (len(data.train["image"]), len(data.test["image"])) == (10, 6)
-    assert "only the classes a, c" in data.remarks
-    # Normalised on what is left.
-    train = data.train["speech"]
-    frames = train.normalisation.apply(train.values)
-    np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
-    whole = load_paired(words, tmp_path, image_dataset=drawings)
-    assert whole.digest() != data.digest()
-    with pytest.raises(CorpusError, match=r"no recording of class d, e; there are a, b, c"):
-        load_paired(words, tmp_path, image_dataset=drawings, classes=["e", "a", "d"])
+def numbers(examples):
+    return [int(group) for group in examples.groups]
 
 
-@pytest.mark.usefixtures("cache")
-def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
-    words, drawings, _ = mixed
-    assert load_paired(words, tmp_path, image_dataset=drawings).remarks == ()
-    path = tmp_path / "words.csv"
-    path.write_text(path.read_text().replace(",s3,", ",s0,"))  # 3 is for testing, 0 for training
-    with caplog.at_level(logging.INFO):
-        data = load_paired(words, tmp_path, image_dataset=drawings)
-    remark = "WARNING: 1 of the 8 test speakers are in the training split too"
-    assert data.remarks == (remark.replace("8", str(len(set(data.test["speech"].groups)))),)
-    assert data.remarks[0] in caplog.text
+def test_both_parts_together_are_the_training_partition(data):
+    held = data.hold_out(0.25)
+    for name, examples in data.train.items():
+        rest, part = numbers(held.train[name]), numbers(held.test[name])
+        assert not set(rest) & set(part)
+        assert sorted(rest + part) == list(range(len(examples)))
+        # Each keeps its label and its values, and its place among the others.
+        for index, some in ((rest, held.train[name]), (part, held.test[name])):
+            assert index == sorted(index)
+            assert some.labels.tolist() == examples.labels[index].tolist()
+            assert some.normalisation is examples.normalisation
+            whole, taken = (
+                examples.observation(np.array(index)),
+                some.observation(np.arange(len(some))),
+            )
+            assert (whole.value == taken.value).all()
 
 
-@pytest.mark.usefixtures("cache")
-def test_a_digest_is_of_values_and_labels(mixed, tmp_path):
-    words, drawings, _ = mixed
-    data = load_paired(words, tmp_path, image_dataset=drawings)
+@pytest.mark.parametrize(("fraction", "sizes"), [(0.25, [4, 4, 4]), (0.1, [2, 1, 1])])
+def test_each_class_gives_its_part(data, fraction, sizes):
+    """43 are 15, 14 and 14 of the three classes: rounded to the nearest number, the even one
+    of two, and one at least."""
+    held = data.hold_out(fraction)
+    expected = [max(1, round(fraction * n)) for n in (15, 14, 14)]
+    assert expected == sizes
+    assert np.bincount(held.test["speech"].labels).tolist() == sizes
+    assert np.bincount(data.hold_out(0.001).test["image"].labels).tolist() == [1, 1, 1]
+
+
+def test_it_is_a_function_of_the_seed(data):
+    one, again, other = (data.hold_out(0.3, seed) for seed in (0, 0, 1))
+    for name in data.train:
+        assert numbers(one.test[name]) == numbers(again.test[name])
+        assert numbers(one.test[name]) != numbers(other.test[name])
+    # Drawn, and not the first or the last of a class.
+    of_class = np.flatnonzero(data.train["speech"].labels == 0)
+    chosen = sorted(set(numbers(one.test["speech"])) & set(of_class.tolist()))
+    assert chosen not in (of_class[:4].tolist(), of_class[-4:].tolist())
+
+
+def test_the_test_partition_is_left_out_and_left_alone(data):
+    before = data.digest()
+    held = data.hold_out(0.25)
+    assert data.digest() == before
+    other = replace(data, test=numbered(5, 6, 7))
+    assert other.hold_out(0.25).digest() == held.digest()
+    assert (held.corpus, held.stand_in, held.classes) == ("tiny", False, ("x", "y", "z"))
+    assert held.remarks[0] == "one"
+    assert "scored on 0.25 of the training partition" in held.remarks[1]
+
+
+def test_a_digest_is_of_values_labels_and_normalisation(data):
     speech = data.train["speech"]
+    digests = {data.digest(), data.hold_out(0.1).digest(), data.hold_out(0.25).digest()}
     for change in (
         {"labels": speech.labels[::-1].copy()},
         {"values": speech.values + 1},
         {"normalisation": data.train["image"].normalisation},
     ):
         other = replace(data, train={**data.train, "speech": replace(speech, **change)})
-        assert other.digest() != data.digest(), change
-    assert load_paired(words, tmp_path, image_dataset=drawings).digest() == data.digest()
+        digests.add(other.digest())
+    assert len(digests) == 6
+    assert data.hold_out(0.25).digest() in digests
 
 
-@pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        (",test", ",train", "the test partition has nothing that can be used"),
-        (",train", ",test", "the training partition has nothing"),
-        (",a,", ",d,", "no train image of class d, which the speech has; it has a, b, c"),
-    ],
-)
-def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, told):
-    words, drawings, _ = mixed
-    path = tmp_path / "words.csv"
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(CorpusError, match=told):
-        load_paired(words, tmp_path, image_dataset=drawings)
-
-
-def test_images_alone(mixed, tmp_path):
-    """As they lead: all their classes, or those asked for."""
-    _, drawings, _ = mixed
-    column = image_column(drawings, tmp_path)
-    assert column.classes == ("a", "b", "c")
-    some = image_column(drawings, tmp_path, classes=["c", "a"])
-    assert some.classes == ("a", "c")
-    labels = column.examples["test"].labels
-    np.testing.assert_array_equal(
-        some.examples["test"].values, column.examples["test"].values[labels != 1]
-    )
-    with pytest.raises(CorpusError, match="no example of class d; there are a, b, c"):
-        image_column(drawings, tmp_path, classes=["d"])
+def test_a_class_too_small_is_named(data):
+    speech = data.train["speech"]
+    index = np.flatnonzero(speech.labels != 1)
+    few = speech.take(np.append(index, 1))  # one example of class y
+    with pytest.raises(CorpusError, match=r"tiny: class y of speech .* \(1\) to hold out 0\.25"):
+        replace(data, train={**data.train, "speech": few}).hold_out(0.25)
+    two = speech.take(np.append(index, [1, 4]))
+    held = replace(data, train={**data.train, "speech": two}).hold_out(0.5)
+    assert np.bincount(held.test["speech"].labels)[1] == 1

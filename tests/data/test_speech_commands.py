@@ -153,7 +153,7 @@ def test_problems(folder: Path, tmp_path: Path, files: dict[str, bytes]):
 def test_other_rate(folder: Path, tmp_path: Path):
     path = folder / "zero" / f"{SPEAKERS[0]}_nohash_0.wav"
     soundfile.write(path, 0.5 * np.sign(np.arange(20) - 9.5), 8000)
-    with pytest.raises(AudioError, match="says it is at 8000 Hz, the corpus is at 16000 Hz"):
+    with pytest.raises(AudioError, match="is at 8000 Hz, but the corpus is at 16000 Hz"):
         speech_commands_corpus(tmp_path).recordings[0].read()
 
 

@@ -252,7 +252,7 @@ def test_files_that_cannot_be_used(utterances, tmp_path):
             with pytest.raises(AudioError, match="truncated"):
                 recording.read()
         elif recording.name.split("#")[0].endswith(f"/{elsewhere.name}"):
-            with pytest.raises(AudioError, match="16000 Hz, the corpus is at 20000 Hz"):
+            with pytest.raises(AudioError, match="16000 Hz, but the corpus is at 20000 Hz"):
                 recording.read()
         else:
             recording.read()

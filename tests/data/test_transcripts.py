@@ -114,15 +114,15 @@ def test_digits_are_found(folder, spoken, tmp_path):
     utterances, _ = read_transcripts(_write(folder))
     tokens, problems = align_utterances(utterances, digit_class("zero"), tmp_path / "own")
     assert problems == []
-    assert [t.entry.label for t in tokens] == list("3175098246")
-    assert [t.entry.name for t in tokens][:5] == [
+    assert [t.recording.label for t in tokens] == list("3175098246")
+    assert [t.recording.name for t in tokens][:5] == [
         *("a.wav#1", "a.wav#2", "a.wav#3", "b c/ß.wav#1", "b c/ß.wav#2")
     ]
-    assert [(t.entry.speaker, t.entry.split) for t in tokens][2:6] == [
+    assert [(t.recording.speaker, t.recording.split) for t in tokens][2:6] == [
         *(("ann", "train"), ("bob", "train"), ("bob", "train"), ("eve", "test"))
     ]
     known = np.concatenate([string.heard for string in spoken])
-    found = np.array([(t.entry.start, t.entry.end) for t in tokens])
+    found = np.array([(t.recording.start, t.recording.end) for t in tokens])
     assert np.median(np.abs(found - known)) <= 0.050
     assert not (tmp_path / "cache").exists()
 
@@ -131,7 +131,7 @@ def test_words_that_are_not_labelled_are_aligned_too(folder):
     text = RIGHT.replace("nine eight two", "rubout eight two")
     utterances, _ = read_transcripts(_write(folder, text))
     tokens, _ = align_utterances(utterances, digit_class("drop"))
-    assert [t.entry.name for t in tokens] == [
+    assert [t.recording.name for t in tokens] == [
         *("a.wav#1", "a.wav#2", "a.wav#3", "b c/ß.wav#1", "c.wav#2", "c.wav#3"),
         *("d.wav#1", "d.wav#2"),
     ]
@@ -148,7 +148,7 @@ def test_what_is_left_out(folder):
     soundfile.write(folder / "short.wav", rng.normal(0, 0.1, 3000), 16000)
     soundfile.write(folder / "slow.wav", rng.normal(0, 0.1, 8000), 8000)
     utterances, _ = read_transcripts(_write(folder, text))
-    tokens, problems = align_utterances(utterances, digit_class("zero"), recorded_at=16000)
+    tokens, problems = align_utterances(utterances, digit_class("zero"), required_rate=16000)
     assert len(tokens) == 10
     assert {(p.name, p.kind) for p in problems} == {
         ("a.wav", "duplicate"),

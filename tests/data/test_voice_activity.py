@@ -1,18 +1,13 @@
-"""Speech is found where it is, in silence and in noise, and a trimmed corpus says what was cut."""
+"""Speech is found where it is, in silence and in noise."""
 
 import dataclasses
-import pickle
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from pvae_pyro.data.audio.log_mel import LogMel
-from pvae_pyro.data.audio.voice_activity import VoiceActivity, trimmed
-from pvae_pyro.data.corpus import AudioError, Recording, SpeechCorpus
-from pvae_pyro.data.features import corpus_features
+from pvae_pyro.data.audio.voice_activity import VoiceActivity
 
 RATE = 16000
 VAD = VoiceActivity()
@@ -252,70 +247,6 @@ def test_parameters_are_checked(changed: dict[str, float], told: str):
 def test_samples_are_checked(samples: np.ndarray, rate: int, told: str):
     with pytest.raises(ValueError, match=told):
         VAD.span(samples, rate)
-
-
-def _read(samples: np.ndarray) -> tuple[np.ndarray, int]:
-    return samples, RATE
-
-
-def _corpus(**sounds: np.ndarray) -> SpeechCorpus:
-    recordings = (
-        Recording(name, "7", "ann", "train", f"sha of {name}", partial(_read, samples))
-        for name, samples in sounds.items()
-    )
-    return SpeechCorpus("C", False, RATE, tuple(recordings), notes=("It was found so.",))
-
-
-def test_trimmed_corpus():
-    speech = _speech_in_noise().astype(np.float32)
-    corpus = _corpus(a=speech, b=speech[::-1])
-    short = trimmed(corpus, VAD)
-    assert (short.name, short.sample_rate, short.problems) == ("C", RATE, ())
-    assert short.notes[0] == "It was found so."
-    assert "depth=30.0" in short.notes[1]
-    for before, after in zip(corpus.recordings, short.recordings, strict=True):
-        samples = before.read()[0]
-        first, last = VAD.span(samples, RATE)
-        found, rate = after.read()
-        assert (found.tolist(), rate) == (samples[first:last].tolist(), RATE)
-        same = dataclasses.replace(after, read=before.read, fingerprint=before.fingerprint)
-        assert same == before
-
-
-def test_fingerprints_contain_every_parameter():
-    corpus = _corpus(a=_word(0.5))
-    vads = [VAD] + [
-        dataclasses.replace(VAD, **{field.name: getattr(VAD, field.name) * factor})
-        for field in dataclasses.fields(VAD)
-        for factor in (0.5, 2)
-        if (field.name, factor) not in {("frame", 0.5), ("hop", 2)}
-    ]
-    prints = [trimmed(corpus, vad).recordings[0].fingerprint for vad in vads]
-    assert len(set(prints)) == len(vads) == 1 + 2 * 12 - 2
-    assert all(p.startswith("sha of a ") for p in prints)
-    assert trimmed(corpus, VoiceActivity()).recordings[0].fingerprint == prints[0]
-
-
-def test_trimmed_twice_is_another_sound():
-    once = trimmed(_corpus(a=_word(0.5)), VAD)
-    assert trimmed(once, VAD).recordings[0].fingerprint != once.recordings[0].fingerprint
-
-
-def test_trimmed_recordings_go_to_other_processes():
-    recording = trimmed(_corpus(a=_speech_in_noise()), VAD).recordings[0]
-    there = pickle.loads(pickle.dumps(recording))
-    assert there.fingerprint == recording.fingerprint
-    np.testing.assert_array_equal(there.read()[0], recording.read()[0])
-
-
-def test_recording_without_speech(tmp_path: Path):
-    corpus = trimmed(_corpus(fine=_speech_in_noise(), humming=_noise(RATE)), VAD)
-    with pytest.raises(AudioError, match="^humming: has no speech") as caught:
-        corpus.recordings[1].read()
-    assert caught.value.kind == "no speech"
-    features = corpus_features(corpus, LogMel(RATE), tmp_path, on_error="skip")
-    assert [corpus.recordings[n].name for n in features.of.index] == ["fine"]
-    assert [(s.name, s.kind) for s in features.of.skipped] == [("humming", "no speech")]
 
 
 # FSDD's digits with 0.3 to 0.8 s before and after. The parameters of `VoiceActivity` were chosen

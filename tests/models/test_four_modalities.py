@@ -122,7 +122,7 @@ def test_generating_what_is_no_file(run, tmp_path, capsys):
 
 def test_judges_learn_vectors_and_tokens(own):
     for column in (own.touch_column(None, "abc"), token_column(None, "abc", copies=20)):
-        train, test = column.examples["train"], column.examples["test"]
+        (train,), (test,) = column.train.values(), column.test.values()
         judge = train_judge(train, 3, steps=60)
         assert judge_accuracy(judge, test) > 0.9
 

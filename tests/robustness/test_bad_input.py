@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.spoken import load_features, open_speech
+from pvae_pyro.data.features import compute_features
+from pvae_pyro.data.loading import open_speech
 from tests.support.sphere import write_sphere
 
 
@@ -75,7 +76,8 @@ def _cache(tmp_path, monkeypatch):
 def load(folder, lines, strict=False):
     header, manifest = "path,label,speaker,split,start,end\n", folder / "words.csv"
     manifest.write_text(header + "".join(f"{line}\n" for line in lines), "utf-8")
-    return load_features(open_speech(f"manifest:{manifest}", folder, strict=strict), strict)
+    corpus = open_speech(f"manifest:{manifest}", folder, strict=strict)
+    return compute_features(corpus, strict=strict)[0]
 
 
 def check(folder, line, kind, name):
@@ -85,8 +87,8 @@ def check(folder, line, kind, name):
     wav(folder / "fine.wav", noise(0.6))
     lines = ["good.wav,x,ann,train,,", line, "fine.wav,y,bob,test,0.1,0.3"]
     for _ in range(2):  # the second time from the cache
-        corpus, features = load(folder, lines)
-        names = [corpus.recordings[n].name for n in features.of.index]
+        corpus = load(folder, lines)
+        names = [recording.name for recording in corpus.recordings]
         assert names == ["good.wav", "fine.wav#0.1-0.3"]
         (problem,) = corpus.problems
         assert problem.kind == kind
@@ -134,8 +136,8 @@ def test_file_without_permission(monkeypatch):
 @pytest.mark.parametrize("name", ["two words.wav", "ñandú ß 七.wav", "a'b&c;d.wav", "-v.wav"])
 def test_unusual_names_are_fine(name, tmp_path):
     wav(tmp_path / name, noise(0.5))
-    corpus, features = load(tmp_path, [f"{name},Straße,José,train,,"], strict=True)
-    assert [corpus.recordings[n].name for n in features.of.index] == [name]
+    corpus = load(tmp_path, [f"{name},Straße,José,train,,"], strict=True)
+    assert [recording.name for recording in corpus.recordings] == [name]
     assert (corpus.recordings[0].label, corpus.recordings[0].speaker) == ("Straße", "José")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torchaudio
 
-from pvae_pyro.data.corpus import Recording
+from pvae_pyro.data.recording import Recording
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _GAP = (0.05, 0.15)  # seconds between digits, and at the ends

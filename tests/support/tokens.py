@@ -5,7 +5,7 @@ import pyro
 import torch
 from torch import nn
 
-from pvae_pyro.data.column import column_of
+from pvae_pyro.data.paired import column_of
 from pvae_pyro.distributions import RaggedOneHotCategorical
 from pvae_pyro.modality import Modality
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM

@@ -8,7 +8,8 @@ from pathlib import Path
 from pvae_pyro.data.alignment.forced import AlignedWord, Request, align_all
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
 from pvae_pyro.data.corpus import Problem, Split
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.recording import Recording
 from pvae_pyro.data.table import read_table
 from pvae_pyro.errors import shown
 
@@ -31,9 +32,9 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Token:
-    """A word of an utterance: an entry for a corpus, and what the alignment gave."""
+    """A word of an utterance: a recording for a corpus, and what the alignment gave."""
 
-    entry: Entry
+    recording: Recording
     aligned: AlignedWord
 
 
@@ -82,7 +83,7 @@ def align_utterances(
     label: Callable[[str], str | None],
     cache_dir: str | os.PathLike[str] | None = None,
     *,
-    recorded_at: int | None = None,
+    required_rate: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[list[Token], list[Problem]]:
@@ -90,7 +91,7 @@ def align_utterances(
 
     label: word -> its class; None: to be left out. An utterance without a labelled word is not
         read at all.
-    recorded_at: the rate in Hz that every file must have; None is any.
+    required_rate: the rate in Hz that every file must have; None is any.
     cache_dir, workers, progress: as of `align_all`.
 
     Tokens are named ``<utterance>#<place of the word, from 1>``. Left out, as problems: a
@@ -105,11 +106,11 @@ def align_utterances(
         if wanted.setdefault(utterance.name, utterance) is not utterance:
             reason = f"{shown(utterance.path)}: there are two transcripts of {utterance.name}"
             problems.append(Problem(utterance.name, "duplicate", reason))
-    whole = [Entry(u.path, u.name, "", u.speaker, u.split) for u in wanted.values()]
-    corpus = list_corpus("transcripts", _RATE, whole, recorded_at=recorded_at, progress=progress)
-    requests = [
-        Request(r.name, wanted[r.name].words, r.fingerprint, r.read) for r in corpus.recordings
-    ]
+    whole = [Recording(u.path, u.name, "", u.speaker, u.split) for u in wanted.values()]
+    corpus = list_corpus(
+        "transcripts", _RATE, whole, required_rate=required_rate, progress=progress
+    )
+    requests = [Request(r, wanted[r.name].words) for r in corpus.recordings]
     tokens: list[Token] = []
     problems += corpus.problems
     for request, result in zip(
@@ -118,11 +119,11 @@ def align_utterances(
         if isinstance(result, Problem):
             problems.append(result)
         else:
-            tokens += _tokens(wanted[request.name], result, label)
+            tokens += _tokens(wanted[request.recording.name], result, label)
     return tokens, problems
 
 
-def speakers_in_both(spoken: Iterable[Utterance | Entry]) -> list[str]:
+def speakers_in_both(spoken: Iterable[Utterance | Recording]) -> list[str]:
     """The speakers of the training partition that are in the test partition as well."""
     pairs = {(item.speaker, item.split) for item in spoken}
     return sorted(name for name, split in pairs if split == "train" and (name, "test") in pairs)
@@ -133,7 +134,7 @@ def _tokens(
 ) -> Iterator[Token]:
     for place, word in enumerate(aligned, 1):
         if (name := label(word.word)) is not None:
-            entry = Entry(
+            recording = Recording(
                 utterance.path,
                 f"{utterance.name}#{place}",
                 name,
@@ -142,4 +143,4 @@ def _tokens(
                 word.start,
                 word.end,
             )
-            yield Token(entry, word)
+            yield Token(recording, word)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from pvae_pyro.data.corpus import AudioError, Recording, SpeechCorpus
+from pvae_pyro.data.recording import SpeechCorpus
 
 
 def at_lowest_rate(corpus: SpeechCorpus) -> SpeechCorpus:
@@ -13,7 +13,10 @@ def at_lowest_rate(corpus: SpeechCorpus) -> SpeechCorpus:
     """
     counts = Counter(r.rate for r in corpus.recordings if r.rate is not None)
     lower = sorted(rate for rate in counts if rate < corpus.sample_rate)
-    usable = next((rate for rate in lower if _any_is_read(corpus, rate)), None)
+    usable = next(
+        (n for n in lower if any(r.rate == n and corpus.is_usable(r) for r in corpus.recordings)),
+        None,
+    )
     if usable is None:
         return corpus
     of = ", ".join(f"{number:,} at {rate} Hz" for rate, number in sorted(counts.items()))
@@ -24,15 +27,3 @@ def at_lowest_rate(corpus: SpeechCorpus) -> SpeechCorpus:
         told = f"features are at the lowest rate of the files ({of})"
         corpus = replace(corpus, notes=(*corpus.notes, told))
     return replace(corpus, sample_rate=usable)
-
-
-def _any_is_read(corpus: SpeechCorpus, rate: int) -> bool:
-    return any(recording.rate == rate and _is_read(recording) for recording in corpus.recordings)
-
-
-def _is_read(recording: Recording) -> bool:
-    try:
-        recording.read()
-    except AudioError:
-        return False
-    return True

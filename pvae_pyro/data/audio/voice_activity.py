@@ -1,18 +1,10 @@
-"""Where in a recording speech is, by its energy; and a corpus without the silence around it."""
+"""Where in a recording speech is, by its energy."""
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import butter, sosfilt, sosfilt_zi
-
-from pvae_pyro.data.corpus import AudioError, Recording, SpeechCorpus
-
-# Raise it when the same parameters give other spans than before: it is part of fingerprints.
-_VERSION = "energy VAD 1"
 
 _LOWEST = -120.0  # dB of the largest sample: digital silence, or what rounding leaves of it
 
@@ -75,7 +67,7 @@ class VoiceActivity:
         if self.highpass <= 0:
             raise ValueError(f"highpass must be above 0 Hz, not {self.highpass}")
         other = {"frame", "hop", "highpass", "quiet"}
-        for name in (field.name for field in dataclasses.fields(self) if field.name not in other):
+        for name in (field.name for field in fields(self) if field.name not in other):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, but is {getattr(self, name)}")
 
@@ -161,36 +153,3 @@ class VoiceActivity:
         power = energy / (blocks * step)
         levels: np.ndarray = 10 * np.log10(np.maximum(power, 10 ** (_LOWEST / 10)))
         return levels
-
-
-def trimmed(corpus: SpeechCorpus, vad: VoiceActivity) -> SpeechCorpus:
-    """The same corpus without silence at the ends of its recordings; its notes say so.
-
-    Reading a recording in which there is no speech raises `AudioError` of kind "no speech".
-    Fingerprints contain the parameters of `vad`.
-    """
-    return dataclasses.replace(
-        corpus,
-        recordings=tuple(_trimmed(recording, vad) for recording in corpus.recordings),
-        notes=(*corpus.notes, f"Silence at the ends of recordings is cut off: {vad}."),
-    )
-
-
-def _trimmed(recording: Recording, vad: VoiceActivity) -> Recording:
-    return dataclasses.replace(
-        recording,
-        fingerprint=f"{recording.fingerprint} {_VERSION} {vad}",
-        # Of a module's function: features are computed in other processes.
-        read=partial(_read, recording.read, recording.name, vad),
-    )
-
-
-def _read(
-    read: Callable[[], tuple[np.ndarray, int]], name: str, vad: VoiceActivity
-) -> tuple[np.ndarray, int]:
-    samples, rate = read()
-    span = vad.span(samples, rate)
-    if span is None:
-        raise AudioError(f"{name}: has no speech by its energy", "no speech")
-    first, last = span
-    return samples[first:last], rate

@@ -20,9 +20,9 @@ from pvae_pyro.data.alignment.transcripts import (
     spoken_words,
 )
 from pvae_pyro.data.corpora.digit_words import OH
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus
+from pvae_pyro.data.corpus import SPLITS, CorpusError, CorpusMissing, Problem
 from pvae_pyro.data.listing import list_corpus
-from pvae_pyro.data.table import SPLITS
+from pvae_pyro.data.recording import SpeechCorpus
 from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 16000
@@ -68,20 +68,20 @@ def an4_corpus(
             "an4_sphere.tar.gz of http://www.speech.cs.cmu.edu/databases/an4/ there"
         )
     tokens, not_aligned = align_utterances(
-        utterances, digit_class(oh), cache_dir, recorded_at=SAMPLE_RATE
+        utterances, digit_class(oh), cache_dir, required_rate=SAMPLE_RATE
     )
     if not tokens:
         reason = f"; the first problem: {not_aligned[0].reason}" if not_aligned else ""
         raise CorpusError(f"{shown(folder)}: no digit can be used{reason}")
-    speakers = {token.entry.speaker for token in tokens}
+    speakers = {token.recording.speaker for token in tokens}
     both = speakers_in_both(utterances)
     notes = (
         f"{len(tokens):,} digits of {len(speakers)} speakers, found with {aligner()}",
         f"{len(both) or 'no'} speaker{'s are' if len(both) > 1 else ' is'} in both splits",
     )
-    entries = [token.entry for token in tokens]
+    entries = [token.recording for token in tokens]
     return list_corpus(
-        "AN4", SAMPLE_RATE, entries, problems + not_aligned, notes=notes, recorded_at=SAMPLE_RATE
+        "AN4", SAMPLE_RATE, entries, problems + not_aligned, notes=notes, required_rate=SAMPLE_RATE
     )
 
 

@@ -9,10 +9,10 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, SpeechCorpus, Split
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Split
 from pvae_pyro.data.download import install
-from pvae_pyro.data.folder import named_files
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.listing import list_corpus, named_files
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 
 REVISION = "630d7dab4c040882834de6fa21baf9a60372accd"
 URL = f"https://github.com/soerenab/AudioMNIST/archive/{REVISION}.tar.gz"
@@ -87,7 +87,7 @@ def _listed(folder: Path) -> SpeechCorpus:
         pattern = re.compile(rf"(?P<digit>[0-9])_{speaker}_[1-4]?[0-9]\.wav")
         files, others = named_files(folder / speaker, pattern, named)
         split: Split = "test" if speaker in TEST_SPEAKERS else "train"
-        entries += [Entry(p, p.stem, match["digit"], speaker, split) for p, match in files]
+        entries += [Recording(p, p.stem, match["digit"], speaker, split) for p, match in files]
         problems += [p for p in others if p.name != "notes.txt"]  # the publishers', on speaker 36
     if not entries:
         raise CorpusError(f"{folder} has no recordings; delete it to have it downloaded")
@@ -100,7 +100,7 @@ def _listed(folder: Path) -> SpeechCorpus:
     if missing := expected - names:
         notes.append(f"{len(missing)} of AudioMNIST's {len(expected)} recordings are not there")
     return list_corpus(
-        "AudioMNIST", FEATURES_AT, entries, problems, notes=notes, recorded_at=SAMPLE_RATE
+        "AudioMNIST", FEATURES_AT, entries, problems, notes=notes, required_rate=SAMPLE_RATE
     )
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pvae_pyro.data.corpus import AudioError, CorpusError, Recording, SpeechCorpus, Split
+from pvae_pyro.data.corpus import AudioError, CorpusError, Split
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,15 @@ class _Utterance:
     peak_dbfs: float
 
 
+@dataclass(frozen=True)
+class _Spoken(Recording):
+    utterance: _Utterance | None = None
+
+    def read(self) -> tuple[np.ndarray, int]:
+        assert self.utterance is not None
+        return _read(self.utterance)
+
+
 def espeak_corpus(
     language: str, *, seed: int = 0, train_per_digit: int = 600, test_per_digit: int = 100
 ) -> SpeechCorpus:
@@ -146,13 +155,15 @@ def _plan(
                 played_hz=int(rng.choice(_PLAYED_HZ)),
                 peak_dbfs=round(float(rng.uniform(*_PEAK_DBFS)), 2),
             )
-            yield Recording(
-                name=f"{split}/{digit}_{index}_{utterance.voice}",
-                label=str(digit),
-                speaker=utterance.voice,
-                split=split,
-                fingerprint=f"{made_by} {utterance}",
-                read=partial(_read, utterance),
+            name = f"{split}/{digit}_{index}_{utterance.voice}"
+            yield _Spoken(
+                Path(name),
+                name,
+                str(digit),
+                utterance.voice,
+                split,
+                content=f"{made_by} {utterance}",
+                utterance=utterance,
             )
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pvae_pyro.data.cache import digest
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Recording, SpeechCorpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing
 from pvae_pyro.data.download import install
-from pvae_pyro.data.folder import named_files
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.listing import list_corpus, named_files
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 
 REVISION = "26eb9aa"
 URL = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{REVISION}.tar.gz"
@@ -61,13 +61,13 @@ def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCo
 
 def content_digest(recordings: tuple[Recording, ...]) -> str:
     """`digest` of the sorted names and SHA-256 of all recordings."""
-    return digest(*sorted(f"{r.name} {r.fingerprint}" for r in recordings))
+    return digest(*sorted(f"{r.name} {r.content}" for r in recordings))
 
 
 def _listed(folder: Path) -> SpeechCorpus:
     files, problems = named_files(folder, _NAME, "digit_speaker_index.wav")
     entries = [
-        Entry(
+        Recording(
             path,
             path.stem,
             match["digit"],
@@ -76,7 +76,7 @@ def _listed(folder: Path) -> SpeechCorpus:
         )
         for path, match in files
     ]
-    return list_corpus("FSDD", SAMPLE_RATE, entries, problems, recorded_at=SAMPLE_RATE)
+    return list_corpus("FSDD", SAMPLE_RATE, entries, problems, required_rate=SAMPLE_RATE)
 
 
 def _lacking(recordings: tuple[Recording, ...]) -> Iterator[str]:

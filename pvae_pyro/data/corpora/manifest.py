@@ -1,21 +1,22 @@
 """Anyone's own corpus: a CSV file says which file, or which part of one, belongs to which class."""
 
+import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from pvae_pyro.data import cache
-from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Problem, SpeechCorpus, Split
-from pvae_pyro.data.listing import Entry, hash_files, list_corpus
+from pvae_pyro.data.cache import digest
+from pvae_pyro.data.corpus import SPLITS, CorpusError, ImageCorpus, Problem
+from pvae_pyro.data.listing import hash_files, list_corpus
 from pvae_pyro.data.pictures import decoding as pictures
 from pvae_pyro.data.pictures import framing
-from pvae_pyro.data.table import SPLITS, Row, read_table
+from pvae_pyro.data.recording import Recording, SpeechCorpus
+from pvae_pyro.data.shards import Result, compute_in_shards
+from pvae_pyro.data.table import Row, read_table
 from pvae_pyro.errors import shown
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
@@ -23,7 +24,9 @@ _USUAL_RATE = 16000
 _TIMES = ("start", "end", "duration")
 _LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0151  # seconds: three times, each written with two decimals
-_IMAGES_VERSION = "images 2"
+_IMAGES_VERSION = "images 3"
+_SHARD = 4096
+_POOL_FROM = 20_000  # images, which one core reads in about 10 s
 
 
 def manifest_corpus(
@@ -67,7 +70,7 @@ def manifest_corpus(
         part += f"#channel {int(of)}" if of else ""
         name = fields["path"] + part
         entries.append(
-            Entry(
+            Recording(
                 row.path,
                 name,
                 fields["label"],
@@ -99,24 +102,36 @@ def manifest_images(
     rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
     hashed = hash_files((row.path for row in rows), _name(manifest))
     rows, not_used = _listed_once(rows, hashed)
-    key = cache.digest(_IMAGES_VERSION, *(str(hashed[row.path]) for row in rows))
-    arrays, _ = cache.cached_arrays(
-        key, lambda: _read_images(rows), cache.cache_dir(), partial(_check, len(rows))
+    shards = [rows[n : n + _SHARD] for n in range(0, len(rows), _SHARD)]
+    results = compute_in_shards(
+        shards,
+        lambda some: digest(_IMAGES_VERSION, *(f"{hashed[r.path]} {r.name}" for r in some)),
+        _read_images,
+        directory=None,
+        pool_from=_POOL_FROM,
+        title="images",
     )
-    failed = sorted(set(range(len(rows))) - set(arrays["kept"].tolist()))
-    problems += [*not_used, *(_problem(rows[n]) for n in failed)]
-    labels = np.array([row.fields["label"] for row in rows])
-    images, kept = arrays["images"], arrays["kept"]
-    parts: dict[Split, np.ndarray] = {
-        split: np.array([rows[n].split == split for n in kept], bool) for split in SPLITS
-    }
+    problems += not_used
+    kept: list[Row] = []
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    with contextlib.closing(results):
+        for some, (arrays, failed) in zip(shards, results, strict=True):
+            problems += failed.values()
+            kept += [row for n, row in enumerate(some) if n not in failed]
+            parts.append((arrays["images"], arrays["bits"]))
+    if not kept:
+        reason = f"; the first: {problems[0].reason}" if problems else ""
+        raise CorpusError(f"{shown(manifest)}: no image can be used{reason}")
+    images, bits = (np.concatenate(of) for of in zip(*parts, strict=True))
+    labels = np.array([row.fields["label"] for row in kept])
+    in_split = {split: np.array([row.split == split for row in kept], bool) for split in SPLITS}
     return ImageCorpus(
         _name(manifest),
         stand_in=False,
-        images={split: images[part] for split, part in parts.items()},
-        labels={split: labels[kept][part] for split, part in parts.items()},
+        images={split: images[part] for split, part in in_split.items()},
+        labels={split: labels[part] for split, part in in_split.items()},
         problems=tuple(problems),
-        notes=(*notes, *_notes(arrays, [rows[n] for n in kept])),
+        notes=(*notes, *_image_notes(kept, images, bits)),
     )
 
 
@@ -153,15 +168,15 @@ def _seconds(text: str) -> float | None:
         return math.nan
 
 
-def _notes(arrays: Mapping[str, np.ndarray], rows: list[Row]) -> Iterator[str]:
-    """What images have that others have not, or files not by themselves."""
-    for bits in np.unique(arrays["bits"][arrays["bits"] > 0]):
-        some = np.flatnonzero(arrays["bits"] == bits)
+def _image_notes(rows: list[Row], images: np.ndarray, bits: np.ndarray) -> Iterator[str]:
+    """Sentences about 16-bit images that use fewer bits, and about a mixture of grounds."""
+    for number in np.unique(bits[bits > 0]):
+        some = np.flatnonzero(bits == number)
         yield (
-            f"{len(some)} images of 16 bits have values of {bits}, and are scaled by these: "
+            f"{len(some)} images of 16 bits have values of {number}, and are scaled by these: "
             f"{shown(rows[some[0]].fields['path'])}"
         )
-    grounds = np.array([framing.ground_of(image) for image in arrays["images"]])
+    grounds = np.array([framing.ground_of(image) for image in images])
     light, dark = (np.flatnonzero(grounds == ground) for ground in ("light", "dark"))
     if min(len(light), len(dark)) and len(light) + len(dark) >= framing.MOST * len(rows):
         fewer = min(light, dark, key=len)
@@ -187,38 +202,19 @@ def _listed_once(
     return list(kept.values()), problems
 
 
-def _read_images(rows: list[Row]) -> cache.Arrays:
-    images, kept, bits = [], [], []
-    for n, row in enumerate(tqdm(rows, "images", disable=None if len(rows) > 1000 else True)):
+def _read_images(rows: Sequence[Row]) -> Result:
+    images, bits = [], []
+    problems: dict[int, Problem] = {}
+    for n, row in enumerate(rows):
         try:
             picture = pictures.read_picture_file(row.path)
             images.append(pictures.square(picture.pixels))
             bits.append(picture.bits)
-            kept.append(n)
-        except CorpusError:
-            continue  # told of by `_problem`
+        except CorpusError as error:
+            problems[n] = Problem(row.name, error.kind, str(error))
+    size = pictures.SIZE
     arrays: dict[str, np.ndarray] = {
-        "images": np.array(images, np.uint8).reshape(-1, pictures.SIZE, pictures.SIZE),
-        "kept": np.array(kept, np.int64),
+        "images": np.array(images, np.uint8).reshape(-1, size, size),
         "bits": np.array(bits, np.int64),
     }
-    return arrays, {}
-
-
-def _check(size: int, kept: cache.Arrays) -> bool:
-    """Whether these are images of some of `size` rows."""
-    index = kept[0]["kept"]
-    return (
-        all(cache.fits(kept[0][name], np.int64, len(index)) for name in ("kept", "bits"))
-        and bool((np.diff(index) > 0).all() and (index >= 0).all() and (index < size).all())
-        and cache.fits(kept[0]["images"], np.uint8, len(index), pictures.SIZE, pictures.SIZE)
-    )
-
-
-def _problem(row: Row) -> Problem:
-    """Why an image cannot be used: told anew, for its place may be another than it was."""
-    try:
-        pictures.square(pictures.read_grey(row.path))
-    except CorpusError as error:
-        return Problem(row.name, error.kind, str(error))
-    raise CorpusError(f"{shown(row.path)}: could not be read and now can be: try again")
+    return arrays, problems

@@ -16,7 +16,8 @@ from pvae_pyro.data.corpora.secuvoice import secuvoice_corpus
 from pvae_pyro.data.corpora.speech_commands import speech_commands_corpus
 from pvae_pyro.data.corpora.spoken_words import spoken_words_corpus
 from pvae_pyro.data.corpora.tidigits import tidigits_corpus
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, ImageCorpus, SpeechCorpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, ImageCorpus
+from pvae_pyro.data.recording import SpeechCorpus
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
-from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem, SpeechCorpus
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.errors import shown
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _of_phone(found: Sequence[_Named], phone: str) -> list[_Named]:
     return [file for file in found if file.phone == _plain(phone)]
 
 
-def _entries(found: Sequence[_Named], test_speakers: Collection[str] | None) -> list[Entry]:
+def _entries(found: Sequence[_Named], test_speakers: Collection[str] | None) -> list[Recording]:
     """For training and for testing: as `{split}` says, else no speaker is in both."""
     speakers = sorted({file.speaker for file in found})
     if found[0].split is None:
@@ -190,7 +191,7 @@ def _entries(found: Sequence[_Named], test_speakers: Collection[str] | None) -> 
             f"speakers ({', '.join(speakers[:5])}{', …' if len(speakers) > 5 else ''})"
         )
     return [
-        Entry(f.path, f.name, f.digit, f.speaker, "test" if f in testing else "train")
+        Recording(f.path, f.name, f.digit, f.speaker, "test" if f in testing else "train")
         for f in found
     ]
 

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
 from pvae_pyro.data.download import install
-from pvae_pyro.data.folder import named_files
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.listing import list_corpus, named_files
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 
 # torchaudio's archive and checksum (torchaudio.datasets.speechcommands), by https.
 URL = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
@@ -73,7 +73,7 @@ def speech_commands_corpus(
 
 def _listed(folder: Path, validation: str) -> SpeechCorpus:
     testing, held_out = _list(folder, _TESTING), _list(folder, _VALIDATION)
-    entries: list[Entry] = []
+    entries: list[Recording] = []
     problems: list[Problem] = []
     names: set[str] = set()
     for digit, word in enumerate(WORDS):
@@ -87,7 +87,7 @@ def _listed(folder: Path, validation: str) -> SpeechCorpus:
             split: Split = "test" if name in testing else "train"
             if split == "test" or name not in held_out or validation == "train":
                 entries.append(
-                    Entry(path, f"{word}/{path.stem}", str(digit), match["speaker"], split)
+                    Recording(path, f"{word}/{path.stem}", str(digit), match["speaker"], split)
                 )
     if not entries:
         raise CorpusError(f"{folder} has no recording of a digit; delete it to have it downloaded")
@@ -110,7 +110,7 @@ def _listed(folder: Path, validation: str) -> SpeechCorpus:
         entries,
         problems,
         notes=notes,
-        recorded_at=SAMPLE_RATE,
+        required_rate=SAMPLE_RATE,
     )
 
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, SpeechCorpus, Split
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.spelling import found_file
 from pvae_pyro.errors import shown
 
@@ -90,10 +91,10 @@ def _find(root: Path, language: str) -> Path:
 
 def _read_table(
     folder: Path, name: str, labels: Mapping[str, str]
-) -> tuple[list[Entry], list[Problem], list[str]]:
+) -> tuple[list[Recording], list[Problem], list[str]]:
     table = folder / name
     clips = (folder / "clips").resolve()
-    entries: list[Entry] = []
+    entries: list[Recording] = []
     problems: list[Problem] = []
     left_out: Counter[str] = Counter()
     try:
@@ -133,7 +134,7 @@ def _read_table(
 
 def _entry(
     line: str, clips: Path, link: str, label: str, speaker: str, part: str
-) -> Entry | Problem:
+) -> Recording | Problem:
     if part not in _SPLITS:
         return Problem(line, "unknown split", f"{line}: unknown SET {part!r}")
     if speaker in ("", "NA"):
@@ -144,10 +145,10 @@ def _entry(
         return Problem(line, "unreadable", f"{line}: {link!r} is no path ({error})")
     if not path.is_relative_to(clips):
         return Problem(line, "escapes its root", f"{line}: {link!r} is outside {shown(clips)}")
-    return Entry(path, link, label, speaker, _SPLITS[part])
+    return Recording(path, link, label, speaker, _SPLITS[part])
 
 
-def _lacking(entries: Sequence[Entry], labels: Mapping[str, str]) -> list[str]:
+def _lacking(entries: Sequence[Recording], labels: Mapping[str, str]) -> list[str]:
     notes = []
     present = {(entry.split, entry.label) for entry in entries}
     for split in _SPLITS.values():

@@ -14,15 +14,9 @@ from pathlib import Path
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
 from pvae_pyro.data.corpora.digit_words import OH, WORDS, digit_label
-from pvae_pyro.data.corpus import (
-    CorpusError,
-    CorpusMissing,
-    Problem,
-    Recording,
-    SpeechCorpus,
-    Split,
-)
-from pvae_pyro.data.listing import Entry, list_corpus
+from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
+from pvae_pyro.data.listing import list_corpus
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 20000
@@ -132,7 +126,7 @@ def tidigits_corpus(
             f"{shown(files[0].parent) if files else 'tidigits_ctm (--alignments)'}: made here"
         )
     entries = [
-        Entry(
+        Recording(
             utterance.path,
             f"{utterance.name}#{place}",
             label,
@@ -151,7 +145,7 @@ def tidigits_corpus(
         entries,
         problems,
         notes=notes,
-        recorded_at=SAMPLE_RATE,
+        required_rate=SAMPLE_RATE,
     )
     if speakers == "children":
         return corpus
@@ -166,12 +160,12 @@ def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], l
             for u in utterances
         ],
         str,  # every word is wanted
-        recorded_at=SAMPLE_RATE,
+        required_rate=SAMPLE_RATE,
     )
     symbols = {word: symbol for symbol, word in WORDS.items()}
     spans: dict[str, tuple[Span, ...]] = {}
     for token in tokens:
-        utterance = token.entry.name.split("#")[0]
+        utterance = token.recording.name.split("#")[0]
         word = token.aligned
         span = Span(symbols[word.word], word.start, word.end)
         spans[utterance] = (*spans.get(utterance, ()), span)

@@ -1,0 +1,175 @@
+"""Corpora by name, as columns of examples."""
+
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from pvae_pyro.data.audio.log_mel import LogMel
+from pvae_pyro.data.corpus import CorpusError
+from pvae_pyro.data.loading import image_column, load_paired
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PVAE_OFFLINE", "1")
+
+
+@pytest.mark.usefixtures("cache")
+def test_stand_in_says_so_and_is_whole(tmp_path, caplog):
+    pytest.importorskip("espeakng_loader")
+    with caplog.at_level(logging.WARNING):
+        data = load_paired("secuvoice", tmp_path, limit=3)
+    assert data.stand_in
+    assert "eSpeak" in data.corpus
+    assert "Spanish" in data.corpus
+    assert "SECUVOICE is licensed" in caplog.text
+    assert data.classes == tuple("0123456789")
+    for partition in (data.train, data.test):
+        assert list(partition) == ["speech", "image"]
+        assert np.bincount(partition["speech"].labels).tolist() == [3] * 10
+        assert sorted(set(partition["image"].labels.tolist())) == list(range(10))
+    assert not set(data.train["speech"].groups) & set(data.test["speech"].groups)
+    assert (len(data.train["image"]), len(data.test["image"])) == (4000, 1000)
+
+
+@pytest.mark.usefixtures("cache")
+def test_real_digits(data_root):
+    data = load_paired("fsdd", data_root)
+    assert not data.stand_in
+    assert data.corpus == "FSDD + MNIST"
+    assert (len(data.train["speech"]), len(data.test["speech"])) == (2700, 300)
+    assert (len(data.train["image"]), len(data.test["image"])) == (60000, 10000)
+    assert len(set(data.test["speech"].groups)) == 6
+
+
+@pytest.mark.parametrize("dataset", ["tidigit", "secuvoice"])
+def test_require_corpus(dataset, tmp_path):
+    with pytest.raises(CorpusError, match="--require-corpus was given"):
+        load_paired(dataset, tmp_path, require_corpus=True)
+
+
+def test_unknown_name(tmp_path):
+    with pytest.raises(CorpusError, match="choose from tidigit, secuvoice, fsdd"):
+        load_paired("timit", tmp_path)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Recordings in no order of splits, one of them bad; each is told by its length.
+
+    Returns the two manifests' names, and (speaker, class) by number of samples and by split.
+    """
+    rng = np.random.default_rng(0)
+    words, drawings, said = ["path,label,speaker,split"], ["path,label,split"], {}
+    for n in range(24):
+        label, split = "abc"[n % 3], ("train", "test", "train")[n // 3 % 3]
+        soundfile.write(tmp_path / f"{n}.wav", rng.normal(0, 0.1, 800 + 160 * n), 8000)
+        words.append(f"{n}.wav,{label},s{n},{split}")
+        if n == 7:
+            (tmp_path / f"{n}.wav").write_bytes(b"no sound")
+        else:
+            said[1 + (800 + 160 * n) // 80] = (f"s{n}", label, split)
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+        drawings.append(f"{n}.png,{label},{split}")
+    for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
+        (tmp_path / name).write_text("\n".join(lines))
+    return f"manifest:{tmp_path}/words.csv", f"manifest:{tmp_path}/drawings.csv", said
+
+
+@pytest.mark.usefixtures("cache")
+def test_every_row_keeps_its_label_its_speaker_and_its_split(mixed, tmp_path):
+    words, drawings, said = mixed
+    data = load_paired(words, tmp_path, image_dataset=drawings)
+    assert data.classes == ("a", "b", "c")
+    found = {}
+    for split, partition in (("train", data.train), ("test", data.test)):
+        speech = partition["speech"]
+        for frames, label, speaker in zip(
+            speech.lengths, speech.labels, speech.groups, strict=True
+        ):
+            found[int(frames)] = (speaker, data.classes[label], split)
+    assert found == said
+    assert [problem.name for problem in data.problems] == ["7.wav"]
+    # The frames are those of the recording, too.
+    samples, _ = soundfile.read(tmp_path / "4.wav", dtype="float32")
+    row = data.test["speech"].groups.index("s4")
+    first, last = data.test["speech"].offsets[row : row + 2]
+    np.testing.assert_allclose(
+        data.test["speech"].values[first:last], LogMel(8000)(samples, 8000), rtol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("cache")
+def test_classes_alone(mixed, tmp_path):
+    """Others are left out of speech and images; the rest keeps its speakers and splits."""
+    words, drawings, said = mixed
+    data = load_paired(words, tmp_path, image_dataset=drawings, classes=["c", "a"])
+    assert data.classes == ("a", "c")
+    found = {}
+    for split, partition in (("train", data.train), ("test", data.test)):
+        assert set(partition["image"].labels.tolist()) == {0, 1}
+        speech = partition["speech"]
+        for frames, label, speaker in zip(
+            speech.lengths, speech.labels, speech.groups, strict=True
+        ):
+            found[int(frames)] = (speaker, data.classes[label], split)
+    assert found == {frames: row for frames, row in said.items() if row[1] != "b"}
+    assert (len(data.train["image"]), len(data.test["image"])) == (10, 6)
+    assert "only the classes a, c" in data.remarks
+    # The normalisation is that of the training examples that are left.
+    train = data.train["speech"]
+    frames = train.normalisation.apply(train.values)
+    np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
+    np.testing.assert_allclose(frames.std(0), 1.0, atol=1e-3)
+    assert data.test["speech"].normalisation is train.normalisation
+    with pytest.raises(CorpusError, match=r"no recording of class d, e; there are a, b, c"):
+        load_paired(words, tmp_path, image_dataset=drawings, classes=["e", "a", "d"])
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
+    words, drawings, _ = mixed
+    assert load_paired(words, tmp_path, image_dataset=drawings).remarks == ()
+    path = tmp_path / "words.csv"
+    path.write_text(path.read_text().replace(",s3,", ",s0,"))  # 3 is for testing, 0 for training
+    with caplog.at_level(logging.INFO):
+        data = load_paired(words, tmp_path, image_dataset=drawings)
+    remark = "WARNING: 1 of the 8 test speakers are in the training split too"
+    assert data.remarks == (remark.replace("8", str(len(set(data.test["speech"].groups)))),)
+    assert data.remarks[0] in caplog.text
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (",test", ",train", "the test partition has nothing that can be used"),
+        (",train", ",test", "the training partition has nothing"),
+        (",a,", ",d,", "no train image of class d, which the speech has; it has a, b, c"),
+    ],
+)
+def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, told):
+    words, drawings, _ = mixed
+    path = tmp_path / "words.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CorpusError, match=told):
+        load_paired(words, tmp_path, image_dataset=drawings)
+
+
+def test_images_alone(mixed, tmp_path):
+    """As they lead: all their classes, or those asked for."""
+    _, drawings, _ = mixed
+    column = image_column(drawings, tmp_path)
+    assert column.classes == ("a", "b", "c")
+    some = image_column(drawings, tmp_path, classes=["c", "a"])
+    assert some.classes == ("a", "c")
+    labels = column.test[column.corpus].labels
+    np.testing.assert_array_equal(
+        some.test[some.corpus].values, column.test[column.corpus].values[labels != 1]
+    )
+    with pytest.raises(CorpusError, match="no example of class d; there are a, b, c"):
+        image_column(drawings, tmp_path, classes=["d"])
