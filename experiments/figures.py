@@ -8,64 +8,62 @@ curves         every term of the objective, by step
 inertia        k-means inertia and the number of clusters found (Fig. 3)
 restyle        one example's content in another's style (Figs. 4, 16-18)
 translate      content of one modality in the other, in the style of a reference (Figs. 5, 19-22)
-joint          both modalities from what was inferred of one (Fig. 2)
+joint          both modalities from a latent inferred from one (Fig. 2)
 tsne           maps of every latent (Figs. 11-15)
 
-Of models without style latents there is neither restyle nor translate. Labels choose what to show,
-and colour it. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+Models without style latents have neither restyle nor translate. Labels choose and colour what is
+shown. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+if not __package__:  # run as a file: use the code of this checkout, whatever is installed
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 from collections.abc import Callable, Iterator
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from pvae_pyro.evaluate.measures import measure
+from pvae_pyro.evaluate.run import STYLE, MeasureSettings, is_shared
 from pvae_pyro.experiments.evaluate import measured_before
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
 from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.measures import num_classes as find_all
-from pvae_pyro.experiments.support.results import STYLE
 from pvae_pyro.experiments.support.saved_run import SavedRun, folder_within, open_run
 from pvae_pyro.figures.curves import curves_figure, read_metrics
-from pvae_pyro.figures.embeddings import choose, embed, pooled_figure, scatter_figure
+from pvae_pyro.figures.embeddings import MOST_POINTS, embed, pooled_figure, scatter_figure
 from pvae_pyro.figures.grids import joint_latent_grid, translation_grid
 from pvae_pyro.figures.inertia import inertia_figure
 from pvae_pyro.figures.observations import SequenceAxes, panels
-from pvae_pyro.figures.plate_diagram import guide_graph, model_graph, plate_diagrams
+from pvae_pyro.figures.plate_diagram import guide_edges, model_edges, plate_diagrams
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.training.records import METRICS
 
 FOLDER = "figures"  # of a run
-NAMES = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}  # of latents
-Drawn = Iterator[tuple[str, Figure]]
+LATENTS = {"z_sem": r"$z_\mathrm{sem}$", "z": "$z$", STYLE: r"$z_\mathrm{style}$"}
+MOST_SPEAKERS = 20  # more colours cannot be told apart
+Drawn = Iterator[tuple[str, Figure]]  # file name, figure
 
 
 def model(run: SavedRun, seed: int) -> Drawn:
     """Generation, and inference from everything and from each modality (paper, Fig. 1)."""
     batch = {name: examples.observation(np.arange(2)) for name, examples in run.test.items()}
-    try:
-        graphs = {"generation": model_graph(run.model, batch)}
-        if len(run.names) > 1:
-            graphs["inference from all"] = guide_graph(run.guide, batch)
-        for name, guide in run.unimodal.items():
-            graphs[f"inference from {name}"] = guide_graph(guide, {name: batch[name]})
-    except ValueError as error:  # of a modality of a user's own, as with plates of its own
-        print(f"the model is not drawn: {error}", file=sys.stderr)
-        return
-    labels = dict(NAMES)
+    diagrams = {"generation": model_edges(run.model, batch)}
+    if len(run.names) > 1:
+        diagrams["inference from all"] = guide_edges(run.guide, batch)
+    for name, guide in run.unimodal.items():
+        diagrams[f"inference from {name}"] = guide_edges(guide, {name: batch[name]})
+    labels = dict(LATENTS)
     labels |= {f"{STYLE}_{name}": rf"$z_\mathrm{{{name}}}$" for name in run.names}
-    labels |= {f"{name}_log_frames": "log T" for name in run.names}
-    yield "model", plate_diagrams(graphs, labels)
+    durations = {f"{name}_log_frames": "log T" for name in run.names}
+    yield "model", plate_diagrams(diagrams, {*run.names, *durations}, labels | durations)
 
 
 def curves(run: SavedRun, seed: int) -> Drawn:
@@ -77,17 +75,94 @@ def curves(run: SavedRun, seed: int) -> Drawn:
 
 
 def inertia(run: SavedRun, seed: int) -> Drawn:
-    """Of what evaluate.py found, where it was run on these weights."""
-    found = measured_before(run).get("num_classes") or find_all(run, argparse.Namespace())
+    """From evaluation.json, if it is of these weights."""
+    key = "num_classes"
+    found = measured_before(run).get(key) or measure(key, run, MeasureSettings())[key]
     for latent, of_modality in found.items():
-        if curves := {
-            _title(latent, name): one for name, one in of_modality.items() if one["agreed"]
-        }:
-            yield f"inertia-{latent}", inertia_figure(curves)
+        used = {_title(latent, name): one for name, one in of_modality.items() if one["agreed"]}
+        if used:
+            yield f"inertia-{latent}", inertia_figure(used)
 
 
-def _drawn(run: SavedRun) -> list[str]:
-    """The modalities that can be drawn; the others are told."""
+def restyle(run: SavedRun, seed: int) -> Drawn:
+    for name in _drawable(run):
+        yield from _combined(run, seed, name, name, f"restyle-{name}")
+
+
+def translate(run: SavedRun, seed: int) -> Drawn:
+    for source, target in permutations(_drawable(run), 2):
+        yield from _combined(run, seed, source, target, f"translate-{source}-to-{target}")
+
+
+def _combined(run: SavedRun, seed: int, source: str, target: str, title: str) -> Drawn:
+    if STYLE in run.latents():
+        shown = grid_arguments(run, seed)
+        yield title, translation_grid(run.model, run.unimodal, run.test, source, target, **shown)
+
+
+def joint(run: SavedRun, seed: int) -> Drawn:
+    test = {name: run.test[name] for name in _drawable(run)}
+    for source in test:
+        grid = joint_latent_grid(run.model, run.unimodal, test, source, **grid_arguments(run, seed))
+        yield f"joint-from-{source}", grid
+
+
+def tsne(run: SavedRun, seed: int) -> Drawn:
+    """Of each modality, and pooled with equally many examples of each."""
+    rng = np.random.default_rng(seed)
+    chosen = {name: rng.permutation(len(of))[:MOST_POINTS] for name, of in run.test.items()}
+    labels = {name: run.test[name].labels[index] for name, index in chosen.items()}
+    equal = min(map(len, chosen.values()))
+    classes = run.data.classes
+    for latent, of_modality in run.latents().items():
+        some = {name: locs[chosen[name]] for name, locs in of_modality.items()}
+        # A latent that is not in use may be a single point, which has no map.
+        some = {name: locs for name, locs in some.items() if len(np.unique(locs, axis=0)) > 3}
+        maps = {_title(latent, name): embed(locs, seed) for name, locs in some.items()}
+        if maps:
+            of_maps = {_title(latent, name): labels[name] for name in some}
+            yield f"tsne-{latent}", scatter_figure(maps, of_maps, classes, "class")
+        if is_shared(latent) and len(maps) > 1:
+            points = embed(np.concatenate([locs[:equal] for locs in some.values()]), seed)
+            of_points = np.concatenate([labels[name][:equal] for name in some])
+            which = np.repeat(np.arange(len(some)), equal)
+            title = LATENTS.get(latent, latent)
+            pooled = pooled_figure(points, of_points, which, classes, list(some), "class", title)
+            yield f"tsne-{latent}-pooled", pooled
+        for name in some if latent == STYLE else ():
+            groups = run.test[name].groups
+            of_example = [groups[n] for n in chosen[name] if groups]
+            speakers, index = np.unique(of_example, return_inverse=True)
+            if 1 < len(speakers) <= MOST_SPEAKERS:
+                title = _title(latent, name)
+                one = {title: maps[title]}
+                figure = scatter_figure(one, {title: index}, speakers.tolist(), "speaker")
+                yield f"tsne-{latent}-{name}-by-speaker", figure
+
+
+FIGURES: dict[str, Callable[[SavedRun, int], Drawn]] = {
+    function.__name__: function
+    for function in (model, curves, inertia, restyle, translate, joint, tsne)
+}
+
+
+def draw(run: SavedRun, only: list[str], out: Path, formats: list[str], seed: int) -> list[Path]:
+    """Draw and save the figures of these names; returns the files."""
+    files = []
+    with tqdm(only, unit="figure") as bar:
+        for name in bar:
+            bar.set_description(name)
+            for title, figure in FIGURES[name](run, seed):
+                files += save_figure(figure, out / title, formats)
+    return files
+
+
+def _title(latent: str, modality: str) -> str:
+    return f"{LATENTS.get(latent, latent)} of {modality}"
+
+
+def _drawable(run: SavedRun) -> list[str]:
+    """The modalities that can be drawn; a message on stderr names the others."""
     names = []
     for name, examples in run.test.items():
         try:
@@ -99,111 +174,7 @@ def _drawn(run: SavedRun) -> list[str]:
     return names
 
 
-def restyle(run: SavedRun, seed: int) -> Drawn:
-    for name in _drawn(run):
-        yield from _combined(run, seed, name, name, f"restyle-{name}")
-
-
-def translate(run: SavedRun, seed: int) -> Drawn:
-    for source, target in permutations(_drawn(run), 2):
-        yield from _combined(run, seed, source, target, f"translate-{source}-to-{target}")
-
-
-def _combined(run: SavedRun, seed: int, source: str, target: str, title: str) -> Drawn:
-    if STYLE in run.latents():
-        unimodal = run.unimodal
-        shown = _shown(run, seed)
-        yield title, translation_grid(run.model, unimodal, run.test, source, target, **shown)
-
-
-def joint(run: SavedRun, seed: int) -> Drawn:
-    test = {name: run.test[name] for name in _drawn(run)}
-    for source in test:
-        yield (
-            f"joint-from-{source}",
-            joint_latent_grid(run.model, run.unimodal, test, source, **_shown(run, seed)),
-        )
-
-
-def tsne(run: SavedRun, seed: int) -> Drawn:
-    """Of each modality; pooled, with as many of each, so that none covers the others."""
-    classes = run.data.classes
-    chosen = {name: choose(len(run.test[name]), seed=seed) for name in run.names}
-    labels = {name: run.test[name].labels[index] for name, index in chosen.items()}
-    equal = min(map(len, chosen.values()))
-    for latent, of_modality in run.latents().items():
-        some = {name: locs[chosen[name]] for name, locs in of_modality.items()}
-        # A latent that is not in use may be a single point, of which there is no map.
-        some = {name: locs for name, locs in some.items() if len(np.unique(locs, axis=0)) > 3}
-        maps = {name: embed(locs, seed) for name, locs in some.items()}
-        if maps:
-            titles = {name: _title(latent, name) for name in maps}
-            yield (
-                f"tsne-{latent}",
-                scatter_figure(
-                    {titles[name]: points for name, points in maps.items()},
-                    {titles[name]: labels[name] for name in maps},
-                    classes,
-                    "class",
-                ),
-            )
-        if latent == STYLE:
-            yield from _by_speaker(run, maps, chosen)
-        elif len(maps) > 1:
-            yield (
-                f"tsne-{latent}-pooled",
-                pooled_figure(
-                    embed(np.concatenate([locs[:equal] for locs in some.values()]), seed),
-                    np.concatenate([labels[name][:equal] for name in some]),
-                    np.repeat(np.arange(len(some)), equal),
-                    classes,
-                    list(some),
-                    "class",
-                    NAMES.get(latent, latent),
-                ),
-            )
-
-
-def _by_speaker(run: SavedRun, maps: dict[str, np.ndarray], chosen: dict[str, np.ndarray]) -> Drawn:
-    for name, points in maps.items():
-        groups = run.test[name].groups
-        of_group, index = np.unique(
-            [groups[n] for n in chosen[name] if groups], return_inverse=True
-        )
-        if 1 < len(of_group) <= 20:  # more colours cannot be told apart
-            yield (
-                f"tsne-{STYLE}-{name}-by-speaker",
-                scatter_figure(
-                    {_title(STYLE, name): points},
-                    {_title(STYLE, name): index},
-                    of_group.tolist(),
-                    "speaker",
-                ),
-            )
-
-
-def _title(latent: str, modality: str) -> str:
-    return f"{NAMES.get(latent, latent)} of {modality}"
-
-
-FIGURES: dict[str, Callable[[SavedRun, int], Drawn]] = {
-    function.__name__: function
-    for function in (model, curves, inertia, restyle, translate, joint, tsne)
-}
-
-
-def draw(run: SavedRun, only: list[str], out: Path, formats: list[str], seed: int) -> list[Path]:
-    """Draw and save; returns the files."""
-    files = []
-    with tqdm(only, unit="figure") as bar:
-        for name in bar:
-            bar.set_description(name)
-            for title, figure in FIGURES[name](run, seed):
-                files += save_figure(figure, out / title, formats)
-    return files
-
-
-def _shown(run: SavedRun, seed: int) -> dict:
+def grid_arguments(run: SavedRun, seed: int) -> dict[str, Any]:
     axes = {
         name: SequenceAxes(of.hop, of.centre_frequencies) for name, of in run.data.log_mels.items()
     }
@@ -211,11 +182,7 @@ def _shown(run: SavedRun, seed: int) -> dict:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=Help,
-        allow_abbrev=False,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help, allow_abbrev=False)
     add = parser.add_argument
     add("run", type=place, help="folder of a finished run")
     add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="(all)")
@@ -227,16 +194,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@entry("what was drawn is kept")
+@entry("finished figures are kept")
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     run = open_run(options.run, options.data, options.device, places_of(options))
     out = options.out or folder_within(options.run, FOLDER)
     files = draw(run, options.only, out, options.formats, options.seed)
-    print(
-        "\n".join(map(str, files))
-        or "nothing to draw: no such latents in this model, or none that is in use"
-    )
+    nothing = "nothing to draw: this model has no such latents, or none that is in use"
+    print("\n".join(map(str, files)) or nothing)
     return 0
 
 

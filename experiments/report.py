@@ -3,22 +3,23 @@
     python experiments/report.py runs/my-run
     python experiments/report.py runs/my-run --out my-report.html
 
-It holds what was run, the scores beside the paper's, what evaluate.py measured, examples of every
-class with what the model makes of them (sound to play, images), and all of the run's figures,
-which are drawn where they are missing or of earlier weights. It needs no network and no other
+It holds the configuration, the scores beside the paper's, the measures of evaluate.py, examples of
+every class with what the model makes of them (sound to play, images), and all of the run's
+figures, which are drawn if they are missing or of earlier weights. It needs no network and no other
 file. Labels choose what is shown. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import sys
 from pathlib import Path
 
-if not __package__:  # run as a file: by the code of this checkout, whatever is installed
+if not __package__:  # run as a file: use the code of this checkout, whatever is installed
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from pvae_pyro.evaluate.measures import MEASURES, table_rows
 from pvae_pyro.experiments.evaluate import EVALUATION, measured_before
 from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
@@ -29,7 +30,7 @@ from pvae_pyro.experiments.support.results import Results, read_results
 from pvae_pyro.experiments.support.run_folder import REPORT
 from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, folder_within, open_run
 from pvae_pyro.io.files import write_whole
-from pvae_pyro.report.gallery import Gallery, galleries
+from pvae_pyro.report.gallery import galleries
 from pvae_pyro.report.page import PageFigure, read_figure, render
 
 CAPTIONS = {
@@ -38,54 +39,30 @@ CAPTIONS = {
     "inertia": "k-means inertia, and the number of clusters found without labels (Fig. 3)",
     "restyle": "One example's content in another's style (Figs. 4, 16-18)",
     "translate": "Content of one modality in another, in a reference's style (Figs. 5, 19-22)",
-    "joint": "All modalities, from what was inferred of one (Fig. 2)",
-    "tsne": "Maps of a latent by t-SNE: only who is near whom means anything (Figs. 11-15)",
-}
-# Keys of evaluation.json: what it is, and the fields that are shown. docs/evaluation.md has more.
-MEASURES = {
-    "coherence": (
-        "What is generated, by classifiers trained on real data: the fraction of the right class",
-        ("fraction",),
-    ),
-    "style_swap": (
-        "Examples in another's style: the fraction judged as the content's class, of those where "
-        "the two differ the content's and the style's, and how often the style follows",
-        ("content_class", "content_class_other", "style_class_other", "style_follows"),
-    ),
-    "retrieval": (
-        "The nearest neighbour in the other modality is of the same class, and chance",
-        ("recall_at_1", "chance_recall_at_1", "mrr", "chance_mrr"),
-    ),
-    "num_classes": ("The number of clusters, found without labels", ("agreed", "agreed_by")),
-    "probes": ("Linear classifiers of latents: accuracy, and chance", ("accuracy", "chance")),
-    "recognised": (
-        "Spoken digits as a recogniser of other training hears them: the fraction right",
-        ("fraction",),
-    ),
-    "styles": (
-        "What of a style is kept: correlations within classes with the style's example, with the "
-        "content's, and of reconstructions with their originals",
-        ("style", "content", "reconstruction"),
-    ),
-    "log_likelihood": (
-        "Log-likelihood by importance weighting, nats per example",
-        ("mean", "se", "elbo", "effective_sample_size"),
-    ),
+    "joint": "All modalities, from a latent inferred from one (Fig. 2)",
+    "tsne": "Maps of a latent by t-SNE; only neighbourhood means anything (Figs. 11-15)",
 }
 
 
 def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
-    """Write the report of a run; returns `file`, which is whole or, on any failure, as before.
+    """Write the report of a run; returns `file`, which is unchanged on any failure.
 
     Figures that are missing, or older than the run's results, are drawn into its folder.
-    seed: of the examples shown. Raises RunError where a file of the run is damaged, or its folder
+    seed: of the examples shown. Raises RunError if a file of the run is damaged, or its folder
     of figures is a link.
     """
-    folder_within(run.folder, FOLDER)  # may be written into
+    folder_within(run.folder, FOLDER)
     results = read_results(run.folder / RESULTS)
-    measured = measured_before(run)  # first: figures take minutes, and this may be damaged
-    shown = _galleries(run, seed)
+    measured = measured_before(run)  # before the figures, which take minutes
+    try:
+        shown = galleries(
+            run.model, run.unimodal, run.test, run.data.classes, run.data.log_mels,
+            seed=seed, device=run.device,
+        )  # fmt: skip
+    except ValueError as error:  # of generated values, such as NaN
+        raise RunError(f"{run.folder}: {error}") from error
     figures = _figures(run, seed)
+    other_weights = (run.folder / EVALUATION).exists()
     page = render(
         name=run.folder.resolve().name,
         lead=f"{results.model} on {results.corpus}, seed {results.seed}",
@@ -98,7 +75,7 @@ def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
         galleries=shown,
         curves=figures.pop("curves"),
         figures=[one for of_kind in figures.values() for one in of_kind],
-        not_measured=_why_not_measured(run, measured),
+        not_measured="" if measured else "of other weights" if other_weights else "missing",
         measures=_measures(measured),
     )
     write_whole(file, page.encode())
@@ -107,12 +84,11 @@ def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
 
 def _what_was_run(results: Results) -> dict[str, str | None]:
     config = results.config
-    left_out = ", ".join(f"{count} {kind}" for kind, count in results.left_out.items())
-    corpus = f"{results.corpus} (asked for: {results.dataset})"
+    corpus = f"{results.corpus} (--dataset {results.dataset})"
     return {
         "corpus": f"STAND-IN: {corpus}" if results.stand_in else corpus,
         "remarks": "; ".join(results.remarks) or "none",
-        "left out": left_out or "nothing",
+        "left out": ", ".join(f"{n} {kind}" for kind, n in results.left_out.items()) or "nothing",
         "classes": ", ".join(results.classes),
         "objective": f"{config.objective}: α {config.alpha:g}, β {config.beta:g}",
         "training": f"{results.epochs} epochs, {results.steps} steps of {config.batch_size}, "
@@ -124,7 +100,7 @@ def _what_was_run(results: Results) -> dict[str, str | None]:
 
 
 def _scores(results: Results) -> dict[str, Any]:
-    """The scores, what shows whether a latent is in use at all, and the paper's purities."""
+    """The scores, which latents are in use, and the paper's purities."""
     corpus = results.dataset if results.dataset in TABLE_1 else "tidigit"
     paper = known_of(results, corpus)
     scores = []
@@ -151,73 +127,33 @@ def _scores(results: Results) -> dict[str, Any]:
     }
 
 
-def _galleries(run: SavedRun, seed: int) -> list[Gallery]:
-    try:
-        return galleries(
-            run.model, run.unimodal, run.test, run.data.classes, run.data.log_mels,
-            seed=seed, device=run.device,
-        )  # fmt: skip
-    except ValueError as error:  # of what is generated, as NaN
-        raise RunError(f"{run.folder}: {error}") from error
-
-
 def _figures(run: SavedRun, seed: int) -> dict[str, list[PageFigure]]:
-    """All in the run's folder of figures, by kind; those that are missing are drawn before."""
-    folder = folder_within(run.folder, FOLDER)
+    """All in the run's folder of figures, by kind; missing and outdated ones are drawn first."""
+    folder = run.folder / FOLDER
     written = (run.folder / RESULTS).stat().st_mtime
 
-    def is_there(kind: str) -> bool:
+    def is_current(kind: str) -> bool:
         times = [file.stat().st_mtime for file in folder.glob(f"{kind}*.png")]
         return bool(times) and min(times) >= written
 
-    if missing := [kind for kind in FIGURES if not is_there(kind)]:
+    if missing := [kind for kind in FIGURES if not is_current(kind)]:
         draw(run, missing, folder, ["png"], seed)
-    of_kind: dict[str, list[PageFigure]] = {kind: [] for kind in ("curves", *FIGURES, "others")}
+    by_kind: dict[str, list[PageFigure]] = {kind: [] for kind in ("curves", *FIGURES, "others")}
     for file in sorted(folder.glob("*.png")):
         kind = next((kind for kind in FIGURES if file.name.startswith(kind)), "others")
-        of_kind[kind].append(read_figure(file, CAPTIONS.get(kind, "another figure")))
-    return of_kind
-
-
-def _why_not_measured(run: SavedRun, measured: Mapping[str, Any]) -> str | None:
-    if measured:
-        return None
-    return "of other weights" if (run.folder / EVALUATION).exists() else "not there"
+        by_kind[kind].append(read_figure(file, CAPTIONS.get(kind, "another figure")))
+    return by_kind
 
 
 def _measures(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables = []
-    for key, (caption, fields) in MEASURES.items():
-        if rows := rows_of_measures(measured.get(key) or {}, fields):
-            head = ["", *(field.replace("_", " ") for field in fields)]
-            title = key.replace("_", " ").capitalize()
-            tables.append({"title": title, "caption": caption, "head": head, "rows": rows})
+    for name, one in MEASURES.items():
+        if rows := table_rows(measured.get(name, {}), one.columns):
+            columns = one.columns or ("fraction",)
+            head = ["", *(column.replace("_", " ") for column in columns)]
+            title = name.replace("_", " ").capitalize()
+            tables.append({"title": title, "caption": one.caption, "head": head, "rows": rows})
     return tables
-
-
-def rows_of_measures(found: Mapping[str, Any], fields: Sequence[str]) -> list[list[Any]]:
-    """Rows of a table of measures that are nested by latent, modality and so on.
-
-    A row for every mapping that has some of `fields`, named by the keys that lead there; and, where
-    fields are a single one, for every fraction that is a float. Floats have three places.
-    """
-    return [
-        [", ".join(path), *(_number(cell) if isinstance(cell, float) else cell for cell in cells)]
-        for path, cells in _nested(found, fields, ())
-    ]
-
-
-def _nested(
-    found: Mapping[str, Any], fields: Sequence[str], path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    if found.keys() & set(fields):
-        yield path, [found.get(field) for field in fields]
-        return
-    for key, part in found.items():
-        if isinstance(part, Mapping):
-            yield from _nested(part, fields, (*path, key))
-        elif isinstance(part, float) and len(fields) == 1:
-            yield (*path, key), [part]
 
 
 def _number(value: float | None, places: int = 3) -> str | None:
@@ -225,11 +161,7 @@ def _number(value: float | None, places: int = 3) -> str | None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=Help,
-        allow_abbrev=False,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help, allow_abbrev=False)
     add = parser.add_argument
     add("run", type=place, help="folder of a finished run")
     add("--out", type=place, metavar="FILE", help=f"else RUN/{REPORT}")

@@ -25,7 +25,7 @@ from torch import Tensor
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.evaluate.clustering import evaluate_latents
 from pvae_pyro.experiments.bench.gpu_pack import read_data
 from pvae_pyro.experiments.bench.speed import interleaved, step_functions, take_steps
 from pvae_pyro.experiments.support.build import PRECISIONS, build

@@ -1,20 +1,14 @@
 """A run's folder, read again: its configuration, model, guide, data and latents."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import numpy as np
 from pydantic import ValidationError
 from torch import nn
 
-from pvae_pyro.data.examples import Examples
-from pvae_pyro.data.paired import PairedData
-from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
-from pvae_pyro.evaluate.run import latent_of
+from pvae_pyro.evaluate.run import TrainedRun
 from pvae_pyro.experiments.support.build import build_model, num_weights
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import what_is_wrong
@@ -87,82 +81,12 @@ def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Mod
     return model.eval(), guide.eval()
 
 
-@dataclass
-class SavedRun:
-    """A finished run. names: the modalities of the model."""
+@dataclass(kw_only=True)
+class SavedRun(TrainedRun):
+    """A finished run in its folder."""
 
     folder: Path
     config: Config
-    model: nn.Module
-    guide: nn.Module
-    data: PairedData
-    device: str
-    _found: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.config.modelled
-
-    @property
-    def unimodal(self) -> dict[str, nn.Module]:
-        """modality -> its guide."""
-        return dict(self.guide.unimodal.items())  # type: ignore[operator, union-attr]
-
-    @property
-    def test(self) -> dict[str, Examples]:
-        return {name: self.data.test[name] for name in self.names}
-
-    @property
-    def num_clusters(self) -> int:
-        return self.config.num_clusters or len(self.data.classes)
-
-    def latents(self, partition: str = "test") -> dict[str, dict[str, np.ndarray]]:
-        """Posterior means of the unimodal guides: latent -> modality -> ``[N, D]``; made once.
-
-        partition: "test", or "train", of which there are at most 20,000, the same ones each time.
-        """
-
-        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
-            return posterior_locs(self.unimodal[name], name, examples, self.device)
-
-        return self._all("means", find, partition)
-
-    def samples(self, partition: str = "test") -> dict[str, dict[str, np.ndarray]]:
-        """As `latents`, one draw from the posterior of every example instead of its mean.
-
-        Every partition and modality has a seed of its own: with noise in common they would seem
-        alike.
-        """
-
-        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
-            guide, seed = self.unimodal[name], crc32(f"{partition} {name}".encode())
-            return posterior_samples(guide, name, examples, self.device, seed=seed)
-
-        return self._all("samples", find, partition)
-
-    def _all(
-        self, what: str, find: Callable[[str, Examples], dict[str, np.ndarray]], partition: str
-    ) -> dict[str, dict[str, np.ndarray]]:
-        if (what, partition) not in self._found:
-            found: dict[str, dict[str, np.ndarray]] = {}
-            for name, examples in self.examples(partition).items():
-                for site, values in find(name, examples).items():
-                    found.setdefault(latent_of(site, name), {})[name] = values
-            self._found[what, partition] = found
-        return self._found[what, partition]
-
-    def examples(self, partition: str) -> dict[str, Examples]:
-        """What `latents` were inferred from."""
-        return self.test if partition == "test" else self._of_train
-
-    @cached_property
-    def _of_train(self) -> dict[str, Examples]:
-        rng = np.random.default_rng(0)
-        chosen = {}
-        for name in self.names:
-            examples = self.data.train[name]
-            chosen[name] = examples.take(np.sort(rng.permutation(len(examples))[:20_000]))
-        return chosen
 
 
 def open_run(
@@ -181,7 +105,16 @@ def open_run(
     device = resolve_device(device)
     model, guide = load_run(folder, device)
     data = load_run_data(config, folder, root, moved)
-    return SavedRun(folder, config, model, guide, data, device)
+    return SavedRun(
+        model=model,
+        guide=guide,
+        data=data,
+        device=device,
+        num_clusters=config.num_clusters or len(data.classes),
+        unseen_classes=config.unseen_classes or (),
+        folder=folder,
+        config=config,
+    )
 
 
 def folder_within(folder: Path, name: str) -> Path:

@@ -20,7 +20,8 @@ from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
-from pvae_pyro.evaluate.run import evaluate_latents, evaluate_terms
+from pvae_pyro.evaluate.clustering import evaluate_latents
+from pvae_pyro.evaluate.run import evaluate_terms
 from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options

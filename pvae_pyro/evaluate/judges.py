@@ -2,17 +2,18 @@
 
 import hashlib
 import inspect
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import nn
 
 from pvae_pyro.batch import Observation
-from pvae_pyro.data.cache import Arrays, cached_arrays, digest
+from pvae_pyro.data.cache import Arrays, cache_dir, cached_arrays, digest
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.nn import classifiers as networks
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
+from pvae_pyro.nn import classifiers
 
 _LEARNING_RATE = 3e-3  # at the top of its cycle
 
@@ -27,31 +28,26 @@ def train_judge(
     batch_size: int = 64,
     limit: int = 20_000,
 ) -> nn.Module:
-    """A classifier of one modality: observation -> logits ``[B, num_classes]``, ready to judge.
+    """A classifier of one modality: observation -> logits ``[B, num_classes]``.
 
-    It learns from real examples and their labels alone, normalised as the model sees them and
-    varied at random (`pvae_pyro.nn.classifiers`), and owes nothing to any model. Cross-entropy with
+    It learns from real examples and their labels, normalised as the model sees them and varied at
+    random (`pvae_pyro.nn.classifiers`), and shares nothing with any model. Cross-entropy with
     labels smoothed by 0.1, AdamW, one cycle of the learning rate.
 
     Args:
         train: sequences ``[T, F]``, pictures ``[C, H, W]`` or vectors ``[D]``; the training
             partition.
-        seed: of all that is random. The caller's random state is left alone.
-        steps, batch_size: how long to train.
-        limit: use at most so many examples, drawn at random.
+        seed: it fixes the result. The random state of the caller does not change.
+        limit: use at most this many examples, drawn at random.
 
-    Raises ValueError for examples of another shape, for none at all, and for labels that are no
-    class.
+    Raises ValueError for examples of another shape.
     """
-    if len(train) == 0 or not 0 <= train.labels.min() <= train.labels.max() < num_classes:
-        raise ValueError(f"a judge of {num_classes} classes needs examples of them, and no others")
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         rng = np.random.default_rng(seed)
-        judge = _fresh(train, num_classes)
-        judge.to(device).train()
+        judge = _untrained(train, num_classes).to(device).train()
         optim = torch.optim.AdamW(judge.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
-        # OneCycleLR divides by what is left of the steps, which must be something.
+        # OneCycleLR fails for very few steps.
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optim, max_lr=_LEARNING_RATE, total_steps=max(steps, 10)
         )
@@ -71,30 +67,57 @@ def cached_judge(
     train: Examples,
     num_classes: int,
     folder: str | Path,
-    seed: int = 0,
     device: torch.device | str = "cpu",
     *,
     steps: int = 1000,
-    batch_size: int = 64,
-    limit: int = 20_000,
 ) -> nn.Module:
     """As `train_judge`, trained once and kept in `folder` as ``<digest>.safetensors``.
 
-    The digest is of the training data, the settings and the code that trains: whatever changes,
-    no judge of something else is taken. A damaged file is mended (`cached_arrays`).
+    The digest is of the training data, the settings and the code of judges.
     """
-    settings = {"steps": steps, "batch_size": batch_size, "limit": limit}
-    parts = [_fingerprint(train), f"{num_classes} {seed} {sorted(settings.items())}"]
 
     def compute() -> Arrays:
-        judge = train_judge(train, num_classes, seed, device, **settings)
+        judge = train_judge(train, num_classes, device=device, steps=steps)
         return {k: v.detach().cpu().numpy() for k, v in judge.state_dict().items()}, {}
 
+    code = inspect.getsource(classifiers) + inspect.getsource(train_judge)
+    key = digest(_fingerprint(train), f"{num_classes} {steps}", code)
+    weights, _ = cached_arrays(key, compute, folder)
     with torch.random.fork_rng():
-        judge = _fresh(train, num_classes)
-    weights, _ = cached_arrays(digest(*parts, _code()), compute, folder)
+        judge = _untrained(train, num_classes)
     judge.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return judge.to(device).eval()
+
+
+def class_judges(run: TrainedRun, settings: MeasureSettings) -> dict[str, nn.Module]:
+    """modality -> a cached judge of the classes."""
+    size = len(run.data.classes)
+    return {name: _judge_of(run, settings, run.data.train[name], size) for name in run.names}
+
+
+def speaker_judges(
+    run: TrainedRun, settings: MeasureSettings
+) -> dict[str, tuple[nn.Module, list[str]]]:
+    """modality -> a cached judge of the groups, and their names.
+
+    Only of modalities with several groups (speakers), all of the test partition's among them.
+    """
+    found = {}
+    for name in run.names:
+        train = run.data.train[name]
+        groups = sorted(set(train.groups))
+        if len(groups) > 1 and set(run.test[name].groups) <= set(groups):
+            labels = np.searchsorted(np.array(groups), np.array(train.groups))
+            judge = _judge_of(run, settings, replace(train, labels=labels), len(groups))
+            found[name] = judge, groups
+    return found
+
+
+def _judge_of(
+    run: TrainedRun, settings: MeasureSettings, train: Examples, num_classes: int
+) -> nn.Module:
+    folder = cache_dir() / "judges"
+    return cached_judge(train, num_classes, folder, run.device, steps=settings.judge_steps)
 
 
 @torch.no_grad()
@@ -115,7 +138,7 @@ def judged(
 def judge_accuracy(
     judge: nn.Module, examples: Examples, device: torch.device | str = "cpu", chunk: int = 500
 ) -> float:
-    """Fraction of real examples that are judged as their label."""
+    """Fraction of real examples that are judged to be of their label's class."""
     right = 0
     for start in range(0, len(examples), chunk):
         index = np.arange(start, min(start + chunk, len(examples)))
@@ -124,24 +147,23 @@ def judge_accuracy(
     return right / len(examples)
 
 
-def _fresh(examples: Examples, num_classes: int) -> networks.Judge:
-    """The network for examples of that kind, untrained."""
+def _untrained(examples: Examples, num_classes: int) -> classifiers.Judge:
     shape = examples.observation(np.arange(1)).value.shape[1:]
     if examples.lengths is not None:
-        return networks.SequenceJudge(shape[-1], num_classes)
+        return classifiers.SequenceJudge(shape[-1], num_classes)
     if len(shape) == 1:
-        return networks.VectorJudge(shape[0], num_classes)
+        return classifiers.VectorJudge(shape[0], num_classes)
     if len(shape) != 3:
         raise ValueError(
             f"judges are for sequences, pictures [C, H, W] and vectors; got {tuple(shape)}"
         )
-    return networks.PictureJudge(shape[0], num_classes)
+    return classifiers.PictureJudge(shape[0], num_classes)
 
 
 def _batches(
     kept: np.ndarray, batch_size: int, steps: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Indices of `steps` batches, passing over all that is kept before anything comes again."""
+    """Indices of `steps` batches; each index is used once before any is repeated."""
     size = min(batch_size, len(kept))
     passes = -(-steps * size // len(kept))
     order = np.concatenate([rng.permutation(kept) for _ in range(passes)])
@@ -160,9 +182,3 @@ def _fingerprint(examples: Examples) -> str:
             sha.update(f"{array.dtype} {array.shape}".encode())
             sha.update(array.data)
     return sha.hexdigest()
-
-
-def _code() -> str:
-    here = inspect.getmodule(_code)
-    assert isinstance(here, ModuleType)
-    return inspect.getsource(networks) + inspect.getsource(here)

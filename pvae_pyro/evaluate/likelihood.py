@@ -1,6 +1,6 @@
 """Log-likelihood of examples by importance weighting: joint, marginal and conditional.
 
-Shapes: B examples of a batch, K draws.
+Shapes: B examples of a batch, N of all batches, K draws.
 """
 
 import math
@@ -16,10 +16,13 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Batch, batch_size
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
+
+JOINT = "joint"
 
 
 class Estimate(NamedTuple):
-    """What K weights say of each example, ``[B]`` each.
+    """Estimates of each example from its K weights, ``[B]`` each.
 
     log_likelihood: log 1/K Σ_k w_k, in nats. In expectation at most log p(x), and closer with
         every draw (Burda et al. 2016, arXiv:1509.00519, theorem 1).
@@ -56,31 +59,26 @@ def log_weights(
 ) -> Tensor:
     """log w_k = log p(x, z_k) - log q(z_k) of each example, z_k ~ q: ``[K, B]``, in nats.
 
-    x is the modalities `names`; the model makes no site of others. All sites of a modality count,
-    for a sequence that of its duration, too. Which latents there are is read off the traces.
-    Scales (`poutine.scale`, subsampling) weigh an objective and are no part of a density: they
-    are left out; masks are heeded.
+    x is the modalities `names`, including the durations of sequences. Scales (`poutine.scale`,
+    subsampling) weigh an objective and are no part of a density: they are left out; masks apply.
 
-    q is the guide. Of several, it is their mixture in equal parts, with as many draws from each
+    q is the guide, or the mixture of several guides in equal parts with as many draws from each
     (multiple importance sampling with the balance heuristic; Veach & Guibas 1995,
-    doi:10.1145/218380.218498). Whatever q looks at, the mean weight is p(x) in expectation: a
+    doi:10.1145/218380.218498). Whatever q looks at, the mean weight is p(x) in expectation, so a
     guide may see modalities that are not in `names`. Its latents that the model then lacks are
     left out, which is right if no other latent of the guide depends on them.
 
-    The latents of all draws are held, K B ΣD numbers; the model runs on as many draws at a time
-    as `chunk` has room for, which does not change the result. The random state and the param
-    store are left as they were.
+    The random state and the parameter store do not change.
 
     Args:
         model: called as ``model(batch, names=names)``, with the modalities `names` alone.
         guides: called as ``guide(batch)``, with the whole batch.
         names: all of the batch by default.
         num_samples: draws from each guide.
-        chunk: examples decoded at a time; a single draw of the whole batch at least.
+        chunk: examples that the model decodes at a time; it does not change the result.
 
-    Raises ValueError if a modality is not in the batch, if a latent is not in all of model and
-    guides, but for those just named, or if a site is not in the plate of the batch, where it has
-    no value of each example.
+    Raises ValueError if a modality is not in the batch, if model and guides have different
+    latents (but for those just named), or if a site is outside the plate of the batch.
     """
     names = batch.keys() if names is None else names
     guides = [guides] if callable(guides) else guides
@@ -102,12 +100,12 @@ def log_weights(
                 count = min(step, num_samples - start)
                 joint = _trace(model, count, some, observed, names=names)
                 if alone := {*joint.stochastic_nodes}:
-                    raise ValueError(f"the model samples {sorted(alone)}, which a guide does not")
+                    raise ValueError(f"the model samples {sorted(alone)}, but a guide does not")
                 log_p.append(_log_prob(joint, joint.nodes, count, size))
             used = {name: value for name, value in latents.items() if name in joint.nodes}
             if len(observed) == len(batch) and len(used) < len(latents):
                 alone = latents.keys() - used.keys()
-                raise ValueError(f"a guide samples {sorted(alone)}, which the model does not")
+                raise ValueError(f"a guide samples {sorted(alone)}, but the model does not")
             log_q = [
                 _log_prob(_trace(guide, num_samples, used, batch), used, num_samples, size)
                 for guide in guides
@@ -120,7 +118,6 @@ def log_weights(
 def _trace(
     run: Callable[..., Any], count: int, latents: dict[str, Tensor], *args: Any, **kwargs: Any
 ) -> Any:
-    """A trace of `count` draws at once, at the given latents."""
     with pyro.plate("draws", count, dim=-2), poutine.condition(data=latents):
         return prune_subsample_sites(poutine.trace(run).get_trace(*args, **kwargs))
 
@@ -128,7 +125,7 @@ def _trace(
 def _log_prob(trace: Any, names: Collection[str], num_samples: int, size: int) -> Tensor:
     """Sum over the named sites, without their scales: ``[num_samples, size]``."""
     if missing := set(names) - {*trace.nodes}:
-        raise ValueError(f"one guide samples {sorted(missing)}, and another does not")
+        raise ValueError(f"one guide samples {sorted(missing)}, but another does not")
     trace.compute_log_prob()
     parts = {
         name: scale_and_mask(trace.nodes[name]["unscaled_log_prob"], mask=trace.nodes[name]["mask"])
@@ -138,10 +135,51 @@ def _log_prob(trace: Any, names: Collection[str], num_samples: int, size: int) -
     shapes = {name: tuple(part.shape) for name, part in parts.items()}
     if set(shapes.values()) != {(num_samples, size)}:
         raise ValueError(
-            f"every site must stand in the plate of the batch, with a value of each of {size} "
+            f"every site must be in the plate of the batch, with a value for each of {size} "
             f"examples and {num_samples} draws; got shapes {shapes}"
         )
     return torch.stack([*parts.values()]).sum(0)
+
+
+def weights_by_target(
+    model: nn.Module,
+    guide: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    num_samples: int = 50,
+    seed: int = 0,
+    chunk: int = 250,
+) -> dict[str, Tensor]:
+    """`log_weights` of all batches, for each target: ``[K, N]``, float64, on the CPU.
+
+    The targets are "joint", with draws from `guide`, and each modality m alone, with draws from
+    `guide` and as many from ``guide.unimodal[m]``: the unimodal guide alone gives a looser bound if
+    it was only taught to follow `guide`. Of a guide of one modality there is that target alone.
+
+    Args: see `evaluate_likelihood`. Raises ValueError if there is no example, and as `log_weights`.
+    """
+    unimodal: Any = guide.unimodal
+    names = tuple(unimodal)
+    if len(names) == 1:
+        targets = {names[0]: (names, [unimodal[names[0]]])}
+    else:
+        targets = {JOINT: (names, [guide])}
+        targets |= {name: ((name,), [guide, unimodal[name]]) for name in names}
+    seeds = np.random.default_rng(seed)
+    parts: dict[str, list[Tensor]] = {target: [] for target in targets}
+    for batch in batches:
+        if missing := set(names) - batch.keys():
+            raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
+        batch = {name: batch[name] for name in names}
+        noise = int(seeds.integers(2**63))
+        for target, (observed, guides) in targets.items():
+            weights = log_weights(
+                model, guides, batch, observed, num_samples=num_samples, seed=noise, chunk=chunk
+            )
+            parts[target].append(weights.double().cpu())
+    if not parts[next(iter(targets))]:
+        raise ValueError("there is no example whose likelihood could be estimated")
+    return {target: torch.cat(some, 1) for target, some in parts.items()}
 
 
 def evaluate_likelihood(
@@ -153,66 +191,43 @@ def evaluate_likelihood(
     seed: int = 0,
     chunk: int = 250,
 ) -> dict[str, Any]:
-    """Log-likelihoods of a partition, in nats per example, as JSON has them.
+    """Log-likelihoods of a partition, in nats per example, ready for JSON.
 
-        joint        log p(x^1, …, x^M), draws from `guide`
-        marginal     log p(x^m), draws from `guide` and as many from ``guide.unimodal[m]``
+        joint        log p(x^1, …, x^M)
+        marginal     log p(x^m)
         conditional  log p(x^{-m} | x^m) = log p(x^1, …, x^M) - log p(x^m)
 
-    The first two are lower bounds (`Estimate`). The third is a difference of lower bounds and so
-    *no bound*, neither a lower nor an upper one: it is too low by the slack of the joint's and too
-    high by that of the marginal's, and right as K grows. Where an effective sample size is near
-    1, slack can be tens of nats, more than what one modality tells of another: the conditional
-    then means nothing. Two guides propose the marginal because a unimodal one alone is looser
-    than `guide` where it was only taught to follow it; its bound is `log_weights` with it alone.
-
-    All are densities, of values as the batches have them: after normalisation, that is. The
-    duration of a sequence is part of it.
+    The first two are lower bounds (`Estimate`, `weights_by_target`). The third is a difference of
+    lower bounds and so *no bound*: it converges as K grows. Where an effective sample size is near
+    1, the bounds can be tens of nats too low, more than what one modality says about another, and
+    the conditional means nothing. All are densities of normalised values.
 
     Args:
-        model, guide: of the same modalities, those of `guide.unimodal`; others of the batches are
-            passed over. Where there is but one, its marginal is the joint and there is no
-            conditional.
+        model, guide: of the modalities in `guide.unimodal`; others of the batches are ignored.
         batches: e.g. ``loader.epoch(0)``.
-        num_samples, chunk: as of `log_weights`.
-        seed: with the same batches, it fixes the result.
+        num_samples, chunk: see `log_weights`.
+        seed: it fixes the result for the same batches.
 
     Returns: ``{"num_examples", "num_samples", "seed", "joint": {…}, "marginal": {"a": {…}},
-    "conditional": {"a|b": {…}}}``, "a,b|c" where there are more than two modalities. Each has
-    "mean" and "se", the standard error of the mean over examples (None of a single example),
-    and "effective_sample_size", a mean over examples (of the conditional, the lesser one of its
-    two terms); joint and marginal have "elbo" besides, the `Estimate`'s mean.
+    "conditional": {"a|b": {…}}}``, "a,b|c" for more than two modalities. Each has "mean" and "se",
+    the standard error of the mean over examples (None of a single example), and
+    "effective_sample_size", a mean over examples (of the conditional, the smaller one of its two
+    terms); joint and marginal also have "elbo". Of one modality the marginal is the joint.
 
-    Raises ValueError without any example and as `log_weights`, and FloatingPointError where a
+    Raises ValueError if there is no example and as `log_weights`, and FloatingPointError if a
     likelihood is not finite.
     """
-    unimodal: Any = guide.unimodal
-    names = tuple(unimodal)
-    proposals = {names: [guide]}
-    for name in names:  # of one modality alone, the marginal is the joint
-        proposals[(name,)] = [guide, unimodal[name]] if len(names) > 1 else [unimodal[name]]
-    seeds = np.random.default_rng(seed)
-    parts: dict[tuple[str, ...], list[Tensor]] = {target: [] for target in proposals}
-    for batch in batches:
-        if missing := set(names) - batch.keys():
-            raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
-        batch = {name: batch[name] for name in names}
-        noise = int(seeds.integers(2**63))
-        for target, guides in proposals.items():
-            weights = log_weights(
-                model, guides, batch, target, num_samples=num_samples, seed=noise, chunk=chunk
-            )
-            parts[target].append(torch.stack(estimate(weights)).double().cpu())
-    if not parts[names]:
-        raise ValueError("the likelihood of no example at all")
-    estimates = {target: Estimate(*torch.cat(some, 1)) for target, some in parts.items()}
-    joint = estimates[names]
+    arguments = {"num_samples": num_samples, "seed": seed, "chunk": chunk}
+    weights = weights_by_target(model, guide, batches, **arguments)
+    estimates = {target: estimate(some) for target, some in weights.items()}
+    names = [target for target in estimates if target != JOINT]
+    joint = estimates[JOINT if len(names) > 1 else names[0]]
     conditional = {}
     for name in names if len(names) > 1 else ():
-        given = estimates[(name,)]
+        given = estimates[name]
         sizes = joint.effective_sample_size.mean(), given.effective_sample_size.mean()
         conditional[f"{','.join(other for other in names if other != name)}|{name}"] = {
-            **_mean(joint.log_likelihood - given.log_likelihood),
+            **mean_and_se(joint.log_likelihood - given.log_likelihood),
             "effective_sample_size": min(sizes).item(),
         }
     return {
@@ -220,21 +235,30 @@ def evaluate_likelihood(
         "num_samples": num_samples,
         "seed": seed,
         "joint": _summary(joint),
-        "marginal": {name: _summary(estimates[(name,)]) for name in names},
+        "marginal": {name: _summary(estimates[name]) for name in names},
         "conditional": conditional,
     }
 
 
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`evaluate_likelihood` of the first pairs of the test partition."""
+    batches = run.test_batches(settings.likelihood_examples)
+    return evaluate_likelihood(run.model, run.guide, batches, num_samples=settings.num_samples)
+
+
 def _summary(values: Estimate) -> dict[str, float | None]:
     return {
-        **_mean(values.log_likelihood),
+        **mean_and_se(values.log_likelihood),
         "elbo": values.elbo.mean().item(),
         "effective_sample_size": values.effective_sample_size.mean().item(),
     }
 
 
-def _mean(values: Tensor) -> dict[str, float | None]:
-    """Mean over examples ``[N]``, and its standard error."""
+def mean_and_se(values: Tensor) -> dict[str, float | None]:
+    """Mean over examples ``[N]``, and its standard error.
+
+    Raises FloatingPointError if a value is not finite.
+    """
     if not values.isfinite().all():
         index = int((~values.isfinite()).nonzero()[0])
         raise FloatingPointError(f"the log-likelihood of example {index} is {values[index].item()}")

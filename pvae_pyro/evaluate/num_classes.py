@@ -1,4 +1,4 @@
-"""How many classes a latent holds, found without a label, by three criteria."""
+"""How many classes a latent holds, found without labels, by three criteria."""
 
 from collections import Counter
 from typing import Any
@@ -10,6 +10,8 @@ from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, is_shared
+
 # Tibshirani & Walther 2005 take 0.8 to 0.9. One elongated cluster, cut in two, reaches 0.8.
 LEAST_STRENGTH = 0.9
 
@@ -19,36 +21,32 @@ def find_num_classes(
 ) -> dict[str, Any]:
     """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
 
-    The criteria see `most_points` of the points, drawn at random (not by class: no label is
-    known here); the inertia is of all of them. Each criterion gives a number of its own, of
-    clusters that hold 1 % of the points or more, and 5 of them; smaller ones are outliers:
+    The criteria see `most_points` of the points, drawn at random; the inertia is of all of them.
+    Each criterion counts clusters of at least 1 % of the points, and at least 5; smaller ones are
+    outliers:
 
     - silhouette: the k >= 2 of k-means with the greatest average silhouette (Rousseeuw 1987).
-      It answers 1 for outliers only, and prefers groups of clusters where some are far closer
-      than others.
+      It answers 1 only if all other clusters are outliers, and prefers groups of clusters if some
+      are far closer than others.
     - prediction_strength: the greatest k where `prediction_strength` is at least
-      `LEAST_STRENGTH`. It falls short where halves hold only a few points of a class, so give it
-      a thousand points or more; it counts parts of classes that are apart, such as two speakers.
-    - density: `density_clusters`. It falls short where stray points bridge clusters, and
-      exceeds where a few hundred points have no structure but chance.
-
-    (The gap statistic of Tibshirani et al. 2001 was one once: on latents of ten clusters that are
-    no round balls it gave 1, 10, 11, 21 and 30.)
+      `LEAST_STRENGTH`. It is too low if halves hold only a few points of a class, so give it
+      a thousand points or more; it counts separate parts of a class, such as two speakers.
+    - density: `density_clusters`. It is too low if stray points bridge clusters, and too high if
+      a few hundred points have no structure.
 
     Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
-    `agreed` is what two criteria or all three say. Where each says another number it is 1 if the
-    prediction strength is, for then two halves have no cluster in common; else the silhouette's.
-    `agreed_by` is how many criteria gave that number: where it is one, look at the curves; ask
-    for a greater `most` where the number is close to it. `curves` has
-    what a criterion saw at k = 1, 2, … (None where undefined). `inertia` is the sum of squared
-    distances to the closest centroid of k-means per k (paper, Fig. 3).
+    `agreed` is the number that at least two criteria give. If all differ, it is 1 if the
+    prediction strength says so (two halves have no cluster in common), else the silhouette's.
+    `agreed_by` is how many criteria gave that number: if it is 1, look at the curves. `curves` has
+    the criteria at k = 1, 2, … (None where undefined). `inertia` is the sum of squared distances to
+    the closest centroid of k-means per k (paper, Fig. 3).
 
-    Below 4 `most` distinct points, N/4 takes the place of `most`. Raises ValueError where there
-    are fewer than 8, e.g. in a latent of one point.
+    With fewer than 4 `most` distinct points N, N/4 takes the place of `most`. Raises ValueError if
+    there are fewer than 8, e.g. in a latent that is one point.
     """
     most = min(most, len(np.unique(latents, axis=0)) // 4)
     if most < 2:
-        raise ValueError("fewer than 8 distinct points have no number of clusters")
+        raise ValueError("clusters cannot be counted in fewer than 8 distinct points")
     rng = np.random.default_rng(seed)
     points = latents = np.asarray(latents, np.float64)
     if len(latents) > most_points:
@@ -91,8 +89,8 @@ def find_num_classes(
 def k_means(points: np.ndarray, most: int) -> list[KMeans]:
     """k-means of ``[N, D]`` points at k = 1 to `most`, started at Ward's clusters.
 
-    Ward's hierarchy is cut at every k. Ten random starts still cut some of 10 clusters of unequal
-    size in two and join others; this start does so less, and is one.
+    Ten random starts still cut some of 10 clusters of unequal size in two and join others; the one
+    start from Ward's hierarchy, cut at k, does so less.
     """
     merges = ward(points)
     fits = []
@@ -106,11 +104,12 @@ def k_means(points: np.ndarray, most: int) -> list[KMeans]:
 def prediction_strength(
     points: np.ndarray, most: int, rng: np.random.Generator, num_splits: int = 5
 ) -> np.ndarray:
-    """Whether the clusters of one half are those of the other: at k = 1 to `most`, in [0, 1].
+    """How well the clusters of one half predict those of the other, at k = 1 to `most`, in [0, 1].
 
-    Of Tibshirani & Walther 2005: both halves are clustered, then `pairs_kept` of either half's
-    clusters by the other's centroids. The mean over both directions of `num_splits` random
-    halvings. At k = 1 it is 1.
+    Both halves are clustered; each half's `pairs_kept` are counted under the other's centroids. The
+    mean over both directions and `num_splits` random halvings; at k = 1 it is 1.
+
+    Source: Tibshirani & Walther 2005.
     """
     strengths = np.zeros((num_splits, most))
     for row in strengths:
@@ -122,10 +121,9 @@ def prediction_strength(
 
 
 def pairs_kept(clusters: np.ndarray, assigned: np.ndarray) -> float:
-    """The proportion of a cluster's pairs that are together in `assigned` too, the least of all.
-
-    The least, so that one cluster cut at will is seen. Clusters that hold fewer points than
-    `least_size` are outliers, and left out: one of one point would keep none. Where all are, 0.
+    """The proportion of a cluster's pairs that are also together in `assigned`: of all clusters the
+    least, so that one arbitrarily cut cluster is seen. Outliers (`least_size`) are left out; 0 if
+    all clusters are.
     """
     counts = contingency_matrix(clusters, assigned).astype(float)
     counts = counts[counts.sum(axis=1) >= least_size(len(clusters))]
@@ -135,15 +133,28 @@ def pairs_kept(clusters: np.ndarray, assigned: np.ndarray) -> float:
 
 
 def least_size(num_points: int, least: float = 0.01) -> int:
-    """The fewest points that are a class: the part `least` of all of them, and at least 5."""
+    """The fewest points of a class: the fraction `least` of all points, and at least 5."""
     return max(5, int(least * num_points))
 
 
 def density_clusters(points: np.ndarray, least: float = 0.01) -> int:
-    """The number of dense regions, by HDBSCAN (Campello et al. 2013); 1 where it tells none apart.
+    """The number of dense regions of `least_size` points or more, at least 1.
 
-    A region holds `least_size` points or more; others are noise.
+    Source: HDBSCAN (Campello et al. 2013).
     """
     size = least_size(len(points), least)
     clusters = HDBSCAN(min_cluster_size=size, copy=True).fit_predict(points)
     return max(1, int(clusters.max()) + 1)
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`find_num_classes` in the shared latents of the training partition, which is larger."""
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents("train").items():
+        for name, locs in of_modality.items() if is_shared(latent) else ():
+            try:
+                result = find_num_classes(locs)
+            except ValueError as error:  # a latent that is hardly in use
+                result = {"agreed": None, "reason": str(error)}
+            found.setdefault(latent, {})[name] = result
+    return found

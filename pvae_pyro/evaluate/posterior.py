@@ -30,9 +30,9 @@ def posterior_samples(
     chunk: int = 500,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """One draw from q_m(z | x^m) of every example: as `posterior_locs`.
+    """As `posterior_locs`, one draw from q_m(z | x^m) of every example, which `seed` fixes.
 
-    The draws are of `seed`; the random state is left alone.
+    The random state does not change.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off a latent by a linear classifier."""
+"""Linear probes: which information a linear classifier finds in a latent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
 
 
 def linear_probe(
@@ -20,18 +22,14 @@ def linear_probe(
 ) -> dict[str, Any]:
     """Accuracy on `test` of logistic regression (scikit-learn, C = 1) fitted to `train`.
 
-    Latents are standardised by the training part; `most` of that are used, drawn at random, for
-    time. `chance` is the relative frequency of the test part's commonest label, what a
-    classifier that sees nothing may reach; an accuracy below it reads nothing either.
+    Latents are standardised by the training part, of which at most `most` random examples are used.
+    `chance` is the relative frequency of the test part's commonest label.
 
     Args: latents ``[N, D]`` and labels ``[N]`` of each part.
 
     Returns accuracy and chance, in [0, 1], num_train and num_test; or accuracy and chance None
-    and the reason, where the training part has one label only. Raises ValueError where the test
-    part is empty.
+    and the reason, if the training part has only one label.
     """
-    if len(test) == 0:
-        raise ValueError("a probe of no example at all")
     if len(train) > most:
         index = np.random.default_rng(seed).choice(len(train), most, replace=False)
         train, train_labels = train[index], train_labels[index]
@@ -57,14 +55,14 @@ def group_probe(
     most_groups: int = 100,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`linear_probe` of the examples' groups, e.g. speakers: fitted to which, `fitted_to` says.
+    """`linear_probe` of the examples' groups, e.g. speakers. "fitted_to" says where it was fitted:
 
-    - "train": every group of the test partition was seen in training, and is probed there.
-    - "half of test": some were not, as where partitions are by speaker. Then a random half of
-      the test partition, as much of each group in either half, takes the training part's place.
-      Groups of fewer than 4 examples are left out.
+    - "train": if every group of the test partition was seen in training.
+    - "half of test": if not, e.g. when partitions are by speaker. A random half of the test
+      partition, stratified by group, takes the training part's place. Groups of fewer than 4
+      examples are left out.
 
-    Of more than `most_groups` groups of the test partition, the commonest are probed, for time.
+    Only the `most_groups` commonest groups of the test partition are probed, to save time.
 
     Args: latents ``[N, D]`` and groups ``[N]`` of each partition; groups may be empty.
 
@@ -94,6 +92,24 @@ def group_probe(
         "fitted_to": "train" if seen else "half of test",
         "num_groups": len(names),
     }
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """The class and the speaker, probed in each latent and modality.
+
+    The latents are posterior means, and one sample of each posterior, which is what a decoder
+    has seen in training: a mean may show what a sample of the same posterior hides in its noise.
+    """
+    train, test = run.examples("train"), run.test
+    found: dict[str, Any] = {}
+    for suffix, find in (("", run.latents), ("_of_samples", run.samples)):
+        for latent, of_modality in find("test").items():
+            for name, values in of_modality.items():
+                known, a, b = find("train")[latent][name], train[name], test[name]
+                probes = found.setdefault(latent, {}).setdefault(name, {})
+                probes[f"class{suffix}"] = linear_probe(known, a.labels, values, b.labels)
+                probes[f"speaker{suffix}"] = group_probe(known, a.groups, values, b.groups)
+    return found
 
 
 def _only(

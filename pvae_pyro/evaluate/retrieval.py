@@ -1,9 +1,12 @@
-"""Retrieval across modalities: are the nearest examples of another modality of one's class?"""
+"""Cross-modal retrieval: are the nearest examples of another modality of the same class?"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
+
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, is_shared
 
 
 def cross_modal_retrieval(
@@ -12,7 +15,7 @@ def cross_modal_retrieval(
     """`retrieval_scores` of every ordered pair of modalities, as ``"query->gallery"``.
 
     Args:
-        latents: modality -> ``[N, D]``, posterior means of one latent they share.
+        latents: modality -> ``[N, D]``, posterior means of one shared latent.
         labels: modality -> ``[N]``.
     """
     return {
@@ -32,10 +35,10 @@ def retrieval_scores(
     gallery_labels: np.ndarray,
     chunk: int = 500,
 ) -> dict[str, float]:
-    """Rank the whole gallery by its distance to each query; relevant is what has its class.
+    """Rank the whole gallery by its distance to each query; examples of its class are relevant.
 
-    All examples take part, so classes weigh as they occur in the data: nothing is balanced or
-    left out but the queries whose class the gallery lacks.
+    Classes weigh as they occur in the data; only queries whose class the gallery lacks are left
+    out.
 
     Args:
         queries: ``[N, D]``; gallery: ``[M, D]``; labels: ``[N]`` and ``[M]``.
@@ -43,12 +46,12 @@ def retrieval_scores(
 
     Returns:
         recall_at_1: proportion of queries whose nearest neighbour is relevant.
-        mrr: mean over queries of 1 / rank of the nearest relevant one. Those as near as it
-            that are not relevant rank before it: a latent of one point retrieves nothing.
-        chance_recall_at_1, chance_mrr: what a random order is expected to reach.
+        mrr: mean over queries of 1 / rank of the nearest relevant example. Irrelevant ones at the
+            same distance rank before it: a latent that is one point retrieves nothing.
+        chance_recall_at_1, chance_mrr: the expectation for a random order.
         num_queries.
 
-    Raises ValueError when no query's class is in the gallery.
+    Raises ValueError if no query's class is in the gallery.
     """
     known = np.isin(query_labels, gallery_labels)
     queries, query_labels = queries[known], query_labels[known]
@@ -61,12 +64,9 @@ def retrieval_scores(
         relevant = query_labels[start:stop, None] == gallery_labels
         nearest = np.where(relevant, distances, np.inf).min(axis=1, keepdims=True)
         ranks[start:stop] = 1 + (~relevant & (distances <= nearest)).sum(axis=1)
-    classes, of_query = np.unique(query_labels, return_inverse=True)
-    chances = {
-        c: chance(int((gallery_labels == label).sum()), len(gallery))
-        for c, label in enumerate(classes)
-    }
-    chance_recall, chance_mrr = np.mean([chances[c] for c in of_query], axis=0)
+    classes, counts = np.unique(query_labels, return_counts=True)
+    chances = [chance(int((gallery_labels == label).sum()), len(gallery)) for label in classes]
+    chance_recall, chance_mrr = np.average(chances, axis=0, weights=counts)
     return {
         "recall_at_1": float((ranks == 1).mean()),
         "mrr": float((1 / ranks).mean()),
@@ -86,3 +86,13 @@ def chance(num_relevant: int, num_all: int) -> tuple[float, float]:
     later = np.cumprod((num_all - num_relevant - before) / (num_all - before))
     at = np.concatenate([[1.0], later[:-1]]) - later
     return num_relevant / num_all, float((at / (before + 1)).sum())
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`cross_modal_retrieval` of the test partition, in each shared latent."""
+    labels = {name: examples.labels for name, examples in run.test.items()}
+    return {
+        latent: cross_modal_retrieval(of_modality, labels)
+        for latent, of_modality in run.latents().items()
+        if is_shared(latent)
+    }

@@ -1,42 +1,124 @@
-"""The paper's evaluation of a trained model, on the test partition."""
+"""A trained model with its data, as all measures see it, and the settings of measuring."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from torch import nn
 
+from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.clustering import active_units, clustering_scores
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.data.paired import PairedData
+from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.svi import SVI
+
+STYLE = "z_style"
+Latents = dict[str, dict[str, np.ndarray]]  # latent -> modality -> [N, D]
+_MOST_TRAIN = 20_000  # training examples of which latents are inferred
+_BATCH = 32  # pairs of `test_batches`
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """limit: examples to generate. judge_steps: training steps of a judge. num_samples: importance
+    weights of each guide. likelihood_examples: test pairs, in batches of 32."""
+
+    limit: int = 1000
+    judge_steps: int = 1000
+    num_samples: int = 50
+    likelihood_examples: int = 320
+
+
+@dataclass
+class TrainedRun:
+    """unseen_classes: the names of classes that training left out."""
+
+    model: nn.Module
+    guide: Any
+    data: PairedData
+    device: str
+    num_clusters: int
+    unseen_classes: tuple[str, ...] = ()
+    _found: dict[tuple[str, str], Latents] = field(default_factory=dict)
+
+    @property
+    def unimodal(self) -> dict[str, nn.Module]:
+        """modality -> its guide."""
+        return dict(self.guide.unimodal.items())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities of the model."""
+        return tuple(self.unimodal)
+
+    @property
+    def test(self) -> dict[str, Examples]:
+        return {name: self.data.test[name] for name in self.names}
+
+    @cached_property
+    def _train(self) -> dict[str, Examples]:
+        rng = np.random.default_rng(0)
+        chosen = {}
+        for name in self.names:
+            examples = self.data.train[name]
+            chosen[name] = examples.take(np.sort(rng.permutation(len(examples))[:_MOST_TRAIN]))
+        return chosen
+
+    def examples(self, partition: str) -> dict[str, Examples]:
+        """The examples of `latents`: of "test" all, of "train" at most 20,000, always the same."""
+        return self.test if partition == "test" else self._train
+
+    def latents(self, partition: str = "test") -> Latents:
+        """Posterior means of the unimodal guides, computed once."""
+
+        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
+            return posterior_locs(self.unimodal[name], name, examples, self.device)
+
+        return self._all("means", find, partition)
+
+    def samples(self, partition: str = "test") -> Latents:
+        """As `latents`, one draw from each posterior instead of its mean.
+
+        Each partition and modality has its own seed: with common noise they would seem alike.
+        """
+
+        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
+            guide, seed = self.unimodal[name], crc32(f"{partition} {name}".encode())
+            return posterior_samples(guide, name, examples, self.device, seed=seed)
+
+        return self._all("samples", find, partition)
+
+    def _all(
+        self, what: str, find: Callable[[str, Examples], dict[str, np.ndarray]], partition: str
+    ) -> Latents:
+        if (what, partition) not in self._found:
+            found: Latents = {}
+            for name, examples in self.examples(partition).items():
+                for site, values in find(name, examples).items():
+                    found.setdefault(latent_of(site, name), {})[name] = values
+            self._found[what, partition] = found
+        return self._found[what, partition]
+
+    def test_batches(self, num_examples: int) -> list[Batch]:
+        """The first test pairs in whole batches of 32: at least `num_examples`, or all."""
+        loader = PairedLoader(self.data.test, _BATCH, device=self.device, names=self.names)
+        return list(islice(loader.epoch(0), -(-num_examples // _BATCH)))
 
 
 def latent_of(site: str, modality: str) -> str:
-    """What the latent of a site is called when modalities are compared: z_style_m is z_style."""
+    """The name of a site's latent when modalities are compared: z_style for z_style_m."""
     return site.removesuffix(f"_{modality}")
 
 
-def evaluate_latents(
-    unimodal: Mapping[str, nn.Module],
-    test: Mapping[str, Examples],
-    num_clusters: int,
-    device: torch.device | str,
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Cluster each unimodal guide's posterior means and score them against the labels.
-
-    Returns score -> latent (`latent_of`) -> modality -> value, for the scores purity, nmi, ari,
-    hungarian and active_units.
-    """
-    scores: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, guide in unimodal.items():
-        for site, locs in posterior_locs(guide, name, test[name], device).items():
-            values = clustering_scores(locs, test[name].labels, num_clusters)
-            values["active_units"] = active_units(locs)
-            for score, value in values.items():
-                scores.setdefault(score, {}).setdefault(latent_of(site, name), {})[name] = value
-    return scores
+def is_shared(latent: str) -> bool:
+    """Whether a latent has one meaning for all modalities: every one but z_style."""
+    return latent != STYLE
 
 
 @torch.no_grad()
@@ -47,3 +129,16 @@ def evaluate_terms(svi: SVI, loader: PairedLoader) -> dict[str, float]:
         for name, value in svi.terms(batch).items():
             sums[name] = sums.get(name, 0.0) + value.sum().item()
     return {name: value / loader.num_examples for name, value in sums.items()}
+
+
+def some_of(examples: Examples, limit: int, seed: int = 0) -> Examples:
+    """At most `limit` of the examples, in random order."""
+    return examples.take(np.random.default_rng(seed).permutation(len(examples))[:limit])
+
+
+def tensor_locs(
+    guide: nn.Module, name: str, examples: Examples, device: torch.device | str
+) -> dict[str, torch.Tensor]:
+    """`posterior_locs` as tensors on the device."""
+    locs: Mapping[str, np.ndarray] = posterior_locs(guide, name, examples, device)
+    return {site: torch.from_numpy(value).to(device) for site, value in locs.items()}

@@ -1,10 +1,11 @@
-"""Whether what is generated has the style it was given, and how various it is.
+"""Whether generated examples have the style they were given, and how varied they are.
 
-Measured on observations alone, by quantities that everybody knows of a hand or a voice, and not
-by the model's own latents. Shapes: B examples.
+It is measured on observations, by plain quantities of a hand or a voice, and not by the model's
+own latents. Shapes: B examples.
 """
 
 from collections.abc import Collection, Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,22 @@ from torch import nn
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.judges import judged
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.judges import class_judges, judged, speaker_judges
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
 from pvae_pyro.generation import decode, shared_of, style_of
 
-Measures = dict[str, np.ndarray]
-_LEAST = 20  # examples that a correlation is taken of
+Quantities = dict[str, np.ndarray]
+_LEAST = 20  # examples for a correlation
 
 
-def of_pictures(values: np.ndarray) -> Measures:
+def of_pictures(values: np.ndarray) -> Quantities:
     """Slant, width and boldness of pictures ``[B, 1, H, W]``, light ink on black: ``[B]`` each.
 
     With the moments of ink about its centre, x to the right and y down:
 
         slant     -μ_xy / μ_yy        shear: 0 upright, positive leaning to the right
-        width     sqrt(μ_xx)          in pixels, about half a stroke-weighted breadth
-        boldness  Σ ink / area        mean of the pixels, 0 to 1 where these are
+        width     sqrt(μ_xx)          standard deviation across, in pixels
+        boldness  Σ ink / area        mean of the pixels
     """
     ink = np.clip(values[:, 0], 0, None).astype(np.float64)
     total = np.maximum(ink.sum((1, 2)), 1e-9)
@@ -40,33 +41,37 @@ def of_pictures(values: np.ndarray) -> Measures:
     return {"slant": slant, "width": np.sqrt(xx), "boldness": ink.mean((1, 2))}
 
 
-def of_spectra(values: np.ndarray, lengths: np.ndarray) -> Measures:
+def of_spectra(values: np.ndarray, lengths: np.ndarray) -> Quantities:
     """Duration, loudness and brightness of log energies ``[B, T, F]``: ``[B]`` each.
 
     duration: frames. loudness: log of the mean energy over frames and filters, in nats.
     brightness: the filter at the centre of the mean energy over frames, 0 to F - 1.
     """
-    found: dict[str, list[float]] = {"duration": [], "loudness": [], "brightness": []}
-    for value, length in zip(values, lengths, strict=True):
-        energy = np.exp(value[:length].astype(np.float64)).mean(0)
-        found["duration"].append(float(length))
-        found["loudness"].append(float(np.log(energy.mean())))
-        found["brightness"].append(float((energy * np.arange(len(energy))).sum() / energy.sum()))
-    return {name: np.array(of) for name, of in found.items()}
+    energies = np.stack(
+        [
+            np.exp(value[:length].astype(np.float64)).mean(0)
+            for value, length in zip(values, lengths, strict=True)
+        ]
+    )
+    return {
+        "duration": lengths.astype(np.float64),
+        "loudness": np.log(energies.mean(1)),
+        "brightness": energies @ np.arange(energies.shape[1]) / energies.sum(1),
+    }
 
 
-def measured(
-    observation: Observation, normalisation: Normalisation, sound: bool = True
-) -> Measures:
-    """`of_pictures` or `of_spectra`, of what is normalised.
+def quantities(
+    observation: Observation, normalisation: Normalisation, is_sound: bool = True
+) -> Quantities:
+    """`of_pictures` or `of_spectra` of a normalised observation.
 
-    sound: that sequences are of log energies; of others there is but the duration. Of anything
-    else there is none.
+    is_sound: whether sequences are log energies; others have only a duration. Observations of
+    another shape have no quantity.
     """
     values = observation.value.detach().cpu().numpy() * normalisation.scale + normalisation.loc
     if observation.lengths is not None:
         lengths = observation.lengths.cpu().numpy()
-        return of_spectra(values, lengths) if sound else {"duration": lengths.astype(np.float64)}
+        return of_spectra(values, lengths) if is_sound else {"duration": lengths.astype(float)}
     if values.ndim == 4 and values.shape[1] == 1:
         return of_pictures(values / np.max(normalisation.scale))
     return {}
@@ -78,72 +83,61 @@ def style_kept(
     test: Mapping[str, Examples],
     device: torch.device | str = "cpu",
     *,
-    speaker_judges: Mapping[str, tuple[nn.Module, list[str]]] | None = None,
+    speakers: Mapping[str, tuple[nn.Module, list[str]]] | None = None,
     sounds: Collection[str] | None = None,
     seed: int = 0,
     limit: int = 500,
 ) -> dict[str, Any]:
-    """Examples given the style of another one of their modality, at random.
+    """Whether examples that are given the style of a random other one follow that style.
 
     Args:
-        speaker_judges: modality -> a classifier of groups (`judges.train_judge`) and the names of
-            its classes. sounds: the modalities whose sequences are log energies; None is all
-            that are sequences. seed: of the pairs. limit: at most so many.
+        speakers: see `judges.speaker_judges`. sounds: the modalities whose sequences are log
+            energies; by default all sequences. seed: of the pairs. limit: at most so many pairs.
 
-    Returns modality -> measure -> {"style": correlation (Pearson) of the generated with the
-    style's example, "content": with the content's, "reconstruction": of reconstructions with
-    their originals}, all within classes: the mean of each value's class (the content's, of what
-    is generated) is taken off, as a measure may follow the class alone; and "speaker": {"of_style",
-    "of_content": the fraction judged to be that one's, where the two differ (None where they
-    never do), "real": of real examples}. Without styles: nothing.
+    Returns modality -> quantity -> {"style": correlation (Pearson) of the generated examples with
+    the style's example, "content": with the content's, "reconstruction": of reconstructions with
+    their originals}, all within classes: the mean of the (content's) class is subtracted, since a
+    quantity may depend on the class; and "speaker": {"of_style", "of_content": the fractions judged
+    to be of that speaker, where the two differ, "real": of real examples}. None where undefined;
+    nothing of modalities without a style latent.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(seed)
     for name, guide in unimodal.items():
         content = test[name].take(rng.permutation(len(test[name]))[:limit])
         style = test[name].take(rng.permutation(len(test[name]))[: len(content)])
-        locs = [
-            {site: torch.from_numpy(z).to(device) for site, z in found.items()}
-            for found in (posterior_locs(guide, name, of, device) for of in (content, style))
-        ]
-        own = style_of(locs[1], name)
+        of_content, of_style = (tensor_locs(guide, name, of, device) for of in (content, style))
+        own = style_of(of_style, name)
         if not own or len(content) < _LEAST:
             continue
-        made = decode(model, shared_of(locs[0]) | own, [name])[name]
-        again = decode(model, locs[0], [name])[name]
-        of_content, of_style = (e.observation(np.arange(len(e))) for e in (content, style))
-        made_m, again_m, content_m, style_m = (
-            measured(x, content.normalisation, sounds is None or name in sounds)
-            for x in (made, again, of_content, of_style)
+        restyled = decode(model, shared_of(of_content) | own, [name])[name]
+        reconstructed = decode(model, of_content, [name])[name]
+        is_sound = sounds is None or name in sounds
+        made, again, of_content_q, of_style_q = (
+            quantities(x, content.normalisation, is_sound)
+            for x in (restyled, reconstructed, _all(content), _all(style))
         )
-        kept[name] = {
-            measure: {
-                "style": _correlation(
-                    _within(made_m[measure], content.labels),
-                    _within(style_m[measure], style.labels),
-                ),
-                "content": _correlation(
-                    *(_within(of[measure], content.labels) for of in (made_m, content_m))
-                ),
-                "reconstruction": _correlation(
-                    *(_within(of[measure], content.labels) for of in (again_m, content_m))
-                ),
+        kept[name] = {}
+        for q in made:
+            from_content = _within(of_content_q[q], content.labels)
+            restyled_q = _within(made[q], content.labels)
+            kept[name][q] = {
+                "style": _correlation(restyled_q, _within(of_style_q[q], style.labels)),
+                "content": _correlation(restyled_q, from_content),
+                "reconstruction": _correlation(_within(again[q], content.labels), from_content),
             }
-            for measure in made_m
-        }
-        if speaker_judges and name in speaker_judges:
-            judge, groups = speaker_judges[name]
-            kept[name]["speaker"] = _speakers(judge, groups, made, content, style, device)
+        if speakers and name in speakers:
+            kept[name]["speaker"] = _speaker(*speakers[name], restyled, content, style, device)
     return kept
 
 
-def _speakers(
+def _speaker(
     judge: nn.Module, groups: list[str], made: Observation, content: Examples, style: Examples,
     device: torch.device | str,
 ) -> dict[str, float | None]:  # fmt: skip
     names = np.array(groups)
     heard = names[judged(judge, made, device)]
-    real = names[judged(judge, style.observation(np.arange(len(style))), device)]
+    real = names[judged(judge, _all(style), device)]
     of_style, of_content = np.array(style.groups), np.array(content.groups)
     other = of_style != of_content
     return {
@@ -153,48 +147,92 @@ def _speakers(
     }
 
 
-def _within(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Less the mean of each value's class."""
-    _, of = np.unique(classes, return_inverse=True)
-    means = np.bincount(of, values) / np.bincount(of)
-    difference: np.ndarray = values - means[of]
-    return difference
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    """None where one of the two does not vary."""
-    if min(a.std(), b.std()) < 1e-9:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
 def diversity(
     made: Observation,
     real: Observation,
     made_classes: np.ndarray,
     real_classes: np.ndarray,
     normalisation: Normalisation,
-    sound: bool = True,
+    is_sound: bool = True,
 ) -> dict[str, float | None]:
-    """How much the generated vary within a class, for one unit of how the real ones do.
+    """The spread of generated examples within classes, divided by that of real ones.
 
-        (Σ_c sd_c) / (Σ_c sd'_c),  sd_c the standard deviation of a measure in class c
+        (Σ_c sd_c) / (Σ_c sd'_c),  sd_c the standard deviation of a quantity in class c
 
-    for each of `measured`, which says what `sound` is: 1 as various as reality, 0 a prototype for
-    each class. Classes are of what is generated (leave out what is of the wrong one, which would
-    pass for various) and of the real; those with two examples in both count. None if none.
+    for each of `quantities`: 1 as varied as reality, 0 one prototype for each class. Only classes
+    with two examples of both kinds count. Leave out generated examples of the wrong class, which
+    would seem varied. None if real examples do not vary.
     """
     found: dict[str, float | None] = {}
     both = (
-        (measured(made, normalisation, sound), made_classes),
-        (measured(real, normalisation, sound), real_classes),
+        (quantities(made, normalisation, is_sound), made_classes),
+        (quantities(real, normalisation, is_sound), real_classes),
     )
-    shared = [c for c in np.unique(made_classes) if min((of == c).sum() for _, of in both) > 1]
+    common = [c for c in np.unique(made_classes) if min((of == c).sum() for _, of in both) > 1]
 
     def spread(values: np.ndarray, of: np.ndarray) -> float:
-        return sum(float(values[of == c].std()) for c in shared)
+        return sum(float(values[of == c].std()) for c in common)
 
-    for measure in both[0][0]:
-        generated, actual = (spread(values[measure], of) for values, of in both)
-        found[measure] = generated / actual if actual > 1e-9 else None
+    for quantity in both[0][0]:
+        generated, actual = (spread(values[quantity], of) for values, of in both)
+        found[quantity] = generated / actual if actual > 1e-9 else None
     return found
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`style_kept` of the test partition, and `diversity` of translations of the right class."""
+    return {
+        "kept": style_kept(
+            run.model,
+            run.unimodal,
+            run.test,
+            run.device,
+            speakers=speaker_judges(run, settings),
+            sounds=run.data.log_mels,
+            limit=settings.limit,
+        ),
+        "diversity": {
+            f"{source}->{target}": _diversity_of_translations(run, settings, source, target)
+            for source, target in permutations(run.names, 2)
+        },
+    }
+
+
+def _diversity_of_translations(
+    run: TrainedRun, settings: MeasureSettings, source: str, target: str
+) -> dict[str, float | None]:
+    content = some_of(run.test[source], settings.limit)
+    shared = shared_of(tensor_locs(run.unimodal[source], source, content, run.device))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = decode(run.model, shared, [target])[target]
+    judge = class_judges(run, settings)[target]
+    right = np.flatnonzero(judged(judge, made, run.device) == content.labels)
+    lengths = None if made.lengths is None else made.lengths[right]
+    real = some_of(run.test[target], settings.limit, seed=1)
+    return diversity(
+        Observation(made.value[right], lengths),
+        _all(real),
+        content.labels[right],
+        real.labels,
+        real.normalisation,
+        target in run.data.log_mels,
+    )
+
+
+def _all(examples: Examples) -> Observation:
+    return examples.observation(np.arange(len(examples)))
+
+
+def _within(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Each value minus the mean of its class."""
+    _, index = np.unique(classes, return_inverse=True)
+    means = np.bincount(index, values) / np.bincount(index)
+    return np.asarray(values - means[index])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """None if one of the two does not vary."""
+    if min(a.std(), b.std()) < 1e-9:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])

@@ -13,10 +13,10 @@ from pydantic import FiniteFloat, TypeAdapter
 from pvae_pyro.figures.style import RC, new_figure
 from pvae_pyro.io.files import whole_lines
 
-# Each panel's title, y label, and what the names of its terms start with (up to a slash).
+# Each panel's title, its unit, and what the names of its terms start with (up to a slash).
 PANELS = (
     ("objective", "nats per example", ("objective", "elbo")),
-    ("log p(x | z), less its first value", "nats per example", ("log_prob",)),
+    ("log p(x | z) minus its first value", "nats per example", ("log_prob",)),
     ("KL(q ‖ p) of each latent", "nats per example", ("kl",)),
     ("coherence", "nats per example", ("coherence",)),
     ("contrastive", "hinge per example", ("contrastive",)),
@@ -28,10 +28,10 @@ _RECORD = TypeAdapter(dict[str, int | FiniteFloat])
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's ``metrics.jsonl``, an epoch each; see `pvae_pyro.training.loop.fit`.
+    """The records of a run's ``metrics.jsonl``, one for each epoch (`pvae_pyro.training.loop.fit`).
 
-    A line that is being written is left out. Raises ValueError, which names the file, when there
-    is none, or one that is damaged; OSError where it cannot be read.
+    An unfinished last line is left out. Raises ValueError, which names the file, if a line is
+    damaged or no epoch is finished; OSError if the file cannot be read.
     """
     records: list[dict[str, Any]] = []
     try:
@@ -40,56 +40,49 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged in line {len(records) + 1}: {error}") from error
     if not records:
-        raise ValueError(f"{path}: no epoch was finished yet")
+        raise ValueError(f"{path}: no epoch is finished yet")
     return records
 
 
 def curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
-    """A panel of each kind of term that the run has: its mean over the epoch against the step.
+    """A panel for each kind of term in the records: its mean over the epoch against the step.
 
-    Nats per example and unweighted, as `PartitionedELBO.terms` has them; the contrastive term is
-    a difference of kernels. A part is thinner than the sum it belongs to. Log likelihoods of
-    different modalities are hundreds of nats apart, and gain as differently: each is drawn less
-    its first value, on an axis that is logarithmic beyond 10 nats, and the legend tells the last
-    value.
+    Terms are unweighted. Log likelihoods of different modalities are hundreds of nats apart, so
+    each is drawn minus its first value, on an axis that is logarithmic beyond 10 nats; the legend
+    has its last value.
 
-    Raises ValueError for no records, and for some without a step, a term of the first, or any.
+    Raises ValueError if a record lacks the step or a term of the first record.
     """
-    if not records:
-        raise ValueError("no record to draw")
     if lacking := [r for r in records if not r.keys() >= {"step", *records[0]}]:
-        raise ValueError(f"a record has not what the first one has, or no step: {lacking[0]}")
+        raise ValueError(f"a record lacks the step, or a term of the first record: {lacking[0]}")
     steps = [record["step"] for record in records]
     panels = [
         (title, unit, terms)
         for title, unit, kinds in PANELS
         if (terms := [name for name in records[0] if name.split("/")[0] in kinds])
     ]
-    if not panels:
-        raise ValueError(f"a record has no term that is drawn: {records[0]}")
     columns = min(len(panels), 3)
-    rows = -(-len(panels) // columns)
+    rows = -(-len(panels) // 3)
     figure = new_figure(2.5 * columns, 2.4 * rows)
     with matplotlib.rc_context(RC):
         for n, (title, unit, terms) in enumerate(panels):
             axes = figure.add_subplot(rows, columns, 1 + n)
             axes.set(title=title, xlabel="gradient step", ylabel=unit)
             for term in terms:
-                kind, _, of = term.partition("/")
+                kind, _, part = term.partition("/")
                 values = np.array([record[term] for record in records])
-                label = of.replace("/", ", ") or ("sum" if len(terms) > 2 else kind)
+                label = part.replace("/", ", ") or ("sum" if len(terms) > 2 else kind)
                 if kind == "log_prob":
-                    label = f"{of} ({values[-1]:.1f})".replace("-", "\N{MINUS SIGN}")
+                    label = f"{part} ({values[-1]:.1f})".replace("-", "\N{MINUS SIGN}")
                     values = values - values[0]
+                    axes.set_yscale("symlog", linthresh=10)
                 axes.plot(
                     steps, values, ".-" if len(steps) == 1 else "-", label=label,
                     color="black" if term == "objective" or label == "sum" else None,
-                    linewidth=1 if of else 1.5,
+                    linewidth=1 if part else 1.5,
                 )  # fmt: skip
-            if terms[0].startswith("log_prob"):
-                axes.set_yscale("symlog", linthresh=10)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes.legend(  # below: wherever it would lie within, some curve goes through it
+            axes.legend(  # below the panel, where it covers no curve
                 loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False, fontsize=6,
                 columnspacing=1, handlelength=1.5,
             )  # fmt: skip

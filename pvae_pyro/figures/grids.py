@@ -16,26 +16,28 @@ from pvae_pyro.figures.style import plain
 from pvae_pyro.generation import decode, infer, shared_of, style_of
 
 _CONTENT, _STYLE = "tab:blue", "tab:orange"  # frames of the originals
-_COLUMN = 12  # letters over a column, at most
-_MOST_PICTURES, _MOST_SEQUENCES = 20, 10  # side by side on a page
+_COLUMN = 12  # letters of a column's name
+_MOST = 10  # panels side by side on a page
 
 
 def choose_examples(
     examples: Examples, labels: Sequence[int] | np.ndarray, seed: int
 ) -> np.ndarray:
-    """Positions of one example for each of `labels`, in that order; fewer where a class has fewer.
+    """Positions of one example for each of `labels`, in that order; fewer if a class has fewer.
 
-    At random, none twice, and each time of a group (a speaker) taken least so far. Labels
-    choose what to show; nothing is inferred from them. Raises ValueError where nothing is found.
+    The choice is random without repetition, and prefers the groups (speakers) taken least so far.
+    Labels choose what to show; nothing is inferred from them. Raises ValueError if no example has
+    any of the labels.
     """
     order = np.random.default_rng(seed).permutation(len(examples)).tolist()
+    groups = examples.groups or [""] * len(examples)
     taken: Counter[str] = Counter()
     chosen: list[int] = []
     for label in labels:
         left = [n for n in order if examples.labels[n] == label and n not in chosen]
         if left:
-            chosen.append(min(left, key=lambda n: taken[_group(examples, n)]))
-            taken[_group(examples, chosen[-1])] += 1
+            chosen.append(min(left, key=lambda n: taken[groups[n]]))
+            taken[groups[chosen[-1]]] += 1
     if not chosen:
         raise ValueError(f"no example of the classes {list(labels)}")
     return np.array(chosen)
@@ -44,7 +46,7 @@ def choose_examples(
 def latents_of(
     guide: nn.Module, name: str, examples: Examples, device: torch.device | str
 ) -> dict[str, Tensor]:
-    """Posterior means of all the examples, which are few, by the guide of their modality."""
+    """Posterior means of a few examples, in one batch, by the guide of their modality."""
     return infer(guide, {name: examples.observation(np.arange(len(examples))).to(device)})
 
 
@@ -67,33 +69,29 @@ def translation_grid(
 
         E[p(x^target | z_sem = E q_source(z_sem | x_c), z_style = E q_target(z_style | x_r))]
 
-    Above the columns are the originals of the source, left of the rows those of the target. With
+    The originals of the source are above the columns, those of the target left of the rows. With
     two modalities this is a controlled cross-modal generation (paper, Figs. 5 and 19-22), with
-    one and the same a restyling (Figs. 4 and 16-18).
+    one modality a restyling (Figs. 4 and 16-18).
 
     Args:
         unimodal: modality -> its guide.
         contents, styles: positions in the examples of the source and of the target. By default
-            `choose_examples`: three of each class but 20 at most, with sequences 10 at most; of
-            styles with groups no more than there are groups.
+            `choose_examples`: three of each class, but at most 10; at most one style of each
+            group, where groups are known.
         classes: names of the labels. axes: of the modalities that are sounds.
         seed: of the choice.
 
-    Raises ValueError when there is no shared or no style latent.
+    Raises ValueError if the model has no shared latent or no style latent.
     """
-    sequences = any(examples[name].lengths is not None for name in (source, target))
-    most = _MOST_SEQUENCES if sequences else _MOST_PICTURES
     if contents is None:
-        contents = choose_examples(examples[source], _spread(len(classes), most), seed)
+        contents = choose_examples(examples[source], _spread(len(classes), _MOST), seed)
     if styles is None:
         groups = len(set(examples[target].groups))
-        labels = _spread(len(classes), min(groups, most) if groups else most)
+        labels = _spread(len(classes), min(groups, _MOST) if groups else _MOST)
         styles = choose_examples(examples[target], labels, seed + 1)
     content, style = examples[source].take(contents), examples[target].take(styles)
-    content_locs = latents_of(unimodal[source], source, content, device)
-    style_locs = latents_of(unimodal[target], target, style, device)
-    shared = shared_of(content_locs)
-    own = style_of(style_locs, target)
+    shared = shared_of(latents_of(unimodal[source], source, content, device))
+    own = style_of(latents_of(unimodal[target], target, style, device), target)
     if not shared or not own:
         raise ValueError(f"the model has no {'style' if shared else 'shared'} latent to combine")
 
@@ -105,18 +103,17 @@ def translation_grid(
     shown = beside + cells + above * (source == target)
     drawing = _drawing(target, examples[target], axes, shown)
     header = drawing if source == target else _drawing(source, examples[source], axes, above)
-    rows = [PanelRow("", header, above, frame=_CONTENT)]
+    rows = [PanelRow("", header, [None, *above], [None, *[_CONTENT] * num_contents])]
     for n, original in enumerate(beside):
-        row = cells[n * num_contents : (n + 1) * num_contents]
-        rows.append(PanelRow(_row_name(style, n, classes), drawing, row, None, original, _STYLE))
+        row = [original, *cells[n * num_contents : (n + 1) * num_contents]]
+        frames = [_STYLE, *[None] * num_contents]
+        rows.append(PanelRow(_row_name(style, n, classes), drawing, row, frames))
     what = "restyled" if source == target else f"generated from {source}"
     return panel_grid_figure(
         rows,
-        [plain(classes[label], _COLUMN) for label in content.labels],
+        ["", *(plain(classes[label], _COLUMN) for label in content.labels)],
         f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
-        f"column, and the style latent of the {target} on the left of its row",
-        above=(f"content from: {source}", _CONTENT),
-        beside=(f"style from: {target}", _STYLE),
+        f"column (blue frame), and the style latent of the {target} left of its row (orange frame)",
     )
 
 
@@ -134,11 +131,11 @@ def joint_latent_grid(
 ) -> Figure:
     """Every modality of `examples`, from latents inferred from the source modality (paper, Fig. 2).
 
-    Columns are examples of the source, the originals on top. A single latent (of the JMVAE) goes
-    to all decoders. Of a partitioned model only the shared latent does; each cell's style is
-    a draw from the prior.
+    Columns are examples of the source, with the originals on top. The latent of a JMVAE goes to
+    all decoders. Of a partitioned model only the shared latent does; each cell's style is drawn
+    from the prior.
 
-    Args: as of `translation_grid`; by default three examples of each of five classes. `seed` is
+    Args: see `translation_grid`; by default three examples of each of five classes. `seed` is
     also that of the draws.
     """
     if contents is None:
@@ -158,17 +155,15 @@ def joint_latent_grid(
         name: _drawing(name, examples[name], axes, above * (name == source) + shown[name])
         for name in examples
     }
-    rows = [PanelRow(f"{source},\noriginal", drawings[source], above, frame=_CONTENT)]
+    rows = [PanelRow(f"{source},\noriginal", drawings[source], above, [_CONTENT] * len(above))]
     for name in examples:
-        rows.append(PanelRow(f"{name},\ndecoded", drawings[name], shown[name], apart=True))
+        rows.append(PanelRow(f"{name},\ndecoded", drawings[name], shown[name], [None] * len(above)))
     partitioned = len(shared) < len(locs)
-    latent = "the shared latent" if partitioned else "the latent"
     style = "; styles are drawn from the prior" if partitioned else ""
     return panel_grid_figure(
         rows,
         [plain(classes[label], _COLUMN) for label in content.labels],
-        f"Decoded from {latent} inferred from {source}{style}",
-        above=(f"latent from: {source}", _CONTENT),
+        f"Decoded from the {'shared ' * partitioned}latent inferred from {source}{style}",
     )
 
 
@@ -187,10 +182,6 @@ def _drawing(
     return replace(Drawing.of_examples(examples, shown, axes.get(name)), name=name)
 
 
-def _group(examples: Examples, n: int) -> str:
-    return examples.groups[n] if examples.groups else ""
-
-
 def _row_name(examples: Examples, n: int, classes: Sequence[str]) -> str:
     label = plain(classes[examples.labels[n]])
-    return f"{plain(_group(examples, n)[:16])}: {label}" if examples.groups else label
+    return f"{plain(examples.groups[n][:16])}:\n{label}" if examples.groups else label

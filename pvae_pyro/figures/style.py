@@ -1,10 +1,10 @@
-"""What all figures share: sizes, colours, how they are saved."""
+"""What all figures share: sizes, colours, and how they are saved."""
 
 import io
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -22,25 +22,25 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 200,
 }
-MARKERS = "o^sDvP*X"  # of modalities, in their order
 LONGEST_NAME = 24  # letters
+Colour: TypeAlias = tuple[float, float, float, float]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """In inches; a page's text is about 6.5 wide. Needs no display."""
+    """A figure of that size in inches; a page's text is about 6.5 wide. Needs no display."""
     with matplotlib.rc_context(RC):
         return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain(text: str, longest: int = LONGEST_NAME) -> str:
-    """Text that others chose, such as a label, for a figure: no formula, one line, not too long."""
+    """Text from a user's data, such as a label, in one short line without formulas."""
     text = shown(text)
     cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return cut.replace("$", r"\$")
 
 
-def class_colours(classes: Sequence[str]) -> dict[str, tuple[float, float, float, float]]:
-    """A colour for each class, the same in every figure; ten and fewer are easily told apart."""
+def class_colours(classes: Sequence[str]) -> dict[str, Colour]:
+    """A colour for each class, the same in every figure; up to ten are easily told apart."""
     name = "tab10" if len(classes) <= 10 else "turbo"
     colours = matplotlib.colormaps[name].resampled(max(len(classes), 10))
     return {label: colours(n) for n, label in enumerate(classes)}
@@ -49,13 +49,12 @@ def class_colours(classes: Sequence[str]) -> dict[str, tuple[float, float, float
 def save_figure(figure: Figure, path: Path, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
     """Write `path` with each format's suffix, whole or not at all; returns the files.
 
-    A link in the place of one is replaced, not followed. Raises OSError naming the file.
+    Raises OSError naming the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = []
     with matplotlib.rc_context(RC), warnings.catch_warnings():
-        # A letter of a script that the font lacks is an empty box.
-        warnings.filterwarnings("ignore", "Glyph")
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks a letter: an empty box
         for suffix in formats:
             files.append(path.with_name(f"{path.name}.{suffix}"))
             content = io.BytesIO()

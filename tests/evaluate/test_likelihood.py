@@ -16,8 +16,6 @@ from torch.distributions import MultivariateNormal
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
-from pvae_pyro.guides import JMVAEGuide, VAEGuide
-from pvae_pyro.modality import Modality
 from pvae_pyro.models import JMVAE
 from pvae_pyro.nn.heads import GaussianHead
 from tests.support.linear_gaussian import (
@@ -25,14 +23,12 @@ from tests.support.linear_gaussian import (
     MODALITIES,
     NOISE,
     SIZES,
-    Flat,
-    LinearLikelihood,
     log_evidence,
     make_batch,
     make_pair,
     set_exact_posterior,
 )
-from tests.support.tiny import tiny_batch, tiny_modalities, tiny_pair
+from tests.support.tiny import tiny_batch, tiny_pair
 
 JOINT = tuple(SIZES)
 
@@ -166,23 +162,6 @@ def test_mixture_of_guides_has_bounded_weights_and_the_evidence_as_mean():
 
 
 @pytest.mark.usefixtures("float64")
-def test_one_latent_of_three_modalities():
-    third = Modality("c", partial(Flat, 4), partial(LinearLikelihood, size=4))
-    model = JMVAE((*MODALITIES, third), 4)
-    batch = {**make_batch(), "c": Observation(torch.randn(6, 4))}
-    guide = ExactGuide(model, ["a", "b", "c"])
-    result = evaluate_likelihood(model, guide, [batch], num_samples=4000, chunk=50_000)
-    weight, x = guide.weight, side_by_side(batch)
-    assert set(result["conditional"]) == {"b,c|a", "a,c|b", "a,b|c"}
-    for entry, expected in (
-        (result["joint"], gaussian_log_prob(weight, x, slice(None))),
-        (result["marginal"]["c"], gaussian_log_prob(weight, x, slice(12, 16))),
-        (result["conditional"]["a,b|c"], gaussian_log_prob(weight, x, slice(12), slice(12, 16))),
-    ):
-        assert entry["mean"] == pytest.approx(expected.mean().item(), abs=0.02)
-
-
-@pytest.mark.usefixtures("float64")
 def test_of_one_modality_the_marginal_is_the_joint():
     """Also where the batches have more than the model knows."""
     model = JMVAE(MODALITIES[:1], 4)
@@ -241,19 +220,6 @@ def test_mean_log_weight_is_pyros_elbo_of_the_same_draws(num_samples):
     assert estimate(weights).elbo.sum().item() == pytest.approx(-loss, rel=1e-5)
 
 
-def test_the_baselines_networks_are_weighed_too():
-    modalities = tiny_modalities()
-    result = evaluate_likelihood(
-        JMVAE(modalities, 4), JMVAEGuide(modalities, 4), [tiny_batch()], num_samples=3
-    )
-    assert set(result["conditional"]) == {"speech|image", "image|speech"}
-    speech = modalities[0]
-    result = evaluate_likelihood(
-        JMVAE([speech], 4), VAEGuide(speech, 4), [tiny_batch()], num_samples=3
-    )
-    assert result["marginal"] == {"speech": result["joint"]}
-
-
 @pytest.mark.usefixtures("float64")
 def test_estimates_of_hand_made_weights():
     weights = torch.tensor([[1.0, 1.0, 1e-30], [3.0, 1.0, 1.0]]).log() - 1000.0
@@ -277,17 +243,6 @@ def test_chunks_bound_the_decoder_and_change_nothing(chunk, counts):
     assert seen == counts
     whole = log_weights(model, guide, tiny_batch(), num_samples=7)
     torch.testing.assert_close(weights, whole)
-
-
-@pytest.mark.parametrize("filler", [0.0, math.nan])
-def test_padding_changes_nothing(filler):
-    model, guide = tiny_pair()
-    with pyro.validation_enabled(False):  # which refuses NaN even in padding
-        plain, padded = (
-            log_weights(model, guide, batch, num_samples=4)
-            for batch in (tiny_batch(), tiny_batch(padding=4, filler=filler))
-        )
-    torch.testing.assert_close(padded, plain)
 
 
 def test_duration_is_part_of_a_sequence():
@@ -334,37 +289,25 @@ def test_seed_decides_and_the_callers_state_stays():
     assert not log_weights(model, guide, batch).requires_grad
 
 
-def test_what_cannot_be_weighed_is_refused():
+def test_bad_arguments_are_refused():
     model, guide = make_pair()
     batch = make_batch()
     refused = partial(pytest.raises, ValueError)
     with refused(match=r"not in the batch: \['b'\]"):
         evaluate_likelihood(model, guide, [{"a": batch["a"]}])
-    with refused(match="one size"):
-        log_weights(model, guide, {**batch, "b": Observation(batch["b"].value[:2])})
-    with refused(match="0 draws of 6 examples"):
-        log_weights(model, guide, batch, num_samples=0)
-    with refused(match="2 draws of 0 examples"):
-        log_weights(model, guide, make_batch(0), num_samples=2)
-    with refused(match="no example at all"):
+    with refused(match="no example"):
         evaluate_likelihood(model, guide, [])
-    with refused(match=r"the model samples \['z_style_b'\], which a guide does not"):
+    with refused(match=r"the model samples \['z_style_b'\], but a guide does not"):
         log_weights(model, guide.unimodal["a"], batch)
-    with refused(match=r"one guide samples \['z_style_a'\], and another does not"):
-        log_weights(model, [guide.unimodal["a"], guide.unimodal["b"]], batch, ["a"])
-    with refused(match=r"a guide samples \['z_style_b'\], which the model does not"):
+    with refused(match=r"a guide samples \['z_style_b'\], but the model does not"):
         log_weights(lambda batch, names: model(batch, names=["a"]), guide, batch)
-
-
-def test_a_site_outside_the_plate_is_refused():
-    model, guide = make_pair()
 
     def also_global(run, batch, **kwargs):
         pyro.sample("temperature", dist.Normal(0.0, 1.0))
         return run(batch, **kwargs)
 
-    with pytest.raises(ValueError, match="stand in the plate of the batch.*'temperature': "):
-        log_weights(partial(also_global, model), partial(also_global, guide), make_batch())
+    with refused(match="in the plate of the batch.*'temperature': "):
+        log_weights(partial(also_global, model), partial(also_global, guide), batch)
 
 
 def test_a_likelihood_that_is_not_finite_is_refused():

@@ -44,18 +44,6 @@ def test_chance_is_the_commonest_test_label():
     assert scores["accuracy"] == 0.25  # of the test part, whose latents all say 0
 
 
-def test_training_examples_are_capped_and_drawn_from_all():
-    labels = np.arange(2).repeat(100)  # the first 50 are of one class
-    scores = linear_probe(latents_of(labels), labels, latents_of(labels, seed=1), labels, most=50)
-    assert scores["num_train"] == 50
-    assert scores["accuracy"] == 1.0
-
-
-def test_nothing_to_score():
-    with pytest.raises(ValueError, match="no example"):
-        linear_probe(np.eye(2), np.arange(2), np.zeros((0, 2)), np.arange(0))
-
-
 def test_one_class_has_no_probe():
     """Also where the one that others are of is not drawn."""
     scores = linear_probe(np.eye(3), np.zeros(3), np.eye(3), np.arange(3))
@@ -107,22 +95,6 @@ def test_a_probed_half_never_scores_itself():
     latents = np.random.default_rng(0).normal(size=(60, 100))
     scores = group_probe(np.zeros((0, 100)), [], latents, names(np.arange(60) % 2))
     assert scores["accuracy"] < 0.8
-
-
-def test_small_groups_are_halved_or_left_out():
-    groups = np.append(np.arange(8).repeat(4), [8, 8, 8])
-    scores = group_probe(np.zeros((0, 4)), [], latents_of(groups), names(groups))
-    assert (scores["num_train"], scores["num_test"], scores["num_groups"]) == (16, 16, 8)
-    assert scores["chance"] == 0.125  # two of each group: the halves are stratified
-
-
-def test_commonest_groups_only():
-    groups = np.array([0] * 4 + [1] * 8 + [2] * 8)
-    scores = group_probe(
-        latents_of(groups), names(groups), latents_of(groups), names(groups), most_groups=2
-    )
-    assert scores["num_groups"] == 2
-    assert scores["num_train"] == scores["num_test"] == 16
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,6 @@ def test_chance_is_what_a_random_order_reaches():
     assert chance(1, 4) == (0.25, pytest.approx(25 / 48))
 
 
-def test_classes_weigh_as_their_queries_do():
-    labels = np.array([0, 0, 0, 1])
-    scores = retrieval_scores(np.zeros((4, 1)), labels, np.zeros((4, 1)), labels)
-    assert scores["chance_recall_at_1"] == pytest.approx((3 * 0.75 + 0.25) / 4)
-
-
 def test_every_ordered_pair():
     a, b = np.array([[0.0], [1.0]]), np.array([[0.0], [0.4]])
     labels = {name: np.array([0, 1]) for name in "abc"}

@@ -6,7 +6,7 @@ import torch
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.styles import diversity, measured, of_pictures, of_spectra, style_kept
+from pvae_pyro.evaluate.styles import diversity, of_pictures, of_spectra, quantities, style_kept
 from tests.support.tiny import tiny_examples, tiny_pair
 
 PIXELS = Normalisation(np.float32(0), np.float32(255))
@@ -43,7 +43,7 @@ def test_measures_of_spectra():
 
 
 def test_what_is_neither_has_no_measure():
-    assert measured(Observation(torch.randn(4, 7)), PIXELS) == {}
+    assert quantities(Observation(torch.randn(4, 7)), PIXELS) == {}
 
 
 def test_diversity_is_of_the_spread_within_classes():
@@ -84,7 +84,7 @@ def test_style_kept_correlates_with_the_styles_example(monkeypatch):
         made = np.stack([stroke(s) for s in latents["z_style_image"][:, 0].tolist()])
         return {"image": Observation(torch.from_numpy(made).float())}
 
-    monkeypatch.setattr(styles, "posterior_locs", locs)
+    monkeypatch.setattr("pvae_pyro.evaluate.run.posterior_locs", locs)
     monkeypatch.setattr(styles, "decode", draw)
     found = style_kept(None, {"image": None}, {"image": some})["image"]["slant"]
     assert found["style"] > 0.98
@@ -110,7 +110,7 @@ def test_what_follows_the_class_alone_is_no_style(monkeypatch):
         made = np.stack([stroke(s) for s in shears.tolist()])
         return {"image": Observation(torch.from_numpy(made).float())}
 
-    monkeypatch.setattr(styles, "posterior_locs", locs)
+    monkeypatch.setattr("pvae_pyro.evaluate.run.posterior_locs", locs)
     monkeypatch.setattr(styles, "decode", draw)
     found = style_kept(None, {"image": None}, {"image": some})["image"]["slant"]
     assert all(abs(correlation) < 0.2 for correlation in found.values())
@@ -127,14 +127,14 @@ def test_of_a_model_and_of_speakers():
         return torch.tensor([[1.0, 0.0]]).expand(len(observation.value), -1)
 
     judges = {"speech": (always_a, ["a", "b"])}
-    found = style_kept(model, guide.unimodal, test, speaker_judges=judges)
+    found = style_kept(model, guide.unimodal, test, speakers=judges)
     assert found["speech"]["speaker"]["real"] == pytest.approx(0.5)
     assert found["speech"]["speaker"]["of_style"] == pytest.approx(0.5, abs=0.2)
     assert set(found["image"]) == {"slant", "width", "boldness"}
     alone = Examples(**{**vars(speech), "groups": ["a"] * 60})
-    found = style_kept(model, guide.unimodal, {**tiny, "speech": alone}, speaker_judges=judges)[
-        "speech"
-    ]["speaker"]
+    found = style_kept(model, guide.unimodal, {**tiny, "speech": alone}, speakers=judges)["speech"][
+        "speaker"
+    ]
     assert found == {"of_style": None, "of_content": None, "real": 1.0}
     few = {name: of.take(np.arange(10)) for name, of in test.items()}
     assert style_kept(model, guide.unimodal, few) == {}

@@ -55,15 +55,8 @@ def test_a_baseline_has_nothing_to_restyle_or_translate(run, capsys):
     assert figures.main([str(run), "--only", "restyle"]) == 0
     assert (
         capsys.readouterr().out
-        == "nothing to draw: no such latents in this model, or none that is in use\n"
+        == "nothing to draw: this model has no such latents, or none that is in use\n"
     )
-
-
-def test_a_vae_has_one_modality(small_runs, environment, tmp_path):
-    out = tmp_path / "figures"
-    arguments = [str(small_runs["vae-image"]), "--formats", "png", "--out", str(out)]
-    assert figures.main(arguments) == 0
-    assert names(out) == {"model", "curves", "inertia-z", "joint-from-image", "tsne-z"}
 
 
 @pytest.fixture
@@ -92,32 +85,20 @@ def test_only_some_in_the_formats_asked_for(run, drawn):
     assert (run / "figures" / "tsne.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_by_default_all_as_png_and_pdf(run, drawn):
-    assert figures.main([str(run)]) == 0
-    assert drawn == [(name, 0) for name in figures.FIGURES]
-    files = {path.name for path in (run / "figures").iterdir()}
-    assert files == {f"{name}.{suffix}" for name in figures.FIGURES for suffix in ("png", "pdf")}
-
-
-def test_the_number_of_classes_is_not_found_twice(run, monkeypatch):
-    """evaluate.py has found it: its figure is of what is there."""
+def test_inertia_is_of_evaluation_json_if_it_is_of_these_weights(run, monkeypatch):
     assert evaluate.main([str(run), "--only", "num_classes"]) == 0
 
-    def again(run, options):
-        raise AssertionError("found anew")
+    def again(name, run, settings):
+        raise AssertionError("measured again")
 
-    monkeypatch.setattr(figures, "find_all", again)
-    assert figures.main([str(run), "--only", "inertia", "--formats", "png"]) == 0
+    monkeypatch.setattr(figures, "measure", again)
+    inertia = [str(run), "--only", "inertia", "--formats", "png"]
+    assert figures.main(inertia) == 0
     assert names(run / "figures") == {"inertia-z"}
-    measured = (run / "evaluation.json").read_text()
-    of_other_weights = json.dumps(json.loads(measured) | {"checkpoint": "of others"})
-    measured_otherwise = json.dumps(json.loads(measured) | {"format": 1})
-    for content in (of_other_weights, measured_otherwise, None):
-        (run / "evaluation.json").unlink()
-        if content:
-            (run / "evaluation.json").write_text(content)
-        with pytest.raises(AssertionError, match="found anew"):
-            figures.main([str(run), "--only", "inertia", "--formats", "png"])
+    path = run / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint": "of others"}))
+    with pytest.raises(AssertionError, match="measured again"):
+        figures.main(inertia)
 
 
 @pytest.mark.parametrize("collapsed", [["image"], ["speech", "image"]])

@@ -14,8 +14,7 @@ from pvae_pyro.figures.grids import (
     translation_grid,
 )
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
-from pvae_pyro.figures.panel_grid import WIDTH, PanelRow, panel_grid_figure
-from pvae_pyro.figures.style import new_figure, save_figure
+from pvae_pyro.figures.style import new_figure
 from pvae_pyro.generation import decode, infer
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE
@@ -56,10 +55,6 @@ def generated(model, examples, name, latents):
 
 def inferred(guide, examples, name, n):
     return infer(guide, {name: examples[name].observation(np.array([n]))})
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.texts]
 
 
 # Panels
@@ -133,16 +128,6 @@ def test_choice_is_of_the_labels_and_spreads_over_the_groups(examples):
     assert any(other != chosen.tolist() for other in seeds)
 
 
-def test_choice_takes_none_twice(examples):
-    speech = examples["speech"]
-    of_class = np.flatnonzero(speech.labels == 1)
-    chosen = choose_examples(speech, [1] * 50 + [2], seed=0)
-    assert sorted(chosen[:-1]) == of_class.tolist()
-    assert speech.labels[chosen[-1]] == 2
-    with pytest.raises(ValueError, match="no example"):
-        choose_examples(speech, [7], seed=0)
-
-
 # Content by style
 
 
@@ -170,22 +155,13 @@ def test_cells_have_the_content_of_the_column_and_the_style_of_the_row(examples,
             np.testing.assert_allclose(shown(axes), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_originals_are_framed_and_set_apart(examples):
+def test_originals_are_framed(examples):
     model, guide = tiny_pair()
-    one_of_each = np.array([0, 1, 5])
     figure = translation_grid(
-        model, guide.unimodal, examples, "image", "image", one_of_each, STYLES, **SHOWN
+        model, guide.unimodal, examples, "image", "image", CONTENTS, STYLES, **SHOWN
     )
     framed = [axes.spines["left"].get_visible() for axes in figure.axes]
     assert framed == [True] * 3 + [True, False, False, False] * 2
-    boxes = [axes.get_position() for axes in figure.axes]
-    header, first, cell, neighbour = boxes[0], boxes[3], boxes[4], boxes[5]
-    below = boxes[8]
-    assert cell.x0 - first.x1 > 2 * (neighbour.x0 - cell.x1) > 0
-    assert header.y0 - cell.y1 > 2 * (cell.y0 - below.y1) > 0
-    assert (header.x0, header.x1) == (cell.x0, cell.x1)
-    assert (first.y0, first.y1) == (cell.y0, cell.y1)
-    assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
 
 
 def test_all_panels_share_one_scale_and_one_axis_is_labelled(examples):
@@ -197,19 +173,10 @@ def test_all_panels_share_one_scale_and_one_axis_is_labelled(examples):
     assert len({axes.images[0].get_clim() for axes in grid}) == 1
     assert len({axes.get_xlim() for axes in grid}) == 1
     assert [axes.get_xlabel() for axes in grid] == [""] * (len(grid) - 1) + ["time (s)"]
-    assert [axes.get_ylabel() for axes in grid] == [""] * (len(grid) - 1) + ["frequency (Hz)"]
-    assert bar.get_xlabel() == "log energy"
+    assert [axes.get_ylabel() for axes in grid].count("frequency (Hz)") == 1
+    assert bar.get_xlabel() == "log energy, speech"
     widest = max(shown(axes).shape[1] for axes in grid)
     assert grid[0].get_xlim() == pytest.approx((0, 0.01 * widest))
-
-
-def test_content_in_sequences_is_labelled_where_the_cells_are_pictures(examples):
-    model, guide = tiny_pair()
-    figure = translation_grid(
-        model, guide.unimodal, examples, "speech", "image", CONTENTS, STYLES, **SHOWN
-    )
-    labelled = [n for n, axes in enumerate(figure.axes) if axes.get_xlabel() == "time (s)"]
-    assert labelled == [2]
 
 
 def test_classes_and_groups_are_named(examples):
@@ -217,12 +184,12 @@ def test_classes_and_groups_are_named(examples):
     figure = translation_grid(
         model, guide.unimodal, examples, "image", "speech", [0, 3, 1], STYLES, **SHOWN
     )
-    found = texts(figure)
-    assert found.count("no") == 1  # neighbours of one class are named once
-    assert found.count("yes") == 1
-    assert {"voice2: maybe", "voice1: no"} <= set(found)
-    assert {"content from: image", "style from: speech"} <= set(found)
-    assert "style latent of the speech" in " ".join(found)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["no", "", "yes"]
+    assert [axes.get_ylabel() for axes in figure.axes[3::4][:2]] == [
+        "voice2:\nmaybe",
+        "voice1:\nno",
+    ]
+    assert "style latent of the speech" in figure.get_suptitle().replace("\n", " ")
 
 
 def test_default_choice_covers_classes_and_groups(examples):
@@ -254,8 +221,7 @@ def test_a_sequence_that_is_no_sound_is_in_frames_and_features(examples):
     figure = translation_grid(model, guide.unimodal, examples, "speech", "speech", **shown)
     labels = {(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
     assert ("frame", "feature") in labels
-    assert ("value", "") in labels  # of the colour bar
-    assert not {"time (s)", "frequency (Hz)", "log energy"} & {t for pair in labels for t in pair}
+    assert ("value, speech", "") in labels  # of the colour bar
 
 
 def test_a_vector_is_a_strip():
@@ -264,7 +230,7 @@ def test_a_vector_is_a_strip():
     np.testing.assert_array_equal(first, [[1, 3, 5, 7, 9]])
     assert second.shape == (1, 5)
     drawing = Drawing.of([first, second], [first], None)
-    assert (drawing.aspect, drawing.colours.name) == (0.35, "viridis")
+    assert (drawing.aspect, drawing.colours) == (0.35, "viridis")
 
 
 # One latent, every modality
@@ -285,8 +251,9 @@ def test_one_latent_decoded_into_every_modality(examples, source):
         for axes, name in zip(cells, examples, strict=True):
             expected = generated(model, examples, name, latents)
             np.testing.assert_allclose(shown(axes), expected, rtol=1e-4, atol=1e-4)
-    assert {f"{source},\noriginal", "speech,\ndecoded", "image,\ndecoded"} <= set(texts(figure))
-    assert "prior" not in " ".join(texts(figure))
+    rows = [axes.get_ylabel() for axes in figure.axes[:9:3]]
+    assert rows == [f"{source},\noriginal", "speech,\ndecoded", "image,\ndecoded"]
+    assert "prior" not in figure.get_suptitle()
 
 
 def test_a_partitioned_model_draws_the_styles(examples):
@@ -300,34 +267,10 @@ def test_a_partitioned_model_draws_the_styles(examples):
     first, again, other = (shown(figure.axes[6]) for figure in draws)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert "drawn from the prior" in " ".join(texts(draws[0]))
+    assert "drawn from the prior" in draws[0].get_suptitle()
     # The shared latent is the inferred one: with the same style draws, the same picture.
     with torch.random.fork_rng():
         torch.manual_seed(0)
         locs = torch.cat([inferred(guide, examples, "image", n)["z_sem"] for n in CONTENTS])
         expected = decode(model, {"z_sem": locs}, ["speech", "image"])["image"].value[0, 0]
     np.testing.assert_allclose(first, expected.numpy() * 255, rtol=1e-4, atol=1e-3)
-
-
-def test_default_shows_several_examples_of_a_class(examples):
-    model, guide = tiny_pair()
-    figure = joint_latent_grid(model, guide.unimodal, examples, "image", **SHOWN)
-    assert len(figure.axes) == 3 * 9 + 1
-
-
-# The page
-
-
-def test_narrow_grids_keep_the_width_and_small_panels(tmp_path):
-    picture = np.zeros((4, 4))
-    drawing = Drawing(0, 1, 1.0)
-    figure = panel_grid_figure(
-        [PanelRow("", drawing, [picture])], ["a"], "A title.", ("from", "black")
-    )
-    assert figure.get_size_inches()[0] == WIDTH
-    box = figure.axes[0].get_position()
-    assert box.width * WIDTH == pytest.approx(0.75)
-    assert (box.x0 + box.x1) / 2 == pytest.approx(0.5, abs=0.01)
-    files = save_figure(figure, tmp_path / "page")
-    assert [file.suffix for file in files] == [".png", ".pdf"]
-    assert all(file.stat().st_size > 1000 for file in files)

@@ -1,5 +1,3 @@
-import pytest
-
 from pvae_pyro.figures.inertia import inertia_figure
 
 FOUND = {
@@ -38,17 +36,3 @@ def test_a_criterion_beyond_the_curve_is_in_the_legend():
     (axes,) = figure.axes
     assert [len(line.get_xdata()) for line in axes.lines] == [5, 2, 1, 0]
     assert "density: 17" in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        ({}, "no modality"),
-        ({"a": FOUND | {"inertia": []}}, "no inertia of 'a'"),
-        ({"a": FOUND | {"agreed": 6}}, "'a': 6 clusters, but inertia is of 1 to 5"),
-        ({"a": FOUND | {"agreed": 0}}, "0 clusters"),
-    ],
-)
-def test_refuses(found, message):
-    with pytest.raises(ValueError, match=message):
-        inertia_figure(found)

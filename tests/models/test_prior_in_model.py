@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal
 
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
-from pvae_pyro.figures.plate_diagram import model_graph
+from pvae_pyro.figures.plate_diagram import model_edges
 from pvae_pyro.generation import sample, shared_from_prior
 from pvae_pyro.models.priors import StandardNormal
 from pvae_pyro.training.checkpoint import (
@@ -200,6 +200,6 @@ def test_generation_and_likelihood(kind):
 @EACH
 def test_a_graph_has_the_same_edges(kind):
     model, _ = tiny_pair(PRIORS[kind])
-    graph = model_graph(model, tiny_batch())
-    assert graph.edges == model_graph(tiny_pair()[0], tiny_batch()).edges
-    assert {"z_sem", "image"} <= graph.parents.keys()
+    edges = model_edges(model, tiny_batch())
+    assert ("z_sem", "image") in edges
+    assert edges == model_edges(tiny_pair()[0], tiny_batch())

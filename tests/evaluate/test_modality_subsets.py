@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.subsets import subsets
+from pvae_pyro.evaluate.modality_subsets import subset_scores
 from pvae_pyro.guides import PartitionedGuide
 from tests.support import linear_gaussian
 
@@ -43,7 +43,7 @@ def world():
 
 
 def test_every_set_by_every_way(world):
-    found = subsets(*world, num_clusters=3)
+    found = subset_scores(*world, num_clusters=3)
     assert list(found) == ["a", "b", "a+b"]
     for some in ("a", "b"):
         assert set(found[some]) == {"product"}
@@ -64,7 +64,7 @@ def test_a_guide_that_knows_nothing_scores_as_chance(world):
     guide.unimodal = exact.unimodal
     for head in guide.multimodal.heads.values():
         nn.init.normal_(head.loc.weight, std=1e-3)
-    found = subsets(model, guide, judges, examples, num_clusters=3)
+    found = subset_scores(model, guide, judges, examples, num_clusters=3)
     assert set(found["a"]) == {"product", "presence"}
     assert found["a"]["product"]["coherence"]["b"] > 0.9
     assert found["a"]["presence"]["coherence"]["b"] < 0.7

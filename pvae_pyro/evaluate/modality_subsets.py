@@ -1,0 +1,103 @@
+"""How well each subset of the modalities determines the shared latent and what it generates."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pvae_pyro.batch import Batch
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.data.pairing import pair_by_class
+from pvae_pyro.evaluate.clustering import clustering_scores
+from pvae_pyro.evaluate.judges import class_judges, judged
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
+from pvae_pyro.generation import decode, infer, product_of_experts, shared_of
+
+Infer = Callable[[Batch], dict[str, Tensor]]
+
+
+def subset_scores(
+    model: nn.Module,
+    guide: Any,
+    judges: Mapping[str, nn.Module],
+    test: Mapping[str, Examples],
+    num_clusters: int,
+    device: torch.device | str = "cpu",
+    *,
+    limit: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Scores of the shared latent inferred from every subset of the modalities.
+
+    Args:
+        guide: with `unimodal` and `multimodal`.
+        judges: see `coherence`. test: examples of the modalities are paired by class.
+        num_clusters: of k-means; at most as many as tuples of examples.
+        limit: at most this many tuples. seed: of their choice, and of styles.
+
+    Returns "a+b" -> method of inference -> purity of the shared latent's means, and coherence:
+    target -> fraction of its generated examples, in a style from the prior, that its judge gives
+    the class. Methods: "product", `product_of_experts`; "presence", the multimodal guide with some
+    modalities missing, if it was trained for that; "multimodal", that guide with all modalities.
+    """
+    tuples = _tuples(test, limit, seed)
+    labels = next(iter(tuples.values())).labels
+    names = list(tuples)
+    result: dict[str, dict[str, Any]] = {}
+    for subset in (s for n in range(len(names)) for s in combinations(names, n + 1)):
+        targets = [name for name in names if name not in subset] or names
+        found = result["+".join(subset)] = {}
+        for method, infer_by in _methods(guide, len(subset) == len(names)).items():
+            parts = [shared_of(infer_by(batch)) for batch in _batches(tuples, subset, device)]
+            shared = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
+            locs = torch.cat(list(shared.values()), -1).cpu().numpy()
+            purity = clustering_scores(locs, labels, min(num_clusters, len(labels)))["purity"]
+            coherent = {}
+            for target in targets:
+                with torch.random.fork_rng():
+                    torch.manual_seed(seed)
+                    made = decode(model, shared, [target])[target]
+                right = judged(judges[target], made, device) == labels
+                coherent[target] = float(right.mean())
+            found[method] = {"purity": purity, "coherence": coherent}
+    return result
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`subset_scores` of the test partition, for models of several modalities."""
+    if len(run.names) < 2:
+        return {"reason": "the model has one modality"}
+    judges = class_judges(run, settings)
+    arguments = (run.model, run.guide, judges, run.test, run.num_clusters, run.device)
+    return subset_scores(*arguments, limit=settings.limit)
+
+
+def _methods(guide: Any, complete: bool) -> dict[str, Infer]:
+    methods: dict[str, Infer] = {"product": lambda batch: product_of_experts(guide, batch)}
+    if complete or guide.multimodal.sees_presence:
+        name = "multimodal" if complete else "presence"
+        methods[name] = lambda batch: infer(guide.multimodal, batch)
+    return methods
+
+
+def _tuples(test: Mapping[str, Examples], limit: int, seed: int) -> dict[str, Examples]:
+    """At most `limit` examples of each modality; those at one position have one class."""
+    pairs = pair_by_class({name: x.labels for name, x in test.items()}, seed, 0)
+    number = len(next(iter(pairs.values())))
+    chosen = np.random.default_rng(seed).permutation(number)[:limit]
+    return {name: test[name].take(index[chosen]) for name, index in pairs.items()}
+
+
+def _batches(
+    tuples: Mapping[str, Examples],
+    names: tuple[str, ...],
+    device: torch.device | str,
+    size: int = 500,
+) -> Iterator[Batch]:
+    number = len(next(iter(tuples.values())))
+    for start in range(0, number, size):
+        index = np.arange(start, min(start + size, number))
+        yield {name: tuples[name].observation(index).to(device) for name in names}

@@ -1,0 +1,89 @@
+"""What becomes of examples that are given the style of another example."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pvae_pyro.batch import Observation
+from pvae_pyro.data.examples import Examples
+from pvae_pyro.evaluate.judges import class_judges, judged
+from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
+from pvae_pyro.generation import decode, infer, shared_of, style_of
+
+
+def style_swap(
+    model: nn.Module,
+    unimodal: Mapping[str, nn.Module],
+    judges: Mapping[str, nn.Module],
+    test: Mapping[str, Examples],
+    device: torch.device | str = "cpu",
+    *,
+    seed: int = 0,
+    limit: int = 1000,
+) -> dict[str, dict[str, float | int | None]]:
+    """Give each example a the style of another example b of its modality, of any class.
+
+    Args: as of `coherence`.
+
+    Returns modality -> figure -> value, for modalities with a style latent:
+        content_class: fraction judged to be of a's class.
+        content_class_other, style_class_other: among pairs of different classes, the fractions
+            judged to be of a's and of b's class; None if there is no such pair.
+        style_follows: fraction whose style, inferred again from the result, is nearer (Euclidean)
+            to b's than to a's.
+        num_examples, num_other: the number of pairs, and of those of different classes.
+    """
+    result: dict[str, dict[str, float | int | None]] = {}
+    for name, guide in unimodal.items():
+        some = some_of(test[name], limit, seed)
+        latents = tensor_locs(guide, name, some, device)
+        own = style_of(latents, name)
+        if not own or len(some) < 2:
+            continue
+        # The examples are in random order, so b is the next one.
+        given = {site: value.roll(-1, 0) for site, value in own.items()}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            generated = decode(model, shared_of(latents) | given, [name])[name]
+        content, style = some.labels, np.roll(some.labels, -1)
+        found = judged(judges[name], generated, device)
+        other = content != style
+        again = style_of(_inferred(guide, name, generated), name)
+        nearer = _distance(again, given) < _distance(again, own)
+        result[name] = {
+            "content_class": float((found == content).mean()),
+            "content_class_other": _mean((found == content)[other]),
+            "style_class_other": _mean((found == style)[other]),
+            "style_follows": float(nearer.double().mean()),
+            "num_examples": len(some),
+            "num_other": int(other.sum()),
+        }
+    return result
+
+
+def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
+    """`style_swap` of the test partition."""
+    judges = class_judges(run, settings)
+    return style_swap(run.model, run.unimodal, judges, run.test, run.device, limit=settings.limit)
+
+
+def _inferred(
+    guide: nn.Module, name: str, generated: Observation, chunk: int = 500
+) -> dict[str, Tensor]:
+    parts: dict[str, list[Tensor]] = {}
+    for start in range(0, len(generated.value), chunk):
+        for site, loc in infer(guide, {name: generated.part(start, start + chunk)}).items():
+            parts.setdefault(site, []).append(loc)
+    return {site: torch.cat(values) for site, values in parts.items()}
+
+
+def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """Euclidean, over all dimensions of all sites, ``[B]``."""
+    return torch.cat([a[site] - b[site] for site in a], -1).norm(dim=-1)
+
+
+def _mean(right: np.ndarray) -> float | None:
+    return float(right.mean()) if len(right) else None
