@@ -1,18 +1,13 @@
 """Transcribed recordings to digits, as a library and as a command."""
 
 import csv
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from pvae_pyro.data.alignment import forced as alignment
 from pvae_pyro.data.alignment.transcripts import (
     align_utterances,
     digit_class,
@@ -23,7 +18,6 @@ from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpora.manifest import manifest_corpus
 from pvae_pyro.experiments import align
 from tests.support.joined import Joined, joined
-from tests.support.tiny_run import REPOSITORY
 
 pytest.importorskip("pocketsphinx")
 pytest.importorskip("espeakng_loader")
@@ -245,45 +239,3 @@ def test_errors(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     assert _run(_write(folder), "--out", folder / "a.csv") == 1
     assert "pip install pocketsphinx" in capsys.readouterr().err
-
-
-def test_an_interrupted_alignment_continues(tmp_path, spoken):
-    """Ctrl-C while two processes align: their results are kept, and the processes end."""
-    rows = ["path,speaker,split,transcript"]
-    count = 4 * alignment._SHARD
-    for n in range(count):
-        samples = spoken[3].samples.copy()
-        samples[n] += 0.01  # no two files are the same
-        soundfile.write(tmp_path / f"{n}.wav", samples, spoken[3].rate)
-        rows.append(f"{n}.wav,ann,train,four six")
-    table, out, cache = tmp_path / "transcripts.csv", tmp_path / "digits.csv", tmp_path / "cache"
-    table.write_text("\n".join(rows) + "\n")
-    command = [sys.executable, "-m", "pvae_pyro.experiments.align", str(table), "--out", str(out)]
-
-    def kept() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
-
-    begun = subprocess.Popen(
-        [*command, "--workers", "2"],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 600
-    while not kept() and time.monotonic() < deadline and begun.poll() is None:
-        time.sleep(0.01)
-    os.killpg(begun.pid, signal.SIGINT)  # to all of its processes, as a terminal does
-    _, errors = begun.communicate(timeout=600)  # until the last of them has closed stderr
-    assert begun.returncode == 130, errors
-    assert "the same command continues" in errors
-    assert "Traceback" not in errors
-    before = kept()
-    assert 0 < len(before) < 4
-    assert not out.exists()
-
-    assert _run(table, "--out", out, "--workers", "1") == 0
-    assert len(kept()) == 4
-    assert before.items() <= kept().items()
-    assert len(_rows(out)) == 2 * count

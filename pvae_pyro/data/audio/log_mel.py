@@ -18,18 +18,17 @@ from pvae_pyro.data.audio.resampling import resampled
 class LogMel:
     """``log(max(E_f(t), floor))``, E_f(t) the energy of Mel filter f in frame t.
 
-    E_f(t) = sum_k w_f(k) |X_t(k)|^2, X_t the FFT of the samples, less their mean, under a Hann
-    window around sample ``t * hop``, w_f triangles of height 1 spaced evenly on the Mel scale
-    (HTK's, 2595 log10(1 + Hz / 700)); as `torchaudio.transforms.MelSpectrogram` computes it,
-    but for the mean, which Kaldi takes off too: the offset of a sound card would raise the lowest
-    filters. The paper uses 80 filters every 10 ms; window, range and floor are ours (Kaldi's, but
-    the floor).
+    E_f(t) = sum_k w_f(k) |X_t(k)|^2, where X_t is the FFT of the samples, without their mean, under
+    a Hann window around sample ``t * hop``, and w_f are triangles of height 1 spaced evenly on the
+    Mel scale (HTK's, 2595 log10(1 + Hz / 700)). `torchaudio.transforms.MelSpectrogram` computes
+    the same but keeps the mean, so that the offset of a sound card raises the lowest filters;
+    Kaldi removes it too. The paper uses 80 filters every 10 ms; window and range are Kaldi's.
 
-    sample_rate: in Hz; other recordings are resampled to it.
+    sample_rate: in Hz; recordings at other rates are resampled.
     window, hop: in seconds.
-    floor: smallest energy, in units of a full-scale sample squared. The rounding of 16-bit
-        samples has variance 2^-30 / 12, times the window's sum of squares (75 at 8 kHz) that
-        is 0.6e-8 for a filter one bin wide: below 1e-8 there is only rounding, or digital zero.
+    floor: the smallest energy, in units of a full-scale sample squared. The rounding of 16-bit
+        samples has variance 2^-30 / 12; times the window's sum of squares (75 at 8 kHz) this is
+        0.6e-8 for a filter one bin wide, so there is only rounding below 1e-8.
     low_frequency, high_frequency: ends of the filter bank in Hz; None is half the sample rate.
 
     Raises ValueError for settings that make no filter bank.
@@ -68,11 +67,11 @@ class LogMel:
 
     @property
     def fft_length(self) -> int:
-        """Smallest power of two that holds the window and leaves no Mel filter empty.
+        """The smallest power of two that holds the window and resolves every Mel filter.
 
-        Asked for is a little more: FFT bins no further apart than the first, narrowest
-        filter is wide at half its height. Else a filter may see one bin only, from its foot,
-        and neighbours the same one: at 8 kHz, 256 points give 80 filters of rank 74.
+        FFT bins are no further apart than the first, narrowest filter is wide at half its height.
+        Otherwise neighbouring filters may see the same bin: at 8 kHz, 256 points give 80 filters
+        of rank 74.
         """
         low, top = _mel(self.low_frequency), _mel(self.top_frequency)
         narrowest = _hertz(low + (top - low) / (self.num_mels + 1)) - self.low_frequency
@@ -82,18 +81,15 @@ class LogMel:
     @property
     def centre_frequencies(self) -> np.ndarray:
         """``[F]`` in Hz: where each Mel filter is 1, evenly spaced on the Mel scale."""
-        ends = _mel(self.low_frequency), _mel(self.top_frequency)
-        corners = np.linspace(*ends, self.num_mels + 2)
+        low, top = _mel(self.low_frequency), _mel(self.top_frequency)
+        corners = np.linspace(low, top, self.num_mels + 2)
         return np.array([_hertz(mel) for mel in corners[1:-1]])
 
-    def num_frames(self, num_samples: int) -> int:
-        """T of n samples at `sample_rate`: 1 + n // hop_length."""
-        return 1 + num_samples // self.hop_length
-
     def __call__(self, samples: np.ndarray, rate: int) -> np.ndarray:
-        """float32 ``[T, F]`` of samples ``[n]`` at `rate` Hz; T is `num_frames` after resampling.
+        """Log energies ``[T, F]`` (float32) of samples ``[n]`` at `rate` Hz.
 
-        The ends are padded with zeros, so any n > 0 will do; ValueError for none.
+        n samples at `sample_rate` make T = 1 + n // `hop_length` frames; the ends are padded with
+        zeros. Raises ValueError for no samples.
         """
         if samples.ndim != 1 or len(samples) == 0:
             raise ValueError(f"expected samples [n] with n > 0, got shape {samples.shape}")
@@ -112,7 +108,7 @@ class LogMel:
             .contiguous()
             for x in (wave, torch.ones_like(wave))
         )
-        # In place of `torch.stft`, for the mean is of what of a frame is not padding.
+        # `torch.stft` cannot remove the mean of the samples without that of the padding.
         offset = frames.sum(1, keepdim=True) / inside.sum(1, keepdim=True)
         frames = (frames - offset) * inside * mel_spectrogram(self).spectrogram.window
         return torch.fft.rfft(frames, self.fft_length).abs() ** 2

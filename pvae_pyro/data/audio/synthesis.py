@@ -1,4 +1,4 @@
-"""From log-Mel energies back to sound that can be heard, and into WAV files.
+"""Log-Mel energies made audible again, and written to WAV files.
 
 Shapes: n samples, T frames, F Mel filters.
 """
@@ -17,32 +17,30 @@ from torch import Tensor
 from pvae_pyro.data.audio.log_mel import LogMel, mel_spectrogram
 from pvae_pyro.io.files import write_whole
 
-# Of the inverse of the filter bank. More bring nothing; with one, energies are half again as far.
-_STEPS = 30
-_PEAK = 0.99  # of full scale: what a WAV file's sixteen bits hold without clipping
-_LARGEST = 60.0  # nats: squares of energies are still float32; full scale is near 9
+_STEPS = 30  # of the inversion of the filter bank; more do not improve it
+_PEAK = 0.99  # of full scale
+_LARGEST = 60.0  # nats: squares of such energies still fit float32; full scale is near 9
 
 
 def to_waveform(
     log_mel: np.ndarray, settings: LogMel, *, iterations: int = 64, seed: int = 0
 ) -> np.ndarray:
-    """float32 samples ``[n]`` at `settings.sample_rate` Hz, of which `log_mel` are the energies.
+    """Samples ``[n]`` (float32) at `settings.sample_rate` Hz with the energies `log_mel`.
 
-    log_mel: ``[T, F]``, natural logarithms as ``settings(samples, rate)`` gives them.
-    iterations: of Griffin-Lim; the phases are lost, and found again from the overlap of frames.
-    seed: of the phases it starts from. The caller's random state is left alone.
+    log_mel: ``[T, F]``, natural logarithms as ``settings(samples, rate)`` returns them.
+    iterations: of Griffin-Lim, which finds phases from the overlap of frames.
+    seed: of the initial phases. The caller's random state does not change.
 
-    n is ``(T - 1) * hop_length + hop_length // 2``: of the numbers of samples that have T frames,
-    the one in the middle. Energies at the floor are silence; all of them, digital zeros.
+    n is ``(T - 1) * hop_length + hop_length // 2``, the middle of the numbers of samples that have
+    T frames. Energies at the floor become silence.
 
-    The power spectrum P >= 0 is that of least Kullback-Leibler divergence between the energies E
-    and W P, by the steps ``P <- P * W^T(E / W P) / W^T 1`` of Lee and Seung 2001
-    (https://papers.nips.cc/paper/1861), W the very filter bank of `LogMel`. Recordings of digits
-    come back closer than by the least squares of `torchaudio.transforms.InverseMelScale`, which
-    are cut at zero afterwards. Then `torchaudio.transforms.GriffinLim`.
+    The power spectrum P >= 0 minimises the Kullback-Leibler divergence between the energies E and
+    W P, by the steps ``P <- P * W^T(E / W P) / W^T 1`` of Lee and Seung 2001
+    (https://papers.nips.cc/paper/1861); W is the filter bank of `LogMel`. This reproduces spoken
+    digits better than the least squares of `torchaudio.transforms.InverseMelScale`.
 
-    Raises ValueError for another shape, no frames, values that are no energies (NaN, infinite,
-    or over 60 nats), or fewer than one iteration.
+    Raises ValueError for another shape, no frames, energies that are NaN, infinite or over 60
+    nats, or fewer than one iteration.
     """
     wanted = f"[T, {settings.num_mels}] with T > 0"
     if log_mel.ndim != 2 or log_mel.shape[1] != settings.num_mels or len(log_mel) == 0:
@@ -53,10 +51,9 @@ def to_waveform(
         raise ValueError(f"iterations must be positive, got {iterations}")
     hop = settings.hop_length
     length = max(1, (len(log_mel) - 1) * hop + hop // 2)
-    # LogMel takes the sound to go on as zeros at both ends: so many frames still see some of it.
+    # LogMel pads the sound with zeros at both ends: so many more frames contain some of it.
     beyond = -(-settings.fft_length // (2 * hop))
     energy = torch.from_numpy(np.exp(log_mel.astype(np.float32)).T)
-    # What is at the floor may be anything below it.
     energy[energy <= settings.floor * 1.001] = 0.0
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -66,13 +63,10 @@ def to_waveform(
 
 
 def level_matched(samples: np.ndarray, rms: float) -> np.ndarray:
-    """float32 ``[n]`` of ``samples [n]``, scaled to the root mean square `rms`.
+    """``samples [n]`` scaled to the root mean square `rms`, in units of full scale; float32.
 
-    rms: in units of full scale. Where it would take a peak over 0.99, the scale is the one that
-        gives this peak: nothing is clipped. Silence stays what it is.
-
-    Raises ValueError for samples of another shape, none, or not finite, and for `rms` not
-    positive.
+    No peak exceeds 0.99; a louder sound is scaled to this peak. Silence stays silence. Raises
+    ValueError for samples of another shape, none, or not finite, and unless `rms` is positive.
     """
     _check_samples(samples)
     if not 0 < rms < np.inf:
@@ -81,29 +75,26 @@ def level_matched(samples: np.ndarray, rms: float) -> np.ndarray:
     peak = np.abs(samples).max()
     if peak == 0:
         return samples.astype(np.float32)
-    samples /= peak  # first: the squares of what is very small are zero
+    samples /= peak  # first, because the squares of tiny samples are zero
     scale = min(rms / np.sqrt(np.mean(samples**2)), _PEAK)
     return (samples * scale).astype(np.float32)
 
 
 def write_wav(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> None:
-    """``samples [n]`` in [-1, 1] as 16-bit PCM, mono, at `rate` Hz: the whole file, or none.
+    """Write ``samples [n]`` in [-1, 1] as 16-bit PCM, mono, at `rate` Hz: the whole file, or none.
 
-    Its folder must exist. Raises ValueError, naming the file, for samples of another shape, none,
-    not finite, or beyond full scale (see `level_matched`); OSError where it cannot be written.
+    Raises ValueError, naming the file, for samples of another shape, none, not finite, or beyond
+    full scale (see `level_matched`); OSError if the file cannot be written.
     """
-    path = Path(path)
     try:
         _check_samples(samples)
         if np.abs(samples).max() > 1:
             raise ValueError(f"samples must be in [-1, 1], the peak is {np.abs(samples).max():g}")
-        if rate < 1:
-            raise ValueError(f"rate must be positive, got {rate}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     content = io.BytesIO()
     soundfile.write(content, samples.astype(np.float32), rate, subtype="PCM_16", format="WAV")
-    write_whole(path, content.getvalue())
+    write_whole(Path(path), content.getvalue())
 
 
 def _check_samples(samples: np.ndarray) -> None:
@@ -115,10 +106,10 @@ def _check_samples(samples: np.ndarray) -> None:
 
 def _power(energy: Tensor, settings: LogMel) -> Tensor:
     """``[K, T]``, K bins of the FFT, of energies ``[F, T]``."""
-    weights = mel_spectrogram(settings).mel_scale.fb  # [K, F]: no other will do
+    weights = mel_spectrogram(settings).mel_scale.fb  # [K, F]
     tiny = torch.finfo(energy.dtype).tiny
     share = weights.sum(1, keepdim=True).clamp(min=tiny)  # a bin that no filter sees stays zero
-    # From each energy spread over its filter: smooth, as what the filters cannot tell remains.
+    # The start is smooth, because the filters do not determine the fine structure.
     power = weights @ (energy / weights.sum(0)[:, None]) / share
     for _ in range(_STEPS):
         power = power * (weights @ (energy / (weights.T @ power).clamp(min=tiny))) / share
