@@ -143,13 +143,6 @@ def test_a_model_larger_than_its_checkpoint_is_not_built(folder, monkeypatch, va
 # --- values that cannot be -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"[1]", b'{"a": NaN}', b"\xff", b""])
-@pytest.mark.parametrize("name", ["results.json", "metrics.jsonl"])
-def test_what_is_no_json(folder, name, content):
-    (folder / name).write_bytes(content + b"\n" * (name == "metrics.jsonl"))
-    refused(READERS[name], folder)
-
-
 @pytest.mark.parametrize(
     "changes", [{"purity": {"z": {"image": 1.5}}}, {"active_units": {}}, {"config": {}}]
 )
@@ -199,12 +192,11 @@ def test_impossible_positions(checkpoint, progress):
         read_progress(checkpoint)
 
 
-def test_impossible_headers(checkpoint):
-    huge = b'{"x": {"dtype": "F32", "shape": [0, 4611686018427387904, 4], "data_offsets": [0, 0]}}'
-    for size, header in ((1 << 40, b"{}"), (len(huge), huge), (19, b'{"__metadata__": 3}')):
-        checkpoint.write_bytes(size.to_bytes(8, "little") + header)
-        with pytest.raises(CheckpointError, match=CHECKPOINT):
-            read_progress(checkpoint)
+def test_an_impossible_shape(checkpoint):
+    header = b'{"x": {"dtype": "F32", "shape": [4611686018427387904, 4], "data_offsets": [0, 0]}}'
+    checkpoint.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match=CHECKPOINT):
+        read_progress(checkpoint)
 
 
 def test_one_flipped_bit_of_a_weight(checkpoint):
@@ -242,13 +234,3 @@ def test_nothing_is_written_into_a_folder_that_is_a_link(tmp_path):
     (tmp_path / "figures").symlink_to(tmp_path / "nowhere")
     with pytest.raises(RunError, match=str(tmp_path / "figures")):
         folder_within(tmp_path, "figures")
-
-
-def test_a_file_that_is_written_whole_replaces_a_link(folder, environment, tmp_path):
-    names = (CHECKPOINT, "config.json", "results.json")
-    for name in names:
-        (folder / name).symlink_to((folder / name).rename(tmp_path / name))
-    before = {name: (tmp_path / name).read_bytes() for name in names[:2]}
-    assert resume(folder) == 0
-    assert not (folder / CHECKPOINT).is_symlink()
-    assert before == {name: (tmp_path / name).read_bytes() for name in before}
