@@ -4,6 +4,7 @@ whole before stays whole."""
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import resource
 import shutil
@@ -27,7 +28,6 @@ from pvae_pyro.io.provenance import write_json
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, read_progress
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
-from tests.support.killed_run import started
 from tests.support.tiny import tiny_loader, tiny_speech_svi
 from tests.support.tiny_run import small_corpus
 from tests.support.training import BeforeBatch, metrics, snapshot
@@ -173,7 +173,7 @@ def test_a_read_only_cache_is_read_and_not_filled(caplog):
 
 def fill_cache(folder):
     """The target of a process: compute an array until there is a file `go`; log to `log`."""
-    logging.basicConfig(filename=folder / "log")
+    logging.basicConfig(filename=folder / "log", force=True)
 
     def compute():
         with open(folder / "computed", "a") as file:
@@ -187,16 +187,22 @@ def fill_cache(folder):
 
 
 def await_text(path, text):
-    while not path.exists() or text not in path.read_text():
+    for _ in range(6000):
+        if path.exists() and text in path.read_text():
+            return
         time.sleep(0.01)
+    pytest.fail(f"{path} does not come to hold {text!r}")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("killed", [False, True])
 def test_of_two_processes_that_fill_a_cache_one_computes(tmp_path, killed):
     """If the one that computes is killed, the one that waits takes over."""
-    first = started(fill_cache, tmp_path)
+    fork = multiprocessing.get_context("fork")  # nothing is imported again
+    first, second = (fork.Process(target=fill_cache, args=(tmp_path,)) for _ in range(2))
+    first.start()
     await_text(tmp_path / "computed", "\n")
-    second = started(fill_cache, tmp_path)
+    second.start()
     await_text(tmp_path / "log", "waiting")
     if killed:
         first.kill()

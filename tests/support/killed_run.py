@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -40,15 +39,8 @@ LENGTHS = {"training step": 0.03, "checkpoint": 0.2, "evaluation": 0.5, "cache w
 OPTIONS = ["--batch-size", "4", "--checkpoint-seconds", "0.03", "--epochs", "3"]
 PIECES, PAUSE = 8, 0.01
 
-_context = multiprocessing.get_context("forkserver")
+_context = multiprocessing.get_context("forkserver")  # of a process that has imported this
 _context.set_forkserver_preload(["tests.support.killed_run"])
-
-
-def started(target: Callable[..., object], *arguments: object) -> Any:
-    """A process, forked from one that has imported everything."""
-    process = _context.Process(target=target, args=arguments)
-    process.start()
-    return process
 
 
 class _SlowFile:
@@ -105,7 +97,9 @@ def _train_and_evaluate(folder: Path, options: list[str], counts: Any) -> None:
 def start(folder: Path, options: list[str]) -> tuple[Any, Any]:
     """A process that trains and evaluates, and how often it began each of `PHASES`."""
     counts = _context.Array("i", len(PHASES), lock=False)
-    return started(_train_and_evaluate, folder, options, counts), counts
+    process = _context.Process(target=_train_and_evaluate, args=(folder, options, counts))
+    process.start()
+    return process, counts
 
 
 def finish(folder: Path, options: list[str]) -> list[int]:
