@@ -26,30 +26,30 @@ class PartitionedELBO(TraceMeanField_ELBO):
         L_ind  = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
         L_re   = Σ_m -log q_m(z_sem | x̂^m),  x̂^m = E[x^m | z_sem, z'_m],  z_sem ~ q(z_sem|x)
 
-    L_ind and L_re are not the paper's. L_ind is the dependence of a style on the shared latent
-    (`normalised_hsic`), to which only the style gives way. It is in no unit, 0 to 1 for each
-    modality. L_re wants the shared latent to be read again off what is generated from it in
-    another example's style or one from the prior (`restyling`).
-    A KL divergence is analytic where torch knows it and otherwise estimated by the sample at
-    hand, so a prior of any family can stand in the model. Gradients flow through both arguments.
+    L_ind and L_re are not the paper's. L_ind measures how much a style depends on the shared latent
+    (`normalised_hsic`, without unit, 0 to 1 for each modality); its gradient moves only the style.
+    L_re asks that the shared latent can be inferred from what is generated with it, in another
+    example's style or one from the prior (`restyling`).
+
+    A KL divergence is analytic if torch knows its formula, and otherwise estimated by the sample,
+    so the prior may be of any family. Gradients flow through both arguments.
 
     The guide is the multimodal one, q, and holds the unimodal ones, q_m, in a mapping
-    `guide.unimodal` from modality to guide; modality `m` takes part where the model has a site
-    of that name. Every site must stand in one plate, the batch. With all four weights 0
-    this is `TraceMeanField_ELBO`, and `guide.unimodal` is not looked at.
+    `guide.unimodal` from modality to guide; modality `m` takes part if the model has a site
+    of that name. Every site must be in one plate, the batch. With all four weights 0 this is
+    `TraceMeanField_ELBO`, and `guide.unimodal` is not used.
 
-    An example may lack modalities: the sites that this leaves without a meaning are masked in model
-    and guides (`Observation.present`), and have no term in L_elbo, L_coh and L_con, nor a part in
-    L_ind. L_con of i and j is the mean over those that have both (`hinge_of_present`). L_re
-    generates every modality of every example; it takes no style that is not there.
+    An example may lack modalities (`Observation.present`). Its sites without a meaning are masked
+    in model and guides, and contribute to no term but L_re, which generates every modality of every
+    example, in styles that exist. L_con of i and j is the mean over the examples that have both
+    (`hinge_of_present`).
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
-    ``elbo(model, guide)(batch)`` are *sums* over the batch and of the sign to be minimised;
-    `terms` are per example.
+    ``elbo(model, guide)(batch)`` are *sums* over the batch, to be minimised; `terms` are per
+    example.
 
     Args:
-        alpha: weight of L_coh.
-        beta: weight of L_con.
+        alpha, beta: weights of L_coh and L_con.
         margin: η.
         length_scale: of the kernel K, see `rbf_kernel`.
         gamma, delta: weights of L_ind and L_re, which the paper does not have.
@@ -69,12 +69,8 @@ class PartitionedELBO(TraceMeanField_ELBO):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.alpha = alpha
-        self.beta = beta
-        self.margin = margin
-        self.length_scale = length_scale
-        self.gamma = gamma
-        self.delta = delta
+        self.alpha, self.beta, self.gamma, self.delta = alpha, beta, gamma, delta
+        self.margin, self.length_scale = margin, length_scale
         self.shared = shared
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -82,7 +78,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
         Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ and δ,
         ``independence`` and ``restyling`` (unweighted, so objective = elbo - α coherence - …;
-        contrastive and independence are not nats), and what they are made of:
+        contrastive and independence are not nats), and the parts of these:
         ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
         ``contrastive/<modality>/<modality>``, ``independence/<modality>``,
         ``restyling/<modality>``. Averaged over particles.
@@ -102,23 +98,24 @@ class PartitionedELBO(TraceMeanField_ELBO):
     def _get_traces(
         self, model: Any, guide: Any, args: Any, kwargs: Any
     ) -> Iterator[tuple[Any, Any]]:
-        """As the parent's, with the traces of the unimodal guides left on the guide's trace.
+        """As the parent's, with the traces of the unimodal guides attached to the guide's trace.
 
-        Made anew for each: stock `pyro.infer.SVI` runs backward once a particle, which frees
-        the graph. Vectorised particles are one trace.
+        Each particle needs its own: stock `pyro.infer.SVI` runs backward once a particle, which
+        frees the graph. Vectorised particles are one trace.
         """
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
-            unimodal: dict[str, Any] = {}
+            guide_trace.unimodal = {}
             if self.alpha or self.beta or self.gamma or self.delta:
-                unimodal = {
+                guide_trace.unimodal = {
                     name: prune_subsample_sites(
                         poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
                     )
                     for name, unimodal_guide in guide.unimodal.items()
                     if name in model_trace.nodes
                 }
-            guide_trace.unimodal = unimodal
-            guide_trace.restyling = self._restyling(model, guide, guide_trace) if self.delta else {}
+            guide_trace.restyling = (
+                self._restyling_terms(model, guide, guide_trace) if self.delta else {}
+            )
             yield model_trace, guide_trace
 
     def _differentiable_loss_particle(self, model_trace: Any, guide_trace: Any) -> Any:
@@ -127,59 +124,37 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     def _particle_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = self._elbo_terms(model_trace, guide_trace)
-        total = {
-            "elbo": torch.stack(
-                [v if k.startswith("log_prob/") else -v for k, v in parts.items()]
-            ).sum(0)
+        signed = [v if k.startswith("log_prob/") else -v for k, v in parts.items()]
+        totals = {"elbo": torch.stack(signed).sum(0)}
+        totals["objective"] = totals["elbo"]
+        penalties = {
+            "coherence": (self.alpha, self._coherence_terms(guide_trace)),
+            "contrastive": (self.beta, self._contrastive_terms(guide_trace)),
+            "independence": (self.gamma, self._independence_terms(guide_trace)),
+            "restyling": (self.delta, guide_trace.restyling),
         }
-        total["objective"] = total["elbo"]
-        if guide_trace.unimodal:
-            coherence = self._coherence_terms(guide_trace)
-            total["coherence"] = torch.stack(list(coherence.values())).sum(0)
-            total["objective"] = total["objective"] - self.alpha * total["coherence"]
-            parts |= coherence
-        if len(guide_trace.unimodal) > 1:
-            contrastive = self._contrastive_terms(guide_trace.unimodal)
-            total["contrastive"] = torch.stack(list(contrastive.values())).sum(0)
-            total["objective"] = total["objective"] - self.beta * total["contrastive"]
-            parts |= contrastive
-        if self.gamma:
-            independence = self._independence_terms(guide_trace)
-            total["independence"] = torch.stack(list(independence.values())).sum(0)
-            total["objective"] = total["objective"] - self.gamma * total["independence"]
-            parts |= independence
-        if guide_trace.restyling:
-            total["restyling"] = torch.stack(list(guide_trace.restyling.values())).sum(0)
-            total["objective"] = total["objective"] - self.delta * total["restyling"]
-            parts |= guide_trace.restyling
-        return total | parts
-
-    def _restyling(self, model: Any, guide: Any, guide_trace: Any) -> dict[str, Tensor]:
-        sites = {n: site for n, site in guide_trace.nodes.items() if site["type"] == "sample"}
-        latents = {name: site["value"] for name, site in sites.items()}
-        unimodal = {name: guide.unimodal[name] for name in guide_trace.unimodal}
-        present = {n: site["mask"] for n, site in sites.items() if _partly(site)}
-        found = restyling(model, unimodal, latents, self.shared, present)
-        scale = sites[self.shared]["scale"]
-        return {f"restyling/{name}": scale * value for name, value in found.items()}
+        for name, (weight, terms) in penalties.items():
+            if terms:
+                totals[name] = torch.stack(list(terms.values())).sum(0)
+                totals["objective"] = totals["objective"] - weight * totals[name]
+                parts |= terms
+        return totals | parts
 
     def _elbo_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = {}
-        for name, site in model_trace.nodes.items():
-            if site["type"] != "sample" or name in guide_trace.nodes:
+        for name, site in _sample_sites(model_trace).items():
+            if name in guide_trace.nodes:
                 continue
             if not site["is_observed"]:
                 raise ValueError(f"the model samples {name!r}, which the guide does not")
             parts[f"log_prob/{name}"] = site["log_prob"]
-        for name, site in guide_trace.nodes.items():
-            if site["type"] != "sample":
-                continue
+        for name, site in _sample_sites(guide_trace).items():
             if name not in model_trace.nodes:
                 raise ValueError(f"the guide samples {name!r}, which the model does not")
             parts[f"kl/{name}"] = _kl(site, model_trace.nodes[name], site["mask"])
         shapes = {name: tuple(value.shape) for name, value in parts.items()}
         if len(set(shapes.values())) > 1:
-            raise ValueError(f"every site must stand in the batch's plate; got shapes {shapes}")
+            raise ValueError(f"every site must be in the batch's plate; got shapes {shapes}")
         return parts
 
     def _coherence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
@@ -188,40 +163,53 @@ class PartitionedELBO(TraceMeanField_ELBO):
                 guide_trace.nodes[name], site, _both(guide_trace.nodes[name]["mask"], site["mask"])
             )
             for modality, trace in guide_trace.unimodal.items()
-            for name, site in trace.nodes.items()
-            if site["type"] == "sample"
+            for name, site in _sample_sites(trace).items()
         }
 
-    def _contrastive_terms(self, unimodal: dict[str, Any]) -> dict[str, Tensor]:
-        sites = {name: trace.nodes[self.shared] for name, trace in unimodal.items()}
+    def _contrastive_terms(self, guide_trace: Any) -> dict[str, Tensor]:
+        if len(guide_trace.unimodal) < 2:
+            return {}
+        sites = {name: trace.nodes[self.shared] for name, trace in guide_trace.unimodal.items()}
         locs = {name: site["fn"].mean for name, site in sites.items()}
         scale = next(iter(sites.values()))["scale"]
         size, device = next((len(loc), loc.device) for loc in locs.values())
-        if any(_partly(site) for site in sites.values()):
-            of_all = torch.ones(size, dtype=torch.bool, device=device)
-            present = {n: site["mask"] if _partly(site) else of_all for n, site in sites.items()}
+        if any(_is_partial(site) for site in sites.values()):
+            everyone = torch.ones(size, dtype=torch.bool, device=device)
+            present = {n: s["mask"] if _is_partial(s) else everyone for n, s in sites.items()}
             hinge = hinge_of_present(locs, present, self.margin, self.length_scale)
         elif size > 1:
-            hinge = contrastive_hinge(
-                locs, derangement(size, device), self.margin, self.length_scale
-            )
-        else:  # a batch of one has no negative
+            negatives = derangement(size, device)
+            hinge = contrastive_hinge(locs, negatives, self.margin, self.length_scale)
+        else:  # a batch of one has no negative: 0
             hinge = contrastive_hinge(locs, torch.zeros(1, dtype=torch.long, device=device), 0.0)
         return {f"contrastive/{i}/{j}": scale * value for (i, j), value in hinge.items()}
 
     def _independence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
-        """Of each modality's own latents, by its own guide's mean of the shared one, as it is:
-        only the style gives way."""
-        found = {}
-        for modality, trace in guide_trace.unimodal.items():
+        """How much each style depends on its unimodal guide's mean of the shared latent, which is
+        detached: only the style moves."""
+        found: dict[str, Tensor] = {}
+        for modality, trace in guide_trace.unimodal.items() if self.gamma else ():
             shared = trace.nodes[self.shared]["fn"].mean.detach()
-            for name, site in trace.nodes.items():
-                if site["type"] != "sample" or name == self.shared:
-                    continue
-                style = guide_trace.nodes[name]
-                value = _dependence(shared, style["value"], site["mask"] if _partly(site) else None)
-                found[f"independence/{modality}"] = style["scale"] * value
+            for name, site in _sample_sites(trace).items():
+                if name != self.shared:
+                    style = guide_trace.nodes[name]
+                    present = site["mask"] if _is_partial(site) else None
+                    value = _dependence(shared, style["value"], present)
+                    found[f"independence/{modality}"] = style["scale"] * value
         return found
+
+    def _restyling_terms(self, model: Any, guide: Any, guide_trace: Any) -> dict[str, Tensor]:
+        sites = _sample_sites(guide_trace)
+        latents = {name: site["value"] for name, site in sites.items()}
+        unimodal = {name: guide.unimodal[name] for name in guide_trace.unimodal}
+        present = {name: site["mask"] for name, site in sites.items() if _is_partial(site)}
+        found = restyling(model, unimodal, latents, self.shared, present)
+        scale = sites[self.shared]["scale"]
+        return {f"restyling/{name}": scale * value for name, value in found.items()}
+
+
+def _sample_sites(trace: Any) -> dict[str, dict[str, Any]]:
+    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
 
 
 def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor:
@@ -232,22 +220,22 @@ def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor
     return value.new_zeros(len(shared)).masked_scatter(present, value)
 
 
-def _partly(site: dict[str, Any]) -> bool:
-    """Whether a site's mask tells examples apart."""
+def _is_partial(site: dict[str, Any]) -> bool:
+    """Whether a site's mask leaves out single examples."""
     return isinstance(site["mask"], Tensor) and site["mask"].dim() > 0
 
 
 def _both(a: Any, b: Any) -> Any:
-    """Two masks at once; None is no mask."""
+    """The conjunction of two masks; None is no mask."""
     if a is None or b is None:
         return b if a is None else a
     return a & b
 
 
 def _kl(q: dict[str, Any], p: dict[str, Any], mask: Any) -> Tensor:
-    """KL(q ‖ p) of two sites, per example; where torch knows no formula, by q's sample.
+    """KL(q ‖ p) of two sites, per example; estimated by q's sample if torch knows no formula.
 
-    Scaled as q's site is, as `TraceMeanField_ELBO` has it for analytic divergences.
+    It is scaled as q's site is, like the analytic divergences of `TraceMeanField_ELBO`.
     """
     try:
         divergence = kl_divergence(q["fn"], p["fn"])

@@ -17,29 +17,27 @@ from pvae_pyro.training.step_values import StepValues
 class SVI:
     """`pyro.infer.SVI`'s interface (`step`, `evaluate_loss`) over module parameters.
 
-    Stock `pyro.infer.SVI` keeps parameters in Pyro's global store, where a second model of the
-    same names silently gets the first one's, and makes an optimiser for each parameter. Here
-    the parameters are those of the two modules, in one torch optimiser, and the global store is
-    left as it was found. Gradients are those of the mean over the batch, so the learning rate
-    does not depend on its size.
+    Stock `pyro.infer.SVI` keeps parameters in Pyro's global store, where a second model with the
+    same names silently gets the first one's, and makes one optimiser per parameter. Here one torch
+    optimiser has the parameters of both modules, and the global store is left unchanged. Gradients
+    are those of the mean over the batch, so the learning rate does not depend on its size.
 
-    Where several processes run (`distributed.started`), each takes its own part of a batch and a
-    step descends along the mean of their gradients, by `DistributedDataParallel`. Of equal
-    parts that is the gradient of the whole batch, but for what compares its examples: negatives
-    are drawn, and independence is measured, within a part.
+    Each of several processes (`distributed.started`) takes its own part of a batch, and a step
+    descends along the mean of their gradients, by `DistributedDataParallel`. With equal parts that
+    is the gradient of the whole batch, except for terms that compare examples: negatives are drawn,
+    and independence is measured, within a part.
 
-    No step is taken where a term or a gradient is not finite; `last_step` tells. To know it, the
-    device is not waited for where the optimiser can leave the parameters alone by itself, as
-    torch's fused ones can.
+    A step is not taken if a term or a gradient is not finite; `last_step` tells. Torch's fused
+    optimisers decide that on the device, without waiting for it.
 
     Args:
         model, guide: `nn.Module`s.
         optim: parameters -> torch optimiser, e.g. ``partial(torch.optim.Adam, lr=1e-3)``.
         loss: the objective.
-        autocast: type that the networks compute in where torch holds it safe
-            (``torch.bfloat16``); parameters and distributions stay float32. None: no other.
+        autocast: type in which the networks compute where torch considers it safe
+            (``torch.bfloat16``); parameters and distributions stay float32. None: no other type.
 
-    Raises ValueError if there is nothing to train, as happens with bound methods.
+    Raises ValueError for bound methods, which have no parameters to train.
     """
 
     def __init__(
@@ -66,12 +64,12 @@ class SVI:
                 self._terms,
                 static_graph=True,
                 gradient_as_bucket_view=True,
-                # Of CPUs the exchange does not overlap with the rest, so it is in one piece.
+                # On CPU the exchange does not overlap with computation, so one bucket suffices.
                 bucket_cap_mb=1000 if on_cpu else None,
             )
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Those of the model, then those of the guide; shared ones once."""
+        """The parameters of the model, then those of the guide; shared ones once."""
         both = chain(self.model.parameters(), self.guide.parameters())
         return iter(dict.fromkeys(both))
 
@@ -79,13 +77,13 @@ class SVI:
         """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""
         module = self._terms
         if isinstance(module, DistributedDataParallel) and not torch.is_grad_enabled():
-            module = module.module  # no other process need be at the same
+            module = module.module  # works without the other processes
         return module(*args, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """One gradient step. Returns each term's mean over the batch, in nats, as a 0-d tensor.
 
-        The values stay on the device: reading one waits for the step to be done.
+        The values stay on the device: reading one waits for the step.
         """
         terms, means = self._descend(*args, **kwargs)
         return dict(zip(terms, means.unbind(), strict=True))
@@ -93,7 +91,7 @@ class SVI:
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One gradient step. Returns the loss summed over the batch, as `pyro.infer.SVI` does.
 
-        Raises FloatingPointError, naming the terms, where no step could be taken.
+        Raises FloatingPointError, naming the terms, if a term or gradient is not finite.
         """
         terms, _ = self._descend(*args, **kwargs)
         assert self.last_step is not None
@@ -112,9 +110,8 @@ class SVI:
         means = torch.stack([value.detach() for value in terms.values()]).mean(-1)
         self.optim.zero_grad(set_to_none=True)
         loss = -terms["objective"].mean()
-        # NaN where a term is not finite, be it one that is only reported, else 1: then the
-        # gradients are NaN as well, and so are those of all processes. They alone need be looked
-        # at.
+        # A factor of 1, or NaN if any term is not finite, even one that is only reported. It makes
+        # the gradients of all processes NaN, so that checking the gradients is enough.
         loss.backward((1.0 + (0.0 * means).sum()).to(loss.dtype))
         self.last_step = StepValues.of(terms, self._named_parameters())
         self._step_if(self.last_step.finite)
@@ -122,7 +119,7 @@ class SVI:
 
     def _step_if(self, finite: Tensor) -> None:
         if getattr(self.optim, "_step_supports_amp_scaling", False):
-            # As torch.amp.GradScaler has it: the device decides, and nobody waits for it.
+            # As torch.amp.GradScaler does: the device decides, without a wait.
             self.optim.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optim.step()
         elif finite:
