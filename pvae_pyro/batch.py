@@ -22,9 +22,9 @@ class Observation:
 
     value: ``[B, ...]``; sequences are padded to ``[B, T, F]``.
     lengths: ``[B]`` frames in use (int64), for sequences; None otherwise. They stay on the CPU,
-        where an LSTM wants them: to fetch them from a GPU waits for all that it has to do.
-    present: ``[B]`` bool, the examples that have this modality; None: all of them. What stands in
-        the rows of the others is finite, of length 1 if a sequence, and of no effect.
+        where an LSTM needs them: reading them from a GPU would wait for all its work.
+    present: ``[B]`` bool, the examples that have this modality; None: all of them. The other rows
+        are finite, have length 1 if they are sequences, and have no effect.
     """
 
     value: Tensor
@@ -32,11 +32,11 @@ class Observation:
     present: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Observation":
-        """The same on a device, but for the lengths."""
+        """Move value and presence to a device; the lengths stay on the CPU."""
         return self._moved(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Observation":
-        """The same in page-locked memory, which a GPU reads by itself."""
+        """Copy into page-locked memory, which a GPU reads directly."""
         return self._moved(Tensor.pin_memory)
 
     def part(self, start: int, stop: int) -> "Observation":
@@ -51,19 +51,18 @@ class Observation:
 
     @cached_property
     def packing(self) -> Packing:
-        """Which frames exist; made once for all networks. Raises ValueError without lengths."""
+        """The frames that exist; made once for all networks. Raises ValueError without lengths."""
         if self.lengths is None:
             raise ValueError("a sequence needs the lengths of its examples")
         return Packing.of(self.lengths, self.value.shape[-2])
 
 
-# Modality name -> its observation. Class labels have no place here: that training is
-# unsupervised can be read off this type.
+# Modality name -> its observation. It contains no class labels: training is unsupervised.
 Batch: TypeAlias = Mapping[str, Observation]
 
 
 def batch_size(batch: Batch) -> int:
-    """Number of examples; raises ValueError when the modalities disagree or there are none."""
+    """Number of examples; raises ValueError if the modalities disagree or there are none."""
     sizes = {name: len(observation.value) for name, observation in batch.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"a batch needs at least one modality, all of one size; got {sizes}")
@@ -71,9 +70,9 @@ def batch_size(batch: Batch) -> int:
 
 
 def where_present(observation: Observation | None) -> AbstractContextManager[Any]:
-    """Within, a site has no term for the examples that lack the modality, as if it were not there.
+    """A context in which sites have no term for examples that lack the modality.
 
-    None, what is to be generated, is of every example.
+    None, a modality that is generated, is present in every example.
     """
     if observation is None or observation.present is None:
         return nullcontext()

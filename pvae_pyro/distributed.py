@@ -1,8 +1,7 @@
-"""Several processes that train one model, by torch's own package (`torchrun` starts them).
+"""Several processes that train one model with torch's own package; `torchrun` starts them.
 
-Each holds the whole model and a part of every batch; gradients are averaged by
-`DistributedDataParallel`. One process alone needs none of this, and every function here then
-does the obvious thing.
+Each holds the whole model and a part of every batch; `DistributedDataParallel` averages the
+gradients. In a single process every function here does the obvious thing.
 """
 
 import os
@@ -15,28 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-_PATIENCE = timedelta(hours=1)  # the first process may compute features while the others wait
+_TIMEOUT = timedelta(hours=1)  # the first process may compute features while the others wait
 
 
 def rank() -> int:
-    """Which process this is: 0 is the one that writes."""
-    return distributed.get_rank() if _together() else 0
+    """The number of this process; process 0 is the one that writes."""
+    return distributed.get_rank() if _is_initialised() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
-    return distributed.get_world_size() if _together() else 1
+    """The number of processes."""
+    return distributed.get_world_size() if _is_initialised() else 1
 
 
-def _together() -> bool:
+def _is_initialised() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
 @contextmanager
 def started() -> Iterator[None]:
-    """Join the processes that `torchrun` started; without its environment this is one process.
+    """Join the processes that `torchrun` started; without `torchrun` this is a single process.
 
-    gloo joins those on CPU and nccl those on CUDA, where each takes the GPU of its local rank.
+    The backend is gloo on CPU and nccl on CUDA, where each process takes the GPU of its local rank.
     """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield
@@ -45,19 +44,18 @@ def started() -> Iterator[None]:
     if on_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    distributed.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield
     finally:
         distributed.destroy_process_group()
-        # A thread of gloo frees a work a moment after it is done, and takes the interpreter's lock
-        # for it. One that asks while Python ends aborts the process ("terminate called without an
-        # active exception"), all of whose work is done. This leaves the lock to it.
+        # A thread of gloo still takes the interpreter's lock for a moment. If Python ended in
+        # that moment, it would abort ("terminate called without an active exception").
         time.sleep(0.2)
 
 
 def first_of_all(value: Any) -> Any:
-    """What process 0 has for `value`, in every process: anything that can be pickled."""
+    """The value that process 0 passes, in every process: anything that can be pickled."""
     if world_size() == 1:
         return value
     values = [value]
@@ -67,18 +65,18 @@ def first_of_all(value: Any) -> Any:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Process 0 runs what is within before the others do: it fills caches that they then find."""
-    if world_size() > 1 and rank() > 0:
+    """Process 0 runs the body before the others do, e.g. to fill a cache that they then read."""
+    if rank() > 0:
         first_of_all(None)
     try:
         yield
     finally:
-        if world_size() > 1 and rank() == 0:
+        if rank() == 0:
             first_of_all(None)
 
 
 def any_of(flags: list[bool], device: torch.device | str) -> list[bool]:
-    """Each flag, true where it is true in some process."""
+    """Each flag, true if it is true in any process."""
     if world_size() == 1:
         return flags
     found = torch.tensor(flags, dtype=torch.uint8, device=device)
@@ -87,7 +85,7 @@ def any_of(flags: list[bool], device: torch.device | str) -> list[bool]:
 
 
 def sum_of(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Each 0-d tensor summed over processes, which must all have the same names."""
+    """Each 0-d tensor summed over processes, which must all pass the same names."""
     if not values:
         return {}
     if world_size() == 1:
@@ -98,7 +96,7 @@ def sum_of(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def of_each(value: Any) -> list[Any]:
-    """What every process has for `value`, by rank: in all of them."""
+    """The values that all processes pass, by rank, in every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -107,6 +105,6 @@ def of_each(value: Any) -> list[Any]:
 
 
 def wait_for_all() -> None:
-    """Return once every process has come here: none then leaves while another still talks to it."""
+    """Return when every process has called this, so that none ends while others need it."""
     if world_size() > 1:
         distributed.all_reduce(torch.zeros(1))

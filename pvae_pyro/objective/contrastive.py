@@ -10,7 +10,7 @@ from torch import Tensor
 def rbf_kernel(a: Tensor, b: Tensor, length_scale: float = 1.0) -> Tensor:
     """K(a, b) = exp(-‖a - b‖² / (2 length_scale²)) over the last dimension: ``[..., D] -> [...]``.
 
-    The paper says "radius basis kernel function"; its width is lost. ½ is ours (docs/model.md).
+    The paper says "radius basis kernel function" without a width; ½ is ours (docs/model.md).
     """
     return torch.exp(-0.5 * (a - b).square().sum(-1) / length_scale**2)
 
@@ -18,10 +18,10 @@ def rbf_kernel(a: Tensor, b: Tensor, length_scale: float = 1.0) -> Tensor:
 def derangement(size: int, device: torch.device | str | None = None) -> Tensor:
     """A random permutation of ``range(size)`` that leaves nothing in place (one random cycle).
 
-    Raises ValueError for fewer than two elements: there is none.
+    Raises ValueError for fewer than two elements, which have no derangement.
     """
     if size < 2:
-        raise ValueError(f"{size} example has no other one to be contrasted with")
+        raise ValueError(f"a derangement needs at least two examples to be contrasted, not {size}")
     cycle = torch.randperm(size, device=device)
     negatives = torch.empty_like(cycle)
     negatives[cycle] = cycle.roll(-1)
@@ -29,13 +29,13 @@ def derangement(size: int, device: torch.device | str | None = None) -> Tensor:
 
 
 def negatives_among(present: Tensor) -> Tensor:
-    """Of each example that is present (``[B]`` bool) another one that is, at random; ``[B]``.
+    """For each example that is present (``[B]`` bool), another present one at random; ``[B]``.
 
-    One random cycle of them, made without waiting for the device. The only one there is gets
-    itself; what is absent gets some example that is present.
+    The present examples form one random cycle, made without waiting for the device. A single
+    present example gets itself; absent examples get some present one.
     """
     order = torch.rand(len(present), device=present.device) + 2.0 * ~present
-    cycle = order.argsort()  # those present come first
+    cycle = order.argsort()  # present examples come first
     position = torch.arange(1, len(present) + 1, device=present.device)
     negatives = torch.empty_like(cycle)
     negatives[cycle] = cycle[position % present.sum().clamp(min=1)]
@@ -55,7 +55,7 @@ def contrastive_hinge(
     Args:
         locs: modality -> mean of q_m(z_sem | x^m), ``[B, D]``.
         negatives: ``[B]``, index of each example's negative x⁻, or modality j -> such an index.
-            No label is looked at, so a negative may be of the same class.
+            They are chosen without labels, so a negative may be of the same class.
 
     Returns: (i, j) -> ``[B]``.
     """
@@ -74,16 +74,16 @@ def hinge_of_present(
     margin: float = 0.5,
     length_scale: float = 1.0,
 ) -> dict[tuple[str, str], Tensor]:
-    """`contrastive_hinge` where examples lack modalities: 0 unless i and j are there.
+    """`contrastive_hinge` for examples that lack modalities: 0 unless i and j are present.
 
-    The negative of j is drawn among the examples that have j; where there is no other, 0. Values
-    are times B / n, so that their mean over the batch is that over the n examples that have both:
-    else the hinge would weigh the less beside the rest the fewer these are.
+    The negative of j is drawn from the examples that have j; without another one the value is 0.
+    Values are multiplied by B / n, so that their mean over the batch is the mean over the n
+    examples that have both: the weight of the hinge does not shrink with n.
 
     Args:
         present: modality -> ``[B]`` bool.
     """
-    negatives = {name: negatives_among(there) for name, there in present.items()}
+    negatives = {name: negatives_among(examples) for name, examples in present.items()}
     hinge = contrastive_hinge(locs, negatives, margin, length_scale)
     for (i, j), value in hinge.items():
         both = present[i] & present[j] & (present[j].sum() > 1)

@@ -1,4 +1,4 @@
-"""Whether the shared latent can be read again off what was generated from it, in any style."""
+"""A penalty if the shared latent cannot be inferred from what is generated with it."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,37 +23,37 @@ def restyling(
 ) -> dict[str, Tensor]:
     """-log q_m(z_sem | x̂^m) in nats, for each modality m: ``[B]``.
 
-        x̂^m = E[x^m | z_sem, z'_m],    z'_m: of another example, or from the prior
+        x̂^m = E[x^m | z_sem, z'_m],    z'_m: another example's style, or one from the prior
 
     Its negative bounds the information about z_sem in what is generated, up to the entropy of
     z_sem (Chen et al. 2016, arXiv:1606.03657, Eq. 4, with generated means for x and the unimodal
-    guide for Q). Only the generation gives way: no gradient reaches z_sem as what is to be read,
-    nor the parameters of the unimodal guides, which would learn to read marks in generated data
-    that real data do not have.
+    guide for Q). Only the generation is trained: no gradient reaches the z_sem that is to be
+    inferred, nor the parameters of the unimodal guides, which would learn to read marks in
+    generated data that real data do not have.
 
-    To save time, the first half of the batch stands for all of it: its values are scaled up, and
+    To save time, it is computed for the first half of the batch: these values are scaled up, and
     the other rows are 0. Half of that half take the style of another example.
 
     Args:
         unimodal: modality -> its guide.
         latents: site -> sample ``[B, D]`` of the multimodal guide.
         shared: the site of the shared latent; the others are styles.
-        present: site of a style -> ``[B]`` bool, the examples that have it, if not all do. Where
-            an example was to take one that is not there, it keeps the one from the prior.
+        present: site of a style -> ``[B]`` bool, the examples that have it, if not all do. An
+            example that would take a missing style keeps the one from the prior.
 
-    Raises ValueError for particles that are vectorised.
+    Raises ValueError for vectorised particles.
     """
     z = latents[shared]
     if z.dim() != 2:
-        raise ValueError(f"restyling is of a batch [B, D], not of {tuple(z.shape)}")
+        raise ValueError(f"restyling needs a batch [B, D], not {tuple(z.shape)}")
     size = len(z)
     rows = (size + 1) // 2
-    styles, there = {}, {}
+    styles, exists = {}, {}
     if size > 1:
         other = derangement(size, z.device)[: rows // 2]
         styles = {site: value[other] for site, value in latents.items() if site != shared}
-        there = {site: has[other].unsqueeze(-1) for site, has in (present or {}).items()}
-    with _FirstRows(styles, there):
+        exists = {site: has[other].unsqueeze(-1) for site, has in (present or {}).items()}
+    with _ReplaceFirstRows(styles, exists):
         generated = generated_means(model, {shared: z[:rows]}, list(unimodal))
     found = {}
     for name, guide in unimodal.items():
@@ -64,35 +64,34 @@ def restyling(
     return found
 
 
-class _FirstRows(Messenger):
-    """The first rows of the sites that are given; the rest stay as they were drawn.
+class _ReplaceFirstRows(Messenger):
+    """Replaces the first rows of some sites by `given`; the rest stay as they were drawn.
 
-    there: site -> ``[rows, 1]`` bool, which of these rows to take; else all of them.
+    exists: site -> ``[rows, 1]`` bool, the rows to replace; all of them for other sites.
     """
 
-    def __init__(self, given: Mapping[str, Tensor], there: Mapping[str, Tensor]):
+    def __init__(self, given: Mapping[str, Tensor], exists: Mapping[str, Tensor]):
         super().__init__()
-        self.given = given
-        self.there = there
+        self.given, self.exists = given, exists
 
     def _pyro_post_sample(self, msg: Any) -> None:
         name = msg["name"]
         if name in self.given:
             given, rest = self.given[name], msg["value"][len(self.given[name]) :]
-            if name in self.there:
-                given = torch.where(self.there[name], given, msg["value"][: len(given)])
+            if name in self.exists:
+                given = torch.where(self.exists[name], given, msg["value"][: len(given)])
             msg["value"] = torch.cat([given, rest])
 
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Parameters without a gradient, in a graph that is made within."""
+    """Exclude the parameters from gradients of what is computed in this context."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
         with warnings.catch_warnings():
-            # Pyro's advice against it is evaluation mode, in which cuDNN's LSTM has no gradient.
+            # Pyro advises evaluation mode instead, in which cuDNN's LSTM has no gradient.
             warnings.filterwarnings("ignore", ".* was not registered in the param store because")
             yield
     finally:

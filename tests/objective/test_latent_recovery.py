@@ -145,7 +145,7 @@ def test_vectorised_particles_are_refused():
     elbo = PartitionedELBO(
         delta=1.0, num_particles=3, vectorize_particles=True, max_plate_nesting=1
     )
-    with pytest.raises(ValueError, match=r"a batch \[B, D\], not of \(3, 6, 2\)"):
+    with pytest.raises(ValueError, match=r"a batch \[B, D\], not \(3, 6, 2\)"):
         elbo.terms(model, guide, make_batch())
 
 
