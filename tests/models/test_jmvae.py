@@ -5,14 +5,13 @@ from math import pi
 import pyro
 import pytest
 import torch
-from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.guides import JMVAEGuide, VAEGuide
 from pvae_pyro.models import JMVAE
 from tests.support.linear_gaussian import MODALITIES, NOISE, SIZES, _set_head, make_batch
-from tests.support.tiny import tiny_batch, tiny_modalities
+from tests.support.tiny import tiny_modalities
 
 LATENT = 4
 TINY = {modality.name: modality for modality in tiny_modalities()}
@@ -110,56 +109,3 @@ def test_with_one_modality_it_is_the_stock_vae(name):
     assert len(results[0]) == 6  # the loss, W, and weight and bias of loc and log-scale
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
-
-
-@pytest.mark.parametrize("names", [["speech", "image"], ["speech"], ["image"]])
-def test_every_parameter_receives_a_gradient(names):
-    modalities = [TINY[name] for name in names]
-    model = JMVAE(modalities, 3)
-    guide = JMVAEGuide(modalities, 3) if len(names) > 1 else VAEGuide(modalities[0], 3)
-    elbo = PartitionedELBO(alpha=1.0 if len(names) > 1 else 0.0, beta=0.0, shared="z")
-    elbo.terms(model, guide, tiny_batch(12))["objective"].sum().backward()
-    for module in (model, guide):
-        for parameter_name, parameter in module.named_parameters():
-            assert parameter.grad is not None, parameter_name
-            assert parameter.grad.abs().sum() > 0, parameter_name
-
-
-def sites(trace):
-    return {n for n, site in trace.nodes.items() if site["type"] == "sample" and n != "examples"}
-
-
-def test_names_and_observed():
-    model = JMVAE(tiny_modalities(), 3)
-    batch = tiny_batch(4)
-    trace = poutine.trace(model).get_trace(batch)
-    assert sites(trace) == {"z", "speech", "speech_log_frames", "image"}
-    assert trace.nodes["z"]["value"].shape == (4, 3)
-    trace = poutine.trace(model).get_trace(batch, names=["image"])
-    assert sites(trace) == {"z", "image"}
-    trace = poutine.trace(model).get_trace(batch, observed=["image"])
-    assert trace.nodes["image"]["is_observed"]
-    assert not trace.nodes["speech"]["is_observed"]
-    trace = poutine.trace(model).get_trace({"image": batch["image"]})
-    assert trace.nodes["image"]["is_observed"]
-    assert not trace.nodes["speech"]["is_observed"]
-    trace = poutine.trace(model).get_trace(batch, observed=())
-    assert not trace.nodes["image"]["is_observed"]
-    assert sites(poutine.trace(model).get_trace(names=(), num_examples=7)) == {"z"}
-    assert model(num_examples=2)["image"].shape == (2, 1, 28, 28)
-
-
-@pytest.mark.parametrize(
-    ("batch", "arguments", "told"),
-    [
-        (["speech", "image"], {"names": ["imag"]}, r"no modality 'imag'.*speech.*image"),
-        (["speech", "image"], {"observed": ["imag"]}, "no modality 'imag'"),
-        (["speech"], {"observed": ["image"]}, r"not in the batch: \['image'\]"),
-        ([], {}, "at least one modality"),
-    ],
-)
-def test_requests_that_make_no_sense(batch, arguments, told):
-    model = JMVAE(tiny_modalities(), 3)
-    given = {name: tiny_batch(4)[name] for name in batch}
-    with pytest.raises(ValueError, match=told):
-        model(given, **arguments)

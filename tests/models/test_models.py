@@ -12,7 +12,7 @@ from pyro.infer import Predictive
 from pvae_pyro.batch import Observation, batch_size
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.svi import SVI
-from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
+from tests.support.tiny import MAX_FRAMES, tiny_batch, tiny_pair
 
 
 @pytest.mark.parametrize("filler", [0.0, 7.0, math.nan])
@@ -43,19 +43,6 @@ def test_every_parameter_receives_a_gradient():
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.abs().sum() > 0, name
-
-
-def test_names_leave_sites_out_and_observed_leaves_them_free():
-    model, _ = tiny_pair()
-    batch = tiny_batch(4)
-    trace = poutine.trace(model).get_trace(batch, names=["image"])
-    assert {"z_sem", "z_style_image", "image"} <= set(trace.nodes)
-    sites = [name for name, site in trace.nodes.items() if site["type"] == "sample"]
-    assert not any("speech" in name for name in sites)
-    trace = poutine.trace(model).get_trace(batch, observed=["image"])
-    assert trace.nodes["image"]["is_observed"]
-    assert not trace.nodes["speech"]["is_observed"]
-    assert trace.nodes["speech"]["value"].shape == (4, MAX_FRAMES, NUM_MELS)
 
 
 def test_training_has_no_deterministic_sites():
@@ -125,22 +112,6 @@ def test_conditional_prediction_follows_its_input():
     assert expected["z_sem"].shape == (2, 3)
 
 
-def test_guide_of_everything_dispatches_on_the_batch():
-    _, guide = tiny_pair()
-    batch = tiny_batch()
-    assert set(guide(batch)) == {"z_sem", "z_style_speech", "z_style_image"}
-    assert set(guide({"image": batch["image"]})) == {"z_sem", "z_style_image"}
-    with pytest.raises(ValueError, match="no guide infers"):
-        guide({})
-
-
-def test_guides_share_no_parameters():
-    _, guide = tiny_pair()
-    groups = [guide.multimodal, *guide.unimodal.values()]
-    ids = [id(p) for group in groups for p in group.parameters()]
-    assert len(ids) == len(set(ids)) == len(list(guide.parameters()))
-
-
 def test_batches_of_unequal_size_are_refused():
     batch = tiny_batch()
     batch["image"] = Observation(batch["image"].value[:2])
@@ -175,10 +146,3 @@ def test_steps_on_cuda(autocast):
     assert all(value.isfinite() for value in terms.values())
     pairs = zip(before, svi.parameters(), strict=True)
     assert not any(torch.equal(old, new) for old, new in pairs)
-
-
-def test_unknown_modalities_are_refused():
-    model, _ = tiny_pair()
-    for keyword in ("names", "observed"):
-        with pytest.raises(ValueError, match="no modality 'imag'"):
-            model(tiny_batch(), **{keyword: ["imag"]})

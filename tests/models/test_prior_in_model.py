@@ -7,15 +7,12 @@ import pyro
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import SVI as PyroSVI
-from pyro.infer import Predictive, TraceMeanField_ELBO
+from pyro.infer import Predictive
 from torch.distributions import MultivariateNormal
 
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
-from pvae_pyro.figures.plate_diagram import model_edges
 from pvae_pyro.generation import sample, shared_from_prior
-from pvae_pyro.models.priors import StandardNormal
 from pvae_pyro.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -117,18 +114,6 @@ def test_training_moves_the_prior(kind):
         assert not torch.equal(p, before[name]), name
 
 
-@LEARNT
-@pytest.mark.usefixtures("float64")
-def test_stock_svi_trains_the_prior_too(kind):
-    model, guide = make_pair(PRIORS[kind])
-    before = {name: p.detach().clone() for name, p in model.prior.named_parameters()}
-    svi = PyroSVI(model, guide, pyro.optim.Adam({"lr": 1e-2}), TraceMeanField_ELBO())
-    for _ in range(2):
-        svi.step(make_batch())
-    for name, p in model.prior.named_parameters():
-        assert not torch.equal(p, before[name]), name
-
-
 def test_the_heads_of_a_vamp_prior_are_trained_once_and_by_both():
     model, guide = tiny_pair(PRIORS["vamp"])
     svi = tiny_svi(prior=PRIORS["vamp"])
@@ -164,13 +149,6 @@ def test_a_checkpoint_holds_the_prior(kind, tmp_path):
         load_weights(tmp_path / "saved", *other)
 
 
-def test_the_state_of_a_standard_normal_is_what_it_was_without():
-    model, _ = tiny_pair()
-    assert isinstance(model.prior, StandardNormal)
-    assert all(key.startswith("likelihoods.") for key in model.state_dict())
-    assert all(name.startswith("likelihoods.") for name, _ in model.named_parameters())
-
-
 @EACH
 def test_generation_and_likelihood(kind):
     model, guide = tiny_pair(PRIORS[kind])
@@ -195,11 +173,3 @@ def test_generation_and_likelihood(kind):
     found = evaluate_likelihood(model, guide, [batch], num_samples=4)
     assert math.isfinite(found["joint"]["mean"])
     assert found["joint"]["mean"] >= found["joint"]["elbo"]
-
-
-@EACH
-def test_a_graph_has_the_same_edges(kind):
-    model, _ = tiny_pair(PRIORS[kind])
-    edges = model_edges(model, tiny_batch())
-    assert ("z_sem", "image") in edges
-    assert edges == model_edges(tiny_pair()[0], tiny_batch())

@@ -71,16 +71,6 @@ def test_the_order_of_frames_counts(encoder):
     assert changed.tolist() == [False, False, True, False, False]
 
 
-def test_a_transformer_knows_when():
-    """What is the same but for a step's time, to which attention alone is blind."""
-    encoder = SPEECH_ENCODERS["transformer"](MELS, 16)
-    value = torch.zeros(2, 40, MELS)
-    value[0, 16:19] = torch.randn(3, MELS)
-    value[1] = value[0].roll(encoder.stride, 0)
-    features = encoder(Observation(value, torch.tensor([40, 40])))
-    assert (features[0] - features[1]).abs().max() > 1e-4
-
-
 def test_evaluation_frozen_and_with_gradients_is_training(encoder):
     """Torch takes other ways through attention in evaluation; all come to the same."""
     given = observation()
@@ -98,15 +88,6 @@ def test_evaluation_frozen_and_with_gradients_is_training(encoder):
     assert value.grad[2].abs().sum() > 0
 
 
-def test_bfloat16_is_near(encoder):
-    given = observation(lengths=(300, 280))
-    plain = encoder(given)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = encoder(given)
-    assert (rounded.float() - plain).abs().max() < 0.03
-    assert plain.abs().max() > 0.2
-
-
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
@@ -118,14 +99,6 @@ def test_bfloat16_is_near(encoder):
 def test_lengths_are_required_and_checked(encoder, lengths, message):
     with pytest.raises(ValueError, match=message):
         encoder(Observation(torch.zeros(2, 5, MELS), lengths))
-
-
-@pytest.mark.parametrize("num_cells", [1, 4, 6, 9])
-@pytest.mark.parametrize("name", OTHERS)
-def test_any_number_of_cells(name, num_cells):
-    encoder = SPEECH_ENCODERS[name](MELS, num_cells)
-    assert encoder(observation()).shape == (5, num_cells)
-    assert encoder.out_features == num_cells
 
 
 @pytest.mark.parametrize("num_cells", [256, 512])

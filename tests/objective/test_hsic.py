@@ -41,12 +41,6 @@ def test_one_of_itself_is_one_and_of_noise_near_nothing():
     assert normalised_hsic(x[:, :1], x[:, :1].square()).mean() > 0.15
 
 
-def test_order_of_the_batch_only_orders_the_parts():
-    x, y = torch.randn(9, 3), torch.randn(9, 4)
-    order = torch.randperm(9)
-    torch.testing.assert_close(normalised_hsic(x[order], y[order]), normalised_hsic(x, y)[order])
-
-
 @pytest.mark.parametrize("size", [1, 2])
 def test_too_few_show_nothing(size):
     assert normalised_hsic(torch.randn(size, 2), torch.randn(size, 2)).tolist() == [0.0] * size
@@ -94,18 +88,6 @@ def test_only_the_style_gives_way():
     assert heads[f"z_style_{name}"].loc.weight.shape[0] == DIM
 
 
-def test_off_by_default():
-    model, guide = make_pair()
-    assert not any("independence" in k for k in PartitionedELBO().terms(model, guide, make_batch()))
-
-
-def test_many_dimensions_look_dependent():
-    """What the docstring warns of: the biased estimator's floor, at the sizes of training."""
-    floor = normalised_hsic(torch.randn(64, 32), torch.randn(64, 32)).mean().item()
-    assert floor == pytest.approx(0.46, abs=0.05)
-    assert normalised_hsic(torch.randn(64, 1), torch.randn(64, 1)).mean() < 0.12
-
-
 def test_the_width_is_a_constant_to_gradients():
     x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(median_kernel(x)[0].sum(), x)
@@ -113,23 +95,3 @@ def test_the_width_is_a_constant_to_gradients():
     width = sorted(squared[i, j].item() for i in range(6) for j in range(6) if i != j)[14]
     (expected,) = torch.autograd.grad(torch.exp(-0.5 * squared[0] / width).sum(), x)
     torch.testing.assert_close(gradient, expected)
-
-
-def test_it_is_scaled_as_the_guide_is():
-    model, guide = make_pair()
-    batch = make_batch(8)
-    found = []
-    for scale in (1.0, 0.25):
-        pyro.set_rng_seed(2)
-        programs = [poutine.scale(program, scale) for program in (model, guide)]
-        programs[1].unimodal = guide.unimodal
-        terms = PartitionedELBO(alpha=0.0, beta=0.0, gamma=1.0).terms(*programs, batch)
-        found.append(terms["independence"])
-    torch.testing.assert_close(found[1], 0.25 * found[0])
-
-
-def test_vectorised_particles_are_refused():
-    model, guide = make_pair()
-    particles = {"num_particles": 3, "vectorize_particles": True, "max_plate_nesting": 1}
-    with pytest.raises(ValueError, match=r"want \[B, D\], got .* and \(3, 6, 2\)"):
-        PartitionedELBO(gamma=5.0, **particles).terms(model, guide, make_batch())
