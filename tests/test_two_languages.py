@@ -59,7 +59,7 @@ def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
     word = run.parent / "test00.wav"
     asked = ["translate", str(run), "--draws", "1", "--out", str(tmp_path / "out")]
     assert generate.main([*asked, "--from", str(word)]) == 1
-    assert f"Say speech:{word} or spanish:{word}" in capsys.readouterr().err
+    assert f"speech:{word} or spanish:{word}" in capsys.readouterr().err
     assert generate.main([*asked, "--from", f"spanish:{word}"]) == 0
     rates = {
         path.name: soundfile.info(path).samplerate for path in (tmp_path / "out").glob("*.wav")

@@ -8,8 +8,8 @@ The machine needs torch, numpy, scikit-learn, safetensors, and the packed folder
 * tests: those marked `cuda`, by pytest in a process of its own;
 * steps: seconds and memory of a step of the paper's preset, with either objective, in float32 and
   bfloat16; the paper's also by hand in plain torch (speed.py);
-* resume: a training is killed by SIGKILL, resumed, and compared with one that was left alone;
-* paper, ours: a training on FSDD with that objective, for as many epochs as fit, and purities.
+* resume: a training is stopped, resumed, and compared with one that was left alone;
+* paper, ours: a training on FSDD with that objective, for as long as time allows, and purities.
 
 The file is written after each part. `left_out` names what there was no time for; a part that fails
 leaves its traceback, and the exit code is 1. `--device cpu --tiny` tries everything out.
@@ -106,7 +106,6 @@ def main(argv: list[str] | None = None) -> int:
     add("--device", default="cuda", help="(cuda)")
     add("--tiny", action="store_true", help="use few examples and small networks")
     add("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="(all)")
-    add("--child", type=place, help=argparse.SUPPRESS)  # the training that is killed
     arguments = parser.parse_args(argv)
     if not (arguments.packed / "pack.json").exists():
         parser.error(f"--packed {arguments.packed} has no pack.json; run gpu_pack.py first")
@@ -114,15 +113,12 @@ def main(argv: list[str] | None = None) -> int:
         use_wheels(arguments.packed, Path(scratch))
         import torch  # not before: see above
 
-        from pvae_pyro.experiments.bench.gpu_parts import Check, train  # they need the wheels
+        from pvae_pyro.experiments.bench.gpu_parts import Check  # it needs the wheels
 
         if arguments.device.startswith("cuda") and not torch.cuda.is_available():
             parser.error("CUDA is not available; --device cpu --tiny tries the check out")
         deadline = begun + 60 * arguments.minutes
         check = Check(arguments.packed, arguments.device, arguments.tiny, deadline)
-        if arguments.child is not None:
-            train(check, arguments.child, is_child=True)
-            return 0
         return run_parts(check, arguments.parts, arguments.json)
 
 

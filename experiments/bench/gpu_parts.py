@@ -1,8 +1,6 @@
 """The parts of `gpu_check.py`: functions that take a `Check` and return figures for JSON."""
 
-import gc
 import json
-import math
 import os
 import re
 import signal
@@ -10,33 +8,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
-from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.clustering import evaluate_latents
 from pvae_pyro.experiments.bench.gpu_pack import read_data
-from pvae_pyro.experiments.bench.speed import interleaved, step_functions, take_steps
+from pvae_pyro.experiments.bench.speed import time_steps
 from pvae_pyro.experiments.support.build import PRECISIONS, build
 from pvae_pyro.experiments.support.config import OBJECTIVES, Config, config_of_json
-from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
 from pvae_pyro.training.loop import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST_SECONDS = {"tests": 45, "steps": 30, "resume": 60, "paper": 40, "ours": 40}
 EVALUATION_SECONDS = 20
-RESUME_EPOCHS = 3  # of the training that is killed and resumed
+RESUME_EPOCHS = 3  # of the training that is resumed
 TINY = {"num_cells": 8, "batch_size": 7, "epochs": 1}
 
 
@@ -62,10 +57,6 @@ class Check:
                 few = [np.flatnonzero(some.labels == n)[:2] for n in np.unique(some.labels)]
                 of_split[name] = some.take(np.concatenate(few))
         return partitions, about
-
-    @property
-    def on_cuda(self) -> bool:
-        return self.device.startswith("cuda")
 
     def config(self, objective: str, precision: str = "float32") -> Config:
         packed = config_of_json(json.dumps(self.data[1]["configs"][objective]).encode())
@@ -121,108 +112,47 @@ def run_tests(files: list[Path], seconds: float) -> dict[str, Any]:
 
 
 def steps(check: Check) -> dict[str, Any]:
-    """A step of the paper's preset with either objective, in either precision."""
+    """A step of the paper's preset with either objective, in either precision (speed.py)."""
     found: dict[str, Any] = {
         "tf32_of_matmul": torch.backends.cuda.matmul.allow_tf32,
         "tf32_of_cudnn": torch.backends.cudnn.allow_tf32,
     }
-    square = torch.ones(8, 8, device=check.device)
-    square @ square  # cuBLAS allocates memory once, which is counted for no row
+    each, repeats = (1, 1) if check.tiny else (6, 7)
     for objective in OBJECTIVES:
         for precision in PRECISIONS:
             name = f"{objective}, {precision}"
             if check.has_time("steps", f"steps: {name}"):
-                found[name] = compare_steps(check, check.config(objective, precision))
+                config = check.config(objective, precision)
+                batches = list(islice(check.loader(config).epoch(0), each))
+                found[name] = time_steps(config, batches, repeats)
     return found
-
-
-def compare_steps(check: Check, config: Config) -> dict[str, dict[str, Any]]:
-    """Row of `speed.py` -> seconds a step, peak memory in MiB, and the last loss."""
-    each, repeats = (1, 1) if check.tiny else (6, 7)
-    batches = list(islice(check.loader(config).epoch(0), each))
-    found: dict[str, dict[str, Any]] = {}
-    runs: dict[str, Callable[[], float]] = {}
-    with pyro.validation_enabled(False):
-        for name, step in step_functions(config).items():
-            before = _reset_peak_memory() if check.on_cuda else 0
-            runs[name] = partial(take_steps, step, batches)
-            loss = runs[name]()
-            peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if check.on_cuda else None
-            found[name] = {"loss": loss if math.isfinite(loss) else str(loss), "peak_mib": peak}
-        for name, times in interleaved(runs, repeats).items():
-            found[name] |= {key: value / each for key, value in asdict(times).items()}
-    return found
-
-
-def _reset_peak_memory() -> int:
-    """Bytes of the GPU that are in use."""
-    gc.collect()
-    torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.memory_allocated()
 
 
 def resume(check: Check) -> dict[str, Any]:
-    """Kill a training and resume it: compare its weights with those of one that was left alone.
+    """Compare the weights of a resumed training with those of one that was left alone.
 
     `again` compares two that were left alone, since CUDA sums in varying orders.
     """
-    kill_at = RESUME_EPOCHS * len(check.loader(check.config("paper"))) // 2
-    script = str(Path(__file__).with_name("gpu_check.py"))
-    command = [sys.executable, script, "--packed", str(check.packed), "--device", check.device]
-    with tempfile.TemporaryDirectory() as name:
-        folders = {kind: Path(name) / kind for kind in ("whole", "again", "resumed")}
-        for folder in folders.values():
-            folder.mkdir()
-        child = [*command, *["--tiny"] * check.tiny, "--child", str(folders["resumed"])]
-        with subprocess.Popen(child, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for number, _ in enumerate(process.stdout, 1):  # a line a batch
-                if number == kill_at:
-                    process.kill()
-        if process.returncode != -signal.SIGKILL:
-            raise RuntimeError(f"the child ended with {process.returncode} before it was killed")
-        step = read_progress(folders["resumed"] / CHECKPOINT).step
-        weights = {
-            kind: train(check, folder, resumed=kind == "resumed")
-            for kind, folder in folders.items()
-        }
-    found: dict[str, Any] = {"killed_at_batch": kill_at, "resumed_from_step": step}
-    for kind in ("resumed", "again"):
-        pairs = list(zip(weights["whole"], weights[kind], strict=True))
-        found[kind] = {
+    whole, again = (train(check, [RESUME_EPOCHS]) for _ in range(2))
+    found: dict[str, Any] = {}
+    for name, weights in {"resumed": train(check, [1, RESUME_EPOCHS]), "again": again}.items():
+        pairs = list(zip(whole, weights, strict=True))
+        found[name] = {
             "bit_equal": all(torch.equal(a, b) for a, b in pairs),
             "largest_difference": max((a - b).abs().max().item() for a, b in pairs),
         }
     return found
 
 
-def train(
-    check: Check, folder: Path, *, resumed: bool = False, is_child: bool = False
-) -> list[Tensor]:
-    """Train `RESUME_EPOCHS`; returns the parameters.
-
-    is_child: print a line for each batch, and save a checkpoint after each.
-    """
+def train(check: Check, epochs: list[int]) -> list[Tensor]:
+    """Train until each of `epochs` in turn, resuming anew in between; returns the parameters."""
     config = check.config("paper")
-    svi, loader = build(config), check.loader(config)
-    if is_child:
-        loader.epoch = partial(_printing, loader.epoch)  # type: ignore[method-assign]
-    fit(
-        svi,
-        loader,
-        num_epochs=RESUME_EPOCHS,
-        folder=folder,
-        resume=resumed,
-        checkpoint_seconds=-1.0 if is_child else math.inf,
-        show_progress=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        for n, until in enumerate(epochs):
+            svi = build(config)
+            options: Any = {"folder": Path(folder), "resume": n > 0, "show_progress": False}
+            fit(svi, check.loader(config), num_epochs=until, **options)
     return [parameter.detach().cpu() for parameter in svi.parameters()]
-
-
-def _printing(epoch: Callable[..., Iterator[Batch]], *args: Any, **options: Any) -> Iterator[Batch]:
-    for batch in epoch(*args, **options):
-        print("batch", flush=True)
-        yield batch
 
 
 def paper(check: Check) -> dict[str, Any]:
@@ -234,25 +164,20 @@ def ours(check: Check) -> dict[str, Any]:
 
 
 def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
-    """Train within that share of the time that is left, and score the latents."""
+    """Train for at most that share of the time that is left, and score the latents."""
     config = check.config(objective)
-    svi, loader, each = build(config), check.loader(config), 0.0
-    with pyro.validation_enabled(False):
-        for epoch in range(2):  # the first one warms up
-            begun = time.monotonic()
-            for batch in loader.epoch(epoch):
-                svi.update(batch)["objective"].item()
-            each = time.monotonic() - begun
-    left = check.seconds_left() - EVALUATION_SECONDS * (not check.tiny)
     assert config.epochs is not None  # the preset has them
-    epochs = min(config.epochs, int(share * left / (1.1 * each)))
-    if epochs < 1:
-        check.left_out.append(f"{objective}: an epoch takes {each:.1f} s, {left:.0f} s were left")
+    svi, seconds = build(config), share * (check.seconds_left() - EVALUATION_SECONDS)
+    if seconds <= 0:
+        check.left_out.append(f"{objective}: no time was left")
         return {}
-    svi = build(config)
+    stop = Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    stop.daemon = True
+    stop.start()
     with tempfile.TemporaryDirectory() as folder:
-        options: Any = {"checkpoint_seconds": math.inf, "show_progress": False}
-        progress = fit(svi, loader, num_epochs=epochs, folder=Path(folder), **options)
+        options: Any = {"folder": Path(folder), "show_progress": False}
+        progress = fit(svi, check.loader(config), num_epochs=config.epochs, **options)
+    stop.cancel()
     partitions, about = check.data
     guide: Any = svi.guide  # its attributes are unknown to the type nn.Module
     scores = evaluate_latents(
@@ -261,7 +186,6 @@ def whole_run(check: Check, objective: str, share: float) -> dict[str, Any]:
     return {
         "epochs": progress.epoch,
         "of_epochs": config.epochs,
-        "interrupted": progress.interrupted,
         "steps": progress.step,
         "seconds_training": progress.seconds,
         **{score: scores[score] for score in ("purity", "hungarian", "active_units")},

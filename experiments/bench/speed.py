@@ -18,7 +18,7 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -90,11 +90,29 @@ def _update_by_hand(svi: SVI, plain: ByHand, autocast: torch.dtype | None, batch
     return loss.detach()
 
 
-def take_steps(step: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
-    """Take a step on each batch and wait for the device; the last loss, in nats per example."""
+def time_steps(config: Config, batches: Sequence[Batch], repeats: int) -> dict[str, dict[str, Any]]:
+    """Row -> median, least and greatest seconds of a step; the last loss; on CUDA, peak MiB."""
+    on_cuda = config.device.startswith("cuda")
+    found: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Callable[[], float]] = {}
+    with pyro.validation_enabled(False):
+        for name, step in step_functions(config).items():
+            runs[name] = partial(_take_steps, step, batches)
+            if on_cuda:
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+            found[name] = {"loss": str(runs[name]())}  # which also warms up
+            if on_cuda:
+                found[name]["peak_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+        for name, times in interleaved(runs, repeats).items():
+            found[name] |= {key: value / len(batches) for key, value in asdict(times).items()}
+    return found
+
+
+def _take_steps(step: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
     for batch in batches:  # copied, because a batch's packing is computed once and kept
         loss = step({name: replace(observation) for name, observation in batch.items()})
-    return loss.item()
+    return loss.item()  # waits for the device
 
 
 def noise_batch(lengths: Tensor) -> dict[str, Observation]:
@@ -115,23 +133,19 @@ def compare_steps(preset: str, sizes: dict[str, int], repeats: int) -> dict[str,
     batch = noise_batch(frames.clamp(1, LONGEST))
     options = {"device": "cpu", "objective": "paper", **sizes}
     config = Options.model_validate(options).resolved("cpu").but(max_frames=LONGEST)
-    with pyro.validation_enabled(False):
-        runs = {n: partial(take_steps, f, [batch]) for n, f in step_functions(config).items()}
-        for run in runs.values():  # warm up
-            run()
-        times = interleaved(runs, repeats)
+    rows = time_steps(config, [batch], repeats)
     print(f"{preset}: batch {config.batch_size}, {config.num_cells} cells")
     print(f"{'':26}{'seconds':>9}{'least–greatest':>18}{'relative speed':>16}")
-    packed = times["by hand, packed nn.LSTM"].median
-    for name, of in times.items():
-        spread = f"{of.least:.3f}–{of.greatest:.3f}"
-        print(f"{name:26}{of.median:9.3f}{spread:>18}{packed / of.median:15.2f}×")
-    own = times[PYRO].median
+    packed = rows["by hand, packed nn.LSTM"]["median"]
+    for name, of in rows.items():
+        spread = f"{of['least']:.3f}–{of['greatest']:.3f}"
+        print(f"{name:26}{of['median']:9.3f}{spread:>18}{packed / of['median']:15.2f}×")
+    own = rows[PYRO]["median"]
     return {
-        "seconds": {name: of.median for name, of in times.items()},
+        "rows": rows,
         "speedup_over_packed": packed / own,
-        "speedup_over_padded": times["by hand, padded nn.LSTM"].median / own,
-        "overhead_of_pyro": own / times["by hand, our networks"].median - 1,
+        "speedup_over_padded": rows["by hand, padded nn.LSTM"]["median"] / own,
+        "overhead_of_pyro": own / rows["by hand, our networks"]["median"] - 1,
     }
 
 

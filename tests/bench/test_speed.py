@@ -42,7 +42,7 @@ def test_the_tables_are_printed_and_written(capsys, tmp_path):
     assert speed.main([*options, "--json", str(file)]) == 0
     text, figures = capsys.readouterr().out, json.loads(file.read_text())
     for preset in ("paper", "quick"):
-        assert figures[preset]["seconds"].keys() == {speed.PYRO, *speed.BY_HAND}
+        assert figures[preset]["rows"].keys() == {speed.PYRO, *speed.BY_HAND}
         assert figures[preset]["speedup_over_packed"] > 0
     assert all(text.count(row) == 2 for row in speed.BY_HAND)
     assert figures["versions"]["torch"] == torch.__version__.split("+")[0]

@@ -110,14 +110,10 @@ def test_without_styles_there_is_no_style(small_runs, environment, files, capsys
         (["translate", "--from", "note.txt"], "its name must end"),
         (["restyle", "--from", "word.wav", "--style", "one.jpg"], "two sounds or two pictures"),
         (["interpolate", "--from", "word.wav", "--to", "one.jpg"], "two sounds or two pictures"),
-        (["translate", "--from", "word.wav", "--into", "touch"], "--into one of"),
-        (
-            ["reconstruct", "--from", "word.wav", "--sample-rate", "16000"],
-            "of speech are at 8000 Hz",
-        ),
+        (["translate", "--from", "word.wav", "--into", "touch"], "--into"),
         (
             ["translate", "--from", "word.wav", "--style", "one.jpg", "--into", "speech"],
-            "and the style is image",
+            "the style is image",
         ),
     ],
 )
