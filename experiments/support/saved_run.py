@@ -20,11 +20,11 @@ from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, load_weig
 
 CONFIG = "config.json"
 RESULTS = "results.json"
-FRAMING = "image.framing"  # how training pictures are, among a checkpoint's extra tensors
+FRAMING = "image.framing"  # an extra tensor of a checkpoint: the framing of training pictures
 
 
 def read_config(folder: str | Path) -> Config:
-    """A run's configuration. Raises RunError, saying why it cannot be read."""
+    """A run's configuration. Raises RunError if it cannot be read."""
     try:
         return config_of_json((Path(folder) / CONFIG).read_bytes())
     except ValidationError as error:
@@ -34,29 +34,28 @@ def read_config(folder: str | Path) -> Config:
 
 
 def staying(config: Config) -> dict[str, Any]:
-    """What of a configuration stays as it is while a run is trained, as JSON for its checkpoint.
-
-    Whether data are the same their digest tells, wherever they lie.
-    """
+    """The part of a configuration that may not change when a run is resumed, as JSON."""
     return config.model_dump(mode="json", exclude={*MAY_CHANGE, *PLACES, "threads", "corpus"})
 
 
 def check_same(config: Config, folder: Path) -> None:
-    """Refuse a configuration that its checkpoint was not trained with: somebody edited it.
+    """Refuse a configuration that was edited since its checkpoint was trained.
 
-    Raises RunError naming what differs, CheckpointError. Checkpoints of earlier versions do not
-    tell; options that came since are not compared.
+    Options that the checkpoint does not know are not compared. Raises RunError, CheckpointError.
     """
     trained = checkpoint.read_config(folder / CHECKPOINT) or {}
     now = staying(config)
     if different := [name for name in now if trained.get(name, now[name]) != now[name]]:
-        told = ", ".join(f"{name} is {now[name]!r}, not {trained[name]!r}" for name in different)
-        raise RunError(f"{folder}/{CONFIG} is not what {CHECKPOINT} was trained with: {told}")
+        list_of = ", ".join(f"{name} is {now[name]!r}, not {trained[name]!r}" for name in different)
+        raise RunError(f"{folder}/{CONFIG} was edited after {CHECKPOINT} was trained: {list_of}")
 
 
 def check_size(config: Config, folder: Path) -> None:
-    """Refuse a configuration of more weights than its checkpoint holds, before it is built: a file
-    of somebody else's may ask for any amount of memory. Raises RunError, CheckpointError."""
+    """Refuse a configuration that asks for more weights than its checkpoint holds.
+
+    Without this check, an untrusted file could ask for any amount of memory.
+    Raises RunError, CheckpointError.
+    """
     try:
         size = (folder / CHECKPOINT).stat().st_size
     except OSError as error:
@@ -64,7 +63,7 @@ def check_size(config: Config, folder: Path) -> None:
     try:
         number = num_weights(config)
     except (RuntimeError, RunError) as error:  # RuntimeError: more than any tensor holds
-        raise RunError(f"{folder}/{CONFIG} asks for what cannot be built: {error}") from error
+        raise RunError(f"{folder}/{CONFIG} cannot be built: {error}") from error
     if 4 * number > size:
         raise RunError(f"{folder}/{CONFIG} has {number:,} weights, more than {CHECKPOINT} holds")
 
@@ -95,7 +94,7 @@ def open_run(
     device: str = "auto",
     moved: Mapping[str, Any] | None = None,
 ) -> SavedRun:
-    """A finished run. root, moved: as for `load_run_data`.
+    """Open a finished run. root, moved: as for `load_run_data`.
 
     Raises RunError, CheckpointError or CorpusError, saying what is missing or has changed.
     """
@@ -118,9 +117,9 @@ def open_run(
 
 
 def folder_within(folder: Path, name: str) -> Path:
-    """The folder of that name in a run's folder, which commands write into; it may not exist yet.
+    """A folder in a run's folder that a command writes into; it may not exist yet.
 
-    Raises RunError if it is a link: whoever made it had us write elsewhere.
+    Raises RunError if it is a link, which would have us write elsewhere.
     """
     path = Path(folder) / name
     if path.is_symlink():

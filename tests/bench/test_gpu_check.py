@@ -97,7 +97,9 @@ def test_it_needs_nothing_that_the_machine_lacks():
     )
     assert done.returncode == 0, done.stderr
     imported = done.stdout.split()
-    assert {"sklearn.cluster", "tests.models.test_models", "tests.nn.test_ragged_lstm"} <= {*imported}
+    assert {"sklearn.cluster", "tests.models.test_models", "tests.nn.test_ragged_lstm"} <= {
+        *imported
+    }
     assert "tests.bench.test_gpu_check" not in imported
 
 
