@@ -25,15 +25,12 @@ def test_words_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("x_12a 1 0.15 0.2 2", "before the word before has ended"),
-        ("x_12a 1 -0.2 0.2 2", "time that cannot be"),
-        ("x_12a 1 0.5 0 2", "time that cannot be"),
-        ("x_12a 1 0.5 -0.1 2", "time that cannot be"),
-        ("x_12a 1 nan 0.1 2", "time that cannot be"),
-        ("x_12a 1 0.5 inf 2", "time that cannot be"),
-        ("x_12a 1 five 0.1 2", "no number"),
+        ("x_12a 1 0.15 0.2 2", "before the previous word ends"),
+        ("x_12a 1 -0.2 0.2 2", "impossible time"),
+        ("x_12a 1 0.5 0 2", "impossible time"),
+        ("x_12a 1 nan 0.1 2", "impossible time"),
+        ("x_12a 1 five 0.1 2", "not a number"),
         ("x_12a 1 0.5 0.1", "has 4 fields"),
-        ("x_12a", "has 1 fields"),
     ],
 )
 def test_an_utterance_with_a_bad_line_is_left_out(tmp_path, line, told):
@@ -45,12 +42,12 @@ def test_an_utterance_with_a_bad_line_is_left_out(tmp_path, line, told):
     assert told in problem.reason
 
 
-def test_rounding_is_no_overlap(tmp_path):
+def test_rounding_makes_no_overlap(tmp_path):
     path = _ctm(tmp_path, "x_12a 1 0.10 0.105 1\nx_12a 1 0.20 0.1 2\n")
     assert len(read_ctm([path])[0]["x_12a"]) == 2
 
 
-def test_in_two_files(tmp_path):
+def test_an_utterance_in_two_files_is_left_out(tmp_path):
     one = _ctm(tmp_path, "x_1a 1 0.1 0.1 1\n")
     two = _ctm(tmp_path, "x_1a 1 0.2 0.1 1\nx_2a 1 0.2 0.1 2\n", "b.ctm")
     spans, (problem,) = read_ctm([one, two])
@@ -58,20 +55,11 @@ def test_in_two_files(tmp_path):
     assert (problem.name, problem.kind) == ("x_1a", "duplicate")
 
 
-def test_unreadable(tmp_path):
+def test_a_file_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "a.ctm"
     path.write_bytes(b"x_1a 1 0.2 0.1 1\n\xff")
-    for bad, told in ((path, r"a\.ctm:2: is not UTF-8"), (tmp_path / "none.ctm", "cannot be read")):
-        with pytest.raises(CorpusError, match=told):
-            read_ctm([bad])
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_as_windows_writes_text(tmp_path, encoding):
-    path = tmp_path / "a.ctm"
-    path.write_bytes("x_1a 1 0.2 0.1 1\r\nx_2a 1 0.2 0.1 2\r\n".encode(encoding))
-    spans, problems = read_ctm([path])
-    assert (set(spans), problems) == ({"x_1a", "x_2a"}, [])
+    with pytest.raises(CorpusError, match=r"a\.ctm:2: is not UTF-8"):
+        read_ctm([path])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +75,6 @@ def test_public_alignments_of_tidigits(data_root, split, utterances, digits, spe
     assert len(spans) == utterances
     assert sum(map(len, spans.values())) == digits
     assert len({name.split("_")[0] for name in spans}) == speakers
-    # Each says what its name says.
+    # Each contains the digits of its name.
     for name, words in spans.items():
         assert "".join(word.word for word in words) == name.split("_")[1][:-1]

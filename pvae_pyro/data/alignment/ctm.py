@@ -25,14 +25,13 @@ class Span:
 def read_ctm(
     paths: Iterable[str | os.PathLike[str]],
 ) -> tuple[dict[str, tuple[Span, ...]], list[Problem]]:
-    """Utterance -> its words in order, from lines ``utterance channel start duration word``.
+    """Utterance (in lower case) -> its words in order, and the problems.
 
-    A sixth field (confidence) and lines that start with ``;;`` are allowed
-    (https://kaldi-asr.org/doc, "CTM"; NIST's SCTK). Utterance names come in lower case.
+    Lines are ``utterance channel start duration word``, perhaps with a confidence at the end, or
+    comments that start with ``;;`` (https://kaldi-asr.org/doc, "CTM"; NIST's SCTK).
 
-    An utterance is left out, as a problem, when a line of it is no such line (``"alignment"``),
-    when a word starts before the one before it has ended, or a time is negative, or a duration
-    not positive (``"alignment"``), and when two files have it (``"duplicate"``). Raises
+    An utterance with another line, an impossible time or overlapping words is left out as a problem
+    of the kind ``"alignment"``, and one that is in two files as ``"duplicate"``. Raises
     `CorpusError` as `read_text` does.
     """
     utterances: dict[str, tuple[Span, ...]] = {}
@@ -49,7 +48,7 @@ def read_ctm(
             try:
                 span = _span(line)
                 if spans and span.start < spans[-1].end - _ROUNDING:
-                    raise ValueError(f"starts at {span.start} s, before the word before has ended")
+                    raise ValueError(f"starts at {span.start} s, before the previous word ends")
                 spans.append(span)
             except ValueError as error:
                 spoilt.add(utterance)
@@ -71,8 +70,8 @@ def _span(line: str) -> Span:
     try:
         start, duration = float(fields[2]), float(fields[3])
     except ValueError as error:
-        raise ValueError("has a time that is no number") from error
-    # To the millisecond, so that the sum of two decimals is one.
+        raise ValueError("has a time that is not a number") from error
     if not (0 <= start < _LATEST and 0.001 <= duration < _LATEST):
-        raise ValueError("has a time that cannot be")
+        raise ValueError("has an impossible time")
+    # Rounded, because the sum of two decimal numbers is not exact.
     return Span(fields[4].lower(), round(start, 3), round(start + duration, 3))

@@ -1,4 +1,4 @@
-"""Transcribed utterances, cut into their words by forced alignment."""
+"""Transcribed utterances are cut into words by forced alignment."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from pvae_pyro.data.recording import Recording
 from pvae_pyro.data.table import read_table
 from pvae_pyro.errors import shown
 
-_RATE = 16000  # of no consequence: what is listed here is aligned, not made into features
+_RATE = 16000  # Hz; it has no effect, because no features are computed here
 _COLUMNS = ("path", "speaker", "split", "transcript")
 _PUNCTUATION = ",.;:!?\"'“”()"
 _DIGIT_WORDS = frozenset(WORDS.values())
@@ -21,7 +21,7 @@ _DIGIT_WORDS = frozenset(WORDS.values())
 
 @dataclass(frozen=True)
 class Utterance:
-    """A file and the words that are said in it, in lower case. name: unique in its corpus."""
+    """A file and the words that are said in it, in lower case; its name is unique."""
 
     path: Path
     name: str
@@ -41,15 +41,14 @@ class Token:
 def read_transcripts(
     path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
 ) -> tuple[list[Utterance], list[Problem]]:
-    """Utterances of a CSV file with the columns ``path,speaker,split,transcript``.
+    """Utterances of a CSV file with the columns ``path,speaker,split,transcript``, and problems.
 
-    A transcript is words with spaces between them; case, and punctuation around a word, do not
-    matter. Utterances are named by their path as it is written.
+    Case and punctuation around words do not matter. An utterance's name is its path as written.
 
-    root: what paths are relative to and may not leave; None is the file's own folder.
+    root: the folder that paths are relative to and may not leave; None is the file's own folder.
 
-    Rows that cannot be used are problems, of the kinds of `read_table` and ``"transcript"`` (no
-    word in it). Raises `CorpusError` as `read_table` does.
+    Problems are of the kinds of `read_table` and ``"transcript"`` (without a word). Raises
+    `CorpusError` as `read_table` does.
     """
     rows, problems, _ = read_table(path, _COLUMNS, root)
     utterances = []
@@ -65,15 +64,15 @@ def read_transcripts(
 
 
 def spoken_words(transcript: str) -> tuple[str, ...]:
-    """Its words, in lower case and without the punctuation around them."""
+    """The words of a transcript, in lower case and without punctuation around them."""
     words = (word.strip(_PUNCTUATION) for word in transcript.lower().split())
     return tuple(word for word in words if word)
 
 
 def digit_class(oh: str) -> Callable[[str], str | None]:
-    """Word -> its class as `digit_label` has it, None for what is no digit.
+    """A function from a word to its class (`digit_label`), or None if it is not a digit.
 
-    Only whole words: the letter "o" is not "oh", "sixty" is not "six".
+    The letter "o" is not "oh", and "sixty" is not "six".
     """
     return lambda word: digit_label(word, oh) if word in _DIGIT_WORDS else None
 
@@ -87,16 +86,16 @@ def align_utterances(
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[list[Token], list[Problem]]:
-    """The words of the utterances that have a label, where they are; in order.
+    """Those words of the utterances that have a label, in order, with their times; and problems.
 
-    label: word -> its class; None: to be left out. An utterance without a labelled word is not
-        read at all.
+    label: a function from a word to its class, or None to leave the word out. An utterance without
+        a labelled word is not read.
     required_rate: the rate in Hz that every file must have; None is any.
-    cache_dir, workers, progress: as of `align_all`.
+    cache_dir, workers, progress: see `align_all`.
 
-    Tokens are named ``<utterance>#<place of the word, from 1>``. Left out, as problems: a
-    second transcript of the same name, files that `list_corpus` leaves out, that cannot be read,
-    or whose words cannot be aligned. Raises `CorpusError` when pocketsphinx is not installed.
+    The name of a token is ``<utterance>#<number of the word, from 1>``. Problems are a second
+    transcript of the same name, files that `list_corpus` leaves out or that cannot be read, and
+    words that cannot be aligned. Raises `CorpusError` if pocketsphinx is not installed.
     """
     wanted: dict[str, Utterance] = {}
     problems: list[Problem] = []
