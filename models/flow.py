@@ -11,10 +11,10 @@ from torch import Tensor, nn
 class Flow(nn.Module):
     """z = f_L(… f_1(ε)), ε ~ N(0, I), so log p(z) = log N(f⁻¹(z); 0, I) + log |∂f⁻¹/∂z|.
 
-    Each f_l is an affine coupling, ``(a, b) -> (a, b · exp s_l(a) + t_l(a))`` of the halves of
-    a vector, s_l and t_l by one network with a hidden layer, and then a permutation. Every second
-    one of these is random; the others turn the halves around, so that two layers change every
-    dimension. At first s and t are small and p(z) is near N(0, I).
+    Each f_l is an affine coupling of the halves of a vector, ``(a, b) -> (a, b · exp s_l(a) +
+    t_l(a))``, followed by a permutation. A network with one hidden layer gives s_l and t_l. Every
+    second permutation is random; the others reverse the order, so that two layers change every
+    dimension. Initially s and t are small and p(z) is near N(0, I).
 
     Source: Dinh et al. 2017 (arXiv:1605.08803), Eqs. 7 and 8, by Pyro's transforms; as a prior
     Chen et al. 2017 (arXiv:1611.02731).
@@ -24,7 +24,7 @@ class Flow(nn.Module):
         num_layers: L.
         hidden_dim: of each network's hidden layer.
 
-    Raises ValueError for fewer than two dimensions, which have no halves, and for no layer.
+    Raises ValueError for fewer than two dimensions or one layer.
     """
 
     loc: Tensor
@@ -33,11 +33,11 @@ class Flow(nn.Module):
     def __init__(self, dim: int, num_layers: int = 6, hidden_dim: int = 64):
         super().__init__()
         if dim < 2:
-            raise ValueError(f"couplings need two dimensions at least, not {dim}: take a mixture")
+            raise ValueError(f"a flow needs at least two dimensions, not {dim}: use a mixture")
         if num_layers < 1:
-            raise ValueError(f"a flow has one layer at least, not {num_layers}")
+            raise ValueError(f"a flow needs at least one layer, not {num_layers}")
         self.split = dim // 2
-        # Of t and s, one after the other.
+        # Each network gives t and s, concatenated.
         self.networks = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(self.split, hidden_dim),
@@ -57,8 +57,8 @@ class Flow(nn.Module):
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.TransformedDistribution:
-        # Pyro's transforms keep their last values, by which they would know a tensor again after
-        # the parameters have changed. So they are made anew and live as long as what is returned.
+        # Pyro's transforms cache their last values, which would be wrong after a change of the
+        # parameters. So they are made anew at each call.
         transforms: list[dist.transforms.Transform] = []
         for network, permutation in zip(self.networks, self.permutations, strict=True):
             transforms += [AffineCoupling(self.split, _halved(network)), Permute(permutation)]
@@ -67,5 +67,5 @@ class Flow(nn.Module):
 
 
 def _halved(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    # Of the vector's type, whatever autocast computes in; see GaussianHead.
+    # In the vector's type, whatever autocast computes in; see GaussianHead.
     return lambda half: network(half).to(half.dtype).chunk(2, -1)

@@ -30,8 +30,8 @@ class ImageLikelihood(nn.Module):
         bernoulli   p_i^x_i (1 - p_i)^(1 - x_i),  p = sigmoid(m(z)); see `SoftBernoulli`
 
     m is the decoder's output. Without an observation, the site ``<name>_loc`` holds the mean (m,
-    or p) besides the noisy sample, which under Bernoulli is black and white. What is observed is
-    in [0, 1]. A Bernoulli's ``log_prob`` is no density of grey: no other's compares with it.
+    or p) beside the noisy sample, which under Bernoulli is black and white. Observed pixels are
+    in [0, 1]. A Bernoulli's ``log_prob`` is not a density of grey and not comparable with others.
 
     Args:
         latent_dim: of z.
@@ -39,7 +39,7 @@ class ImageLikelihood(nn.Module):
             the paper's unit variance; smaller values give sharper pictures and leave more of the
             class in the style latent.
         family: one of `FAMILIES`; the paper's is Normal.
-        learn_scale: `scale` is where learning starts, see `ObservationScale`. A Bernoulli has none.
+        learn_scale: learn it from `scale` on, see `ObservationScale`. A Bernoulli has no scale.
 
     Raises ValueError for another family, and as `ObservationScale` does.
     """
@@ -67,9 +67,9 @@ class ImageLikelihood(nn.Module):
     def _pixels(self, output: Tensor) -> dist.TorchDistribution:
         if self.family == "bernoulli":
             return SoftBernoulli(logits=output).to_event(3)
-        scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()  # for all pixels at once
-        of_family = dist.Normal if self.family == "normal" else dist.Laplace
-        return of_family(output, scale).to_event(3)
+        scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()
+        family = dist.Normal if self.family == "normal" else dist.Laplace
+        return family(output, scale).to_event(3)
 
 
 class SpeechLikelihood(nn.Module):
@@ -78,17 +78,16 @@ class SpeechLikelihood(nn.Module):
         log T ~ N(duration(z), duration_scale²)          site <name>_log_frames
         x_t   ~ N(loc_t(z), scale²),  t < T              site <name>
 
-    z is the LSTM's input at every step. The duration is not the paper's (it leaves T out of the
-    model); ``duration_scale=None`` switches it off, and what is generated then has `max_frames`.
-    Without an observation, ``<name>_loc`` holds the mean besides the noisy sample; both are
-    padded to `max_frames`, so that draws of different duration can be stacked.
+    z is the LSTM's input at every step. The paper leaves the duration T out of the model;
+    ``duration_scale=None`` does too, and generated speech then has `max_frames`. Without an
+    observation, ``<name>_loc`` holds the mean beside the noisy sample; both are padded to
+    `max_frames`, so that draws of different duration can be stacked.
 
     Args:
         latent_dim: of z.
         scale: standard deviation of a normalised log-Mel coefficient; the paper's is 1.
-        max_frames: longest duration that is generated.
-        learn_scale: `scale` is where learning starts, see `ObservationScale`; that of the duration
-            stays as it is.
+        max_frames: the longest duration that can be generated.
+        learn_scale: learn it from `scale` on, see `ObservationScale`; the duration's is fixed.
     """
 
     def __init__(
@@ -110,7 +109,7 @@ class SpeechLikelihood(nn.Module):
         self.loc = nn.Linear(num_cells, num_mels)
         if duration_scale is not None:
             last = nn.Linear(64, 1)
-            # Start from a plausible duration: log T is near 4 while a fresh layer says 0.
+            # Start from a plausible duration: log T is near 4, but a fresh layer gives 0.
             nn.init.constant_(last.bias, math.log(max_frames / 3))
             self.duration = nn.Sequential(nn.Linear(latent_dim, 64), nn.ReLU(), last)
 
@@ -121,10 +120,8 @@ class SpeechLikelihood(nn.Module):
             packing = observation.packing
         else:
             packing = Packing.of(lengths.expand(z.shape[:-1]).flatten(), num_frames)
-        frames = self.loc(self.lstm.unroll(z.flatten(0, -2), packing)).to(
-            z.dtype
-        )  # see GaussianHead
-        loc = packing.pad(frames).unflatten(0, z.shape[:-1])
+        frames = self.loc(self.lstm.unroll(z.flatten(0, -2), packing))
+        loc = packing.pad(frames.to(z.dtype)).unflatten(0, z.shape[:-1])
         likelihood = RaggedNormal(loc, self.scale(), lengths)
         if observation is None:
             pyro.deterministic(f"{name}_loc", likelihood.mean, event_dim=2)
@@ -133,7 +130,7 @@ class SpeechLikelihood(nn.Module):
     def _num_frames(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:
         lengths = None if observation is None else observation.lengths
         if self.duration_scale is not None:
-            # log T is near 4: bfloat16 would round it by 0.02, which beside 0.1 is much.
+            # log T is near 4: bfloat16 would round it by 0.02, much compared with a scale of 0.1.
             with torch.autocast(z.device.type, enabled=False):
                 loc = self.duration(z).squeeze(-1)
             log_frames = pyro.sample(

@@ -1,4 +1,4 @@
-"""The modalities there are. Add your own here, a line each (docs/modalities.md)."""
+"""The built-in modalities. Add your own here, one line each (docs/modalities.md)."""
 
 import pkgutil
 from collections.abc import Collection, Sequence
@@ -37,17 +37,16 @@ def digit_modalities(
     image_likelihood: PixelFamily = "normal",
     learn_scale: bool = False,
 ) -> tuple[Modality, ...]:
-    """Those of `names`; speech and image with the paper's networks, of its sizes by default.
+    """The modalities called `names`; speech and image have the paper's networks and sizes.
 
-    spoken: which of `names` are speech; each of them has networks of its own.
-    num_cells: of each LSTM. speech_scale, image_scale: observation scales (standard
-    deviations of a normalised log-Mel coefficient and of a pixel in [0, 1]). max_frames and
+    spoken: those of `names` that are speech; each has its own networks. num_cells: of each LSTM.
+    speech_scale, image_scale: observation scales (standard deviations of a normalised log-Mel
+    coefficient and of a pixel in [0, 1]), from which learning starts with learn_scale. max_frames,
     duration_scale: see `SpeechLikelihood`. speech_encoder: one of `SPEECH_ENCODERS`.
-    image_likelihood: a family of `ImageLikelihood`. learn_scale: the observation scales are where
-    learning starts. None of it says anything to modalities of your own.
+    image_likelihood: a family of `ImageLikelihood`. These options do not apply to modalities of
+    your own.
 
-    Raises ValueError for a name that is not known, saying which are, and where what `OWN` says
-    is not there or is no modality of that name.
+    Raises ValueError for an unknown name, and if an entry of `OWN` is not a modality of that name.
     """
     for name in spoken:
         check_name(name)
@@ -76,8 +75,8 @@ def digit_modalities(
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for a name that a modality cannot have."""
-    # Of latents, of the plate, or what torch's modules have already.
+    """Raise ValueError for a name that a modality cannot have."""
+    # These would clash with latents, the plate, or attributes of torch's modules.
     taken = name in ("z", "sem", "style", "examples") or hasattr(nn.ModuleDict(), name)
     if not name.isalnum() or taken:
         raise ValueError(
@@ -87,7 +86,7 @@ def check_name(name: str) -> None:
 
 
 def own_modality(name: str) -> Modality:
-    """Of `OWN`; raises ValueError as `digit_modalities`."""
+    """A modality of `OWN`; raises ValueError as `digit_modalities`."""
     check_name(name)
     if name not in OWN:
         known = ", ".join([*BUILT_IN, *OWN])

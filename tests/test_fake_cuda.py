@@ -12,13 +12,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.experiments.bench.by_hand import ByHand, PaddedLSTM
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.svi import SVI
-from tests.support.configs import config
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
 
@@ -40,11 +38,6 @@ def cudnn(lstm, sequence):
     states = states.to(torch.float16) if half else states
     last = states[: len(sequence.sorted_indices)]
     return PackedSequence(states, sequence.batch_sizes), (last.unsqueeze(0), None)
-
-
-def padded(lstm, x):
-    """As `nn.LSTM`, in shape and device."""
-    return x @ lstm.weight_ih_l0[: lstm.hidden_size].t(), None
 
 
 @pytest.fixture
@@ -127,20 +120,6 @@ def test_the_lstm_is_not_autocast(cuda, monkeypatch) -> None:
         torch.set_autocast_enabled("cuda", False)
     assert types == {"speech": torch.float32, "image": torch.bfloat16}
     assert {value.dtype for value in found.values()} == {torch.float32}
-
-
-@pytest.mark.parametrize("lstm", [PaddedLSTM, None])
-def test_what_it_is_compared_with_stays_there_too(cuda, monkeypatch, lstm) -> None:
-    """`experiments/bench/by_hand.py`, but for packed sequences, whose shapes depend on values."""
-    monkeypatch.setattr(PaddedLSTM, "forward", padded)
-    monkeypatch.setattr(PaddedLSTM, "flatten_parameters", lambda lstm: None)
-    svi = svi_on(cuda)
-    weights = config("--objective", "paper")
-    with cuda:
-        plain = ByHand(svi, weights, lstm)
-    loss = plain(batch_on(cuda))
-    assert loss.device.type == "cuda"
-    assert loss.requires_grad
 
 
 def test_a_tensor_on_the_wrong_device_is_found(cuda, monkeypatch) -> None:

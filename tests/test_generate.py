@@ -11,7 +11,6 @@ from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE
 from tests.support.linear_gaussian import (
     DIM,
-    MODALITIES,
     NOISE,
     SIZES,
     make_batch,
@@ -108,26 +107,6 @@ def test_a_given_style_is_the_style_and_nothing_is_left_to_chance():
         sem, style = recovered(model, name, found[name])
         torch.testing.assert_close(sem, z["z_sem"], atol=1e-5, rtol=0)
         torch.testing.assert_close(style, z[f"z_style_{name}"], atol=1e-5, rtol=0)
-
-
-def test_modalities_that_are_generated_together_share_what_is_drawn():
-    model, _ = make_pair()
-    style = {"z_style_a": torch.randn(5, DIM)}
-    found = decode(model, style, ["a", "b"])
-    (sem, given), (other_sem, _) = (recovered(model, name, found[name]) for name in "ab")
-    torch.testing.assert_close(sem, other_sem, atol=1e-5, rtol=0)
-    torch.testing.assert_close(given, style["z_style_a"], atol=1e-5, rtol=0)
-
-
-def test_the_latent_of_a_joint_model_decodes_into_both():
-    model = JMVAE(MODALITIES, 4)
-    z = torch.randn(5, 4)
-    found = decode(model, {"z": z}, ["b", "a"])
-    for name in SIZES:
-        expected = z @ model.likelihoods[name].weight.T.detach()
-        torch.testing.assert_close(found[name].value, expected)
-        assert found[name].lengths is None
-        assert not found[name].value.requires_grad
 
 
 @pytest.mark.parametrize("joint", [False, True])

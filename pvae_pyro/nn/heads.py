@@ -20,6 +20,6 @@ class GaussianHead(nn.Module):
         self.log_scale = nn.Linear(in_features, dim)
 
     def forward(self, features: Tensor) -> dist.TorchDistribution:
-        dtype = self.loc.weight.dtype  # of distributions too, whatever autocast computes in
+        dtype = self.loc.weight.dtype  # the distributions' type, whatever autocast computes in
         log_scale = self.log_scale(features).to(dtype).clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND)
         return dist.Normal(self.loc(features).to(dtype), torch.exp(log_scale)).to_event(1)

@@ -1,4 +1,4 @@
-"""Ragged batches, packed: only the frames that exist, in the order in which an LSTM runs.
+"""Ragged batches, packed: only the frames that exist, in the order that an LSTM needs.
 
 Shapes: B rows, T frames, N = sum of lengths (frames that exist), F features of a frame.
 """
@@ -15,12 +15,12 @@ from torch import Tensor
 class Packing:
     """Rows sorted by length, longest first; frames packed time-major, as in a `PackedSequence`.
 
-    ``packed.split(alive.tolist())`` gives each step's frames, of the rows still alive, which are
-    the first of anything sorted. All indices are int64, on CPU.
+    ``packed.split(alive.tolist())`` gives the frames of each step. They belong to the rows that are
+    still alive, which come first in sorted order. All indices are int64, on CPU.
 
-    num_frames: T of what is padded.
+    num_frames: T of padded tensors.
     alive: ``[T']`` rows alive at each step, T' = the longest length.
-    order: ``[B]`` sorted position -> the caller's row. unsorted: the opposite.
+    order: ``[B]`` sorted position -> the caller's row. unsorted: the inverse.
     frame: ``[N]`` packed frame -> row * num_frames + time, in the caller's order of rows.
     before: ``[N]`` packed frame of the same row one step earlier; negative at the first step.
     last: ``[B]`` packed frame of each row's last step, in the caller's order of rows.
@@ -39,7 +39,7 @@ class Packing:
         """lengths: ``[B]``, integer. Raises ValueError for one below 1 or above `num_frames`."""
         if lengths.dim() != 1 or len(lengths) == 0:
             raise ValueError(f"lengths must be [B], got shape {tuple(lengths.shape)}")
-        # Whatever the default device; and not in inference mode: kept, it may meet a gradient.
+        # On CPU whatever the default device; and usable later in a graph with gradients.
         with torch.inference_mode(False), torch.device("cpu"):
             lengths, order = lengths.cpu().clone().sort(descending=True, stable=True)
             if lengths[-1] < 1 or lengths[0] > num_frames:
@@ -48,7 +48,7 @@ class Packing:
             exists = lengths > torch.arange(int(lengths[0])).unsqueeze(1)  # [T', B]
             alive = exists.sum(1)
             time, rank = exists.nonzero().unbind(1)
-            # A row keeps its place among the alive: earlier is as far back as these were then.
+            # A row keeps its position, so its previous frame is one step of alive rows back.
             distance = torch.cat([torch.tensor([len(rank) + 1]), alive[:-1]])
             before = torch.arange(len(rank)) - distance.repeat_interleave(alive)
             unsorted = order.argsort()
@@ -80,7 +80,7 @@ class Packing:
         """Raise ValueError unless x is ``[B, T, F]`` or ``[B, F]``, of this B and T."""
         want = (len(self.order), self.num_frames)[: x.dim() - 1]
         if x.dim() not in (2, 3) or x.shape[:-1] != want:
-            raise ValueError(f"lengths are of {want}, and what is given is {tuple(x.shape)}")
+            raise ValueError(f"lengths are of {want}, but x is {tuple(x.shape)}")
 
 
 def in_use(lengths: Tensor, num_frames: int) -> Tensor:

@@ -1,12 +1,12 @@
-"""The scale of a likelihood: a setting, or learnt from it on."""
+"""The scale of a likelihood: fixed, or learnt."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-# A learnt scale stays between 1 / this and this. 0.01 is 2.5 of 255 grey levels, below any error of
-# prediction worth having: without a bound the density of what is always alike grows for ever.
+# A learnt scale stays between 1 / MOST and MOST. 0.01 is 2.5 of 255 grey levels, below any useful
+# prediction error. Without a bound, the density of pixels that never vary would grow for ever.
 MOST = 100.0
 
 
@@ -15,14 +15,14 @@ class ObservationScale(nn.Module):
 
     .. math:: \text{scale} = \exp(b \tanh(u / b)), \quad b = \log 100
 
-    with u the parameter ``unbounded``, near log scale and starting where `scale` says. Unlike one
-    that is cut off, it has a gradient at every value that it can take.
+    with u the parameter ``unbounded``, which starts at `scale`. Unlike a clamped scale, it has a
+    gradient at every value.
 
-    Of Normals, the likelihood is greatest at the root mean square error of loc; of Laplaces, at
-    the mean absolute error. Source: Rybkin et al. 2021 (arXiv:2006.13202, σ-VAE), with a
-    bound of ours.
+    The likelihood of Normals is greatest at the root mean square error of loc, that of Laplaces at
+    the mean absolute error. Source: Rybkin et al. 2021 (arXiv:2006.13202, σ-VAE); the bound is
+    ours.
 
-    Raises ValueError for a scale that is not positive, or to be learnt and beyond its bounds.
+    Raises ValueError for a scale that is not positive, or is to be learnt and out of bounds.
     """
 
     def __init__(self, scale: float, learn: bool = False):

@@ -78,8 +78,7 @@ def swapped_pair(**keywords):
     return PVAE(modalities, 3, 2), PartitionedGuide(modalities, 3, 2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("encoder", ["conv", "transformer"])
+@pytest.mark.parametrize(("family", "encoder"), [("bernoulli", "conv"), ("laplace", "transformer")])
 def test_the_objective_reaches_every_parameter(family, encoder):
     model, guide = swapped_pair(
         image_likelihood=family, speech_encoder=encoder, learn_scale=True, speech_scale=0.7

@@ -109,30 +109,6 @@ def test_batches_mark_what_is_missing_and_do_not_show_it():
     assert len(examples["speech"]) == 23
 
 
-def test_fixed_pairs_are_the_same_in_each_epoch():
-    def images(loader, epoch):
-        (batch,) = loader.epoch(epoch)
-        return batch["image"].value
-
-    fixed = tiny_loader(batch_size=100, shuffle=False, anew=False)
-    anew = tiny_loader(batch_size=100, shuffle=False)
-    assert torch.equal(images(fixed, 0), images(fixed, 3))
-    assert torch.equal(images(fixed, 0), images(anew, 0))
-    assert not torch.equal(images(anew, 0), images(anew, 3))
-
-
-def test_parts_of_a_batch_with_gaps_make_the_whole():
-    presence = missing_at_random(23, NAMES, 0.4, seed=0)
-    whole = list(tiny_loader(batch_size=6, presence=presence).epoch(0))
-    parts = [
-        list(tiny_loader(batch_size=6, presence=presence, part=(k, 2)).epoch(0)) for k in (0, 1)
-    ]
-    for batch, *both in zip(whole, *parts, strict=True):
-        there = batch["image"].present.sum().item()
-        of_parts = sum(part["image"].present.sum().item() for part in both)
-        assert of_parts == there or len(batch["image"].present) % 2  # odd ones are filled up
-
-
 @pytest.mark.usefixtures("environment")
 class TestCommand:
     """Of the whole command, on a corpus of twelve pairs."""
@@ -163,19 +139,3 @@ class TestCommand:
         assert counts == {"train": 4 * 9, "complete": 3, "test": 12}
         counts = self.run(small, tmp_path / "once", *options, "--paired-share", "0")["num_examples"]
         assert counts == {"train": 3 + 2 * 9, "complete": 3, "test": 12}
-
-    def test_of_one_modality_there_are_no_pairs(self, small, tmp_path, capsys):
-        options = ("--paired", "0.25", "--model", "vae-image")
-        counts = self.run(small, tmp_path / "run", *options)["num_examples"]
-        assert counts["train"] == counts["complete"] == 12
-        (told,) = (x for x in capsys.readouterr().out.splitlines() if "no effect" in x)
-        assert "--paired" in told
-
-    def test_contradictions_are_refused(self, small, capsys):
-        for options, told in (
-            (["--missing", "0.5", "--paired", "0.5"], "--paired"),
-            (["--drop-incomplete"], "requires --missing"),
-        ):
-            with pytest.raises(SystemExit):
-                run_svi.main([*small, *options])
-            assert told in capsys.readouterr().err

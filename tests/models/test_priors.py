@@ -198,8 +198,8 @@ def test_a_flow_never_remembers():
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (partial(Flow, 1), "two dimensions at least, not 1"),
-        (partial(Flow, 4, num_layers=0), "one layer at least, not 0"),
+        (partial(Flow, 1), "at least two dimensions, not 1"),
+        (partial(Flow, 4, num_layers=0), "at least one layer, not 0"),
         (partial(GaussianMixture, 4, 0), "no mixture of 0 components in 4"),
         (partial(VampPrior, 0, 5), "no mixture of 5 components in 0"),
     ],

@@ -156,16 +156,14 @@ def test_state_dict_and_initial_weights_are_those_of_torch(lstm: RaggedLSTM) -> 
         assert torch.equal(parameter, ours.get_parameter(name))
 
 
-@pytest.mark.parametrize("shape", [(3, FEATURES), (3, FRAMES, FEATURES), (6, 8, FEATURES)])
-def test_x_of_another_batch_is_refused(lstm: RaggedLSTM, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="lengths are of"):
+@pytest.mark.parametrize(
+    "shape", [(3, FEATURES), (6, 8, FEATURES), (6, FEATURES - 1), (6, FRAMES, 500)]
+)
+def test_x_of_another_batch_or_of_other_features_is_refused(
+    lstm: RaggedLSTM, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="lengths are of|features"):
         lstm(torch.randn(shape), Packing.of(LENGTHS, FRAMES))
-
-
-@pytest.mark.parametrize("features", [FEATURES - 1, 500])
-def test_x_of_other_features_is_refused(lstm: RaggedLSTM, features: int) -> None:
-    with pytest.raises(ValueError, match=f"x has {features} features"):
-        lstm(torch.randn(6, FRAMES, features), Packing.of(LENGTHS, FRAMES))
 
 
 @pytest.mark.usefixtures("language")

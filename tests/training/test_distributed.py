@@ -151,15 +151,6 @@ def test_a_part_is_in_random_order() -> None:
     assert abs(halves[0] - halves[1]) < 0.3
 
 
-def test_parts_have_about_as_many_frames() -> None:
-    parts = [
-        next(PairedLoader(tiny_examples(), 20, part=(which, 2)).epoch(0))["speech"].lengths
-        for which in range(2)
-    ]
-    assert abs(int(parts[0].sum() - parts[1].sum())) <= 9  # the longest
-    assert parts[0].tolist() != sorted(parts[0].tolist())
-
-
 def test_a_model_is_loaded_by_one_process_alone(tmp_path, monkeypatch) -> None:
     """Of several processes the others are not at the same: nothing may wait for them."""
     config = Options(num_cells=8).resolved("cpu").but(max_frames=9)

@@ -22,15 +22,6 @@ from tests.support.tiny import tiny_loader, tiny_svi
 from tests.support.training import Interrupted, metrics, moved, run, snapshot
 
 
-def test_two_fits_in_one_process_both_move(tmp_path):
-    for seed in (0, 1):
-        before = snapshot(tiny_svi(seed))
-        (tmp_path / str(seed)).mkdir()
-        svi, progress = run(tmp_path / str(seed), num_epochs=1, seed=seed)
-        assert all(moved(before, svi))
-        assert (progress.epoch, progress.step, progress.interrupted) == (1, 5, False)
-
-
 def test_metrics_hold_every_term_once_an_epoch(tmp_path):
     run(tmp_path)
     records = metrics(tmp_path)
@@ -96,13 +87,6 @@ def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
     again, progress = run(tmp_path, num_epochs=1, resume=True)
     assert (progress.epoch, progress.interrupted) == (1, False)
     assert not any(moved(snapshot(svi), again))
-
-
-def test_resuming_for_more_epochs(tmp_path):
-    run(tmp_path, num_epochs=1)
-    _, progress = run(tmp_path, num_epochs=2, resume=True)
-    assert progress.step == 10
-    assert [r["epoch"] for r in metrics(tmp_path)] == [1, 2]
 
 
 def test_killed_between_metrics_and_checkpoint(tmp_path):
