@@ -60,17 +60,21 @@ def test_bound_is_log_evidence_at_exact_posterior(monkeypatch):
     torch.testing.assert_close(terms["elbo"], log_evidence(model, batch))
 
 
-@pytest.mark.parametrize("vectorize_particles", [True, False])
-def test_bound_with_analytic_kl_is_log_evidence_on_average(vectorize_particles):
+@pytest.mark.parametrize(
+    ("vectorize_particles", "num_particles", "tolerance"), [(True, 3000, 0.15), (False, 500, 0.36)]
+)
+def test_bound_with_analytic_kl_is_log_evidence_on_average(
+    vectorize_particles, num_particles, tolerance
+):
     model, guide = make_pair()
     set_exact_posterior(model, guide)
     batch = make_batch()
     elbo = PartitionedELBO(
-        num_particles=3000, vectorize_particles=vectorize_particles, max_plate_nesting=1
+        num_particles=num_particles, vectorize_particles=vectorize_particles, max_plate_nesting=1
     )
     with torch.no_grad(), pyro.validation_enabled(False):
         terms = elbo.terms(model, guide, batch)
-    torch.testing.assert_close(terms["elbo"], log_evidence(model, batch), atol=0.15, rtol=0)
+    torch.testing.assert_close(terms["elbo"], log_evidence(model, batch), atol=tolerance, rtol=0)
 
 
 def diagonal_kl(q, p):

@@ -10,7 +10,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.guides import JMVAEGuide, VAEGuide
 from pvae_pyro.models import JMVAE
-from tests.support.linear_gaussian import MODALITIES, NOISE, SIZES, _set_head, make_batch
+from tests.support.linear_gaussian import MODALITIES, NOISE, SIZES, make_batch, set_head
 from tests.support.tiny import tiny_modalities
 
 LATENT = 4
@@ -67,9 +67,9 @@ def test_the_bound_is_tight_where_the_guide_is_exact():
     batch = make_batch()
     weights = {name: model.likelihoods[name].weight.detach() for name in SIZES}
     weight = torch.cat([*weights.values()])
-    _set_head(guide.multimodal.heads["z"], weight)
+    set_head(guide.multimodal.heads["z"], weight)
     for name, own in weights.items():
-        _set_head(guide.unimodal[name].heads["z"], own)
+        set_head(guide.unimodal[name].heads["z"], own)
     terms = PartitionedELBO(0.7, beta=0.0, shared="z").terms(model, guide, batch)
 
     x = torch.cat([batch[name].value for name in SIZES], -1)

@@ -78,18 +78,18 @@ def set_exact_posterior(model: PVAE, guide: PartitionedGuide) -> None:
     """Make the multimodal and the unimodal guides p(z | x) and p(z | x^m)."""
     weights = {name: model.likelihoods[name].weight.detach() for name in SIZES}
     shared = torch.cat([weights[name][:, :DIM] for name in SIZES])
-    _set_head(guide.multimodal.heads["z_sem"], shared)
+    set_head(guide.multimodal.heads["z_sem"], shared)
     for name in SIZES:
         own = torch.cat(
             [weights[n][:, DIM:] if n == name else torch.zeros(SIZES[n], DIM) for n in SIZES]
         )
-        _set_head(guide.multimodal.heads[f"z_style_{name}"], own)
-        _set_head(guide.unimodal[name].heads["z_sem"], weights[name][:, :DIM])
-        _set_head(guide.unimodal[name].heads[f"z_style_{name}"], weights[name][:, DIM:])
+        set_head(guide.multimodal.heads[f"z_style_{name}"], own)
+        set_head(guide.unimodal[name].heads["z_sem"], weights[name][:, :DIM])
+        set_head(guide.unimodal[name].heads[f"z_style_{name}"], weights[name][:, DIM:])
 
 
 @torch.no_grad()
-def _set_head(head: nn.Module, weight: Tensor) -> None:
+def set_head(head: nn.Module, weight: Tensor) -> None:
     precision = 1 + weight.square().sum(0) / NOISE**2
     head.loc.weight.copy_((weight / NOISE**2 / precision).T)
     head.loc.bias.zero_()

@@ -1,14 +1,13 @@
-"""What the processes of tests/training/test_distributed.py do: `work` is each one's target.
+"""What the processes of tests/training/test_distributed.py do; `work` is the target of each."""
 
-gradients FILE | fit FOLDER EPOCHS [SIGNAL_AT_STEP] | bad FOLDER skip|end [first] | commands FILE
-"""
-
-import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
@@ -26,12 +25,6 @@ from pvae_pyro.training.loop import fit
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_loader, tiny_pair, tiny_svi
 
 SIZE, PARTS = 8, 2
-
-
-def say(line: str) -> None:
-    """In one piece, to the file of `work`."""
-    with open(os.environ["SAID"], "ab", buffering=0) as file:
-        file.write(f"{line}\n".encode())
 
 
 def part_of(batch, start, stop):
@@ -70,68 +63,61 @@ def same_noise() -> None:
     Normal.rsample = lambda self, shape=(): self.loc + 0.37 * self.scale
 
 
-def train(folder: Path, num_epochs: int, signal_at: int | None) -> None:
-    """23 examples in batches of 2, without the contrast, which is within parts: metrics are then
-    those of any number of ranks but for the last batch, of one example."""
+def train(folder: Path, num_epochs: int, signal_at: int | None = None) -> tuple[int, bool, float]:
+    """Steps, whether they were interrupted, and a random number.
+
+    23 examples in batches of 2, without the contrast, which is within parts: but for the last
+    batch, of one example, metrics do not depend on the number of ranks. signal_at: the step before
+    which the last rank gets a signal.
+    """
     same_noise()
     svi = tiny_svi()
     svi.loss.beta = 0.0
-    update = svi.update
+    update, steps = svi.update, count()
 
-    def and_signal(batch):
-        if svi.count == signal_at and distributed.rank() == distributed.world_size() - 1:
+    def update_after_signal(batch):
+        if next(steps) == signal_at and distributed.rank() == distributed.world_size() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        svi.count += 1
         return update(batch)
 
-    svi.update, svi.count = and_signal, 0
+    svi.update = update_after_signal
     resume = (folder / CHECKPOINT).exists()
     progress = fit(svi, tiny_loader(2), num_epochs=num_epochs, folder=folder, resume=resume)
-    noise = torch.rand(1).item()
-    say(f"rank {distributed.rank()} {progress.step} {progress.interrupted} {noise}")
+    return progress.step, progress.interrupted, torch.rand(1).item()
 
 
-def bad(folder: Path, skip: bool, first: bool) -> None:
-    """An example that is not finite, of which only one rank has a part: in the first batch, or
-    number 7."""
+def train_on_nan(folder: Path, skip: bool, first: bool = False) -> tuple[float, int | str]:
+    """The sum of the weights, and the number of skipped batches or the error.
+
+    One example is NaN, of which only one rank has a part: in the first batch, or number 7.
+    """
     examples = tiny_examples()
     speech = examples["speech"]
     held = PairedLoader(examples, 6, part=(0, 1)).held(0, 0)
-    which = held["speech"][0] if first else 7
-    speech.values[speech.offsets[which]] = float("nan")
+    speech.values[speech.offsets[held["speech"][0] if first else 7]] = float("nan")
     loader = PairedLoader(examples, 6)
     svi = tiny_svi()
+    result: int | str
     try:
         options = {"skip_bad_batches": skip, "show_progress": False}
-        told = f"skipped {fit(svi, loader, num_epochs=2, folder=folder, **options).skipped}"
+        result = fit(svi, loader, num_epochs=2, folder=folder, **options).skipped
     except (FloatingPointError, ValueError) as error:
-        told = f"{type(error).__name__} {error}"
-    weights = sum(p.detach().double().sum() for p in svi.parameters()).item()
-    say(f"rank {distributed.rank()} {weights} {told}")
+        result = f"{type(error).__name__} {error}"
+    return sum(p.detach().double().sum() for p in svi.parameters()).item(), result
 
 
-def commands(file: Path) -> None:
-    """Runs of the command, one after the other: a JSON list of lists of options."""
-    from pvae_pyro.experiments import run_svi  # not for the other jobs
+def run_commands(runs: list[list[str]]) -> list[int]:
+    """The exit codes of `run_svi.py` with these options, one run after the other."""
+    from pvae_pyro.experiments import run_svi  # the other jobs do not need it
 
-    distributed.started = nullcontext  # the processes have joined, and do so once
-    for options in json.loads(file.read_text("utf-8")):
-        code = run_svi.main(options)
-        say(f"rank {distributed.rank()} {code} {options[-1]}")
+    distributed.started = nullcontext  # the processes have joined already
+    return [run_svi.main(options) for options in runs]
 
 
-def work(arguments: list[str], environment: dict[str, str]) -> None:
-    """environment: what torchrun sets of each process, and where to `say` things."""
+def work(job: Callable, arguments: tuple, environment: dict[str, str], results: Any) -> None:
+    """environment: what torchrun sets for each process. results: a queue of rank and result."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     pyro.enable_validation(False)
-    job, path = arguments[0], Path(arguments[1])
     with distributed.started():
-        if job == "gradients":
-            gradients(path)
-        elif job == "commands":
-            commands(path)
-        elif job == "bad":
-            bad(path, arguments[2] == "skip", arguments[3:] == ["first"])
-        else:
-            train(path, int(arguments[2]), *[int(n) for n in arguments[3:]] or [None])
+        results.put((distributed.rank(), job(*arguments)))

@@ -3,9 +3,7 @@
 import json
 import multiprocessing
 import socket
-import tempfile
-from collections import Counter
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,49 +24,38 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
     pytest.skip("torch without gloo", allow_module_level=True)
 
 
-# Of a process that has imported what they need, the processes of all tests are made: by torchrun
-# (which tests/test_readme.py runs) each would import it anew.
+# Processes are forked from one that has imported everything; torchrun's would import it anew.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.rank_worker"])
 
 
-def work(ranks: int, *arguments: object, **environment: str) -> str:
-    """What the jobs of rank_worker.py say in that many processes, started as by torchrun."""
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as free:
+def work(ranks: int, job, *arguments: object, **environment: str) -> dict[int, Any]:
+    """rank -> what the function `job` returns in that many processes, started as by torchrun."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-        environment["SAID"] = str(Path(folder, "said"))
-        Path(folder, "said").touch()
-        free.close()
-        processes = []
-        for rank in range(ranks):
-            of_rank = {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(ranks),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "TORCHELASTIC_RUN_ID": "test",
-            }
-            given = {**environment, **(of_rank if ranks > 1 else {})}
-            job = ([str(argument) for argument in arguments], given)
-            processes.append(CONTEXT.Process(target=rank_worker.work, args=job))
-            processes[-1].start()
-        for process in processes:
-            process.join(600)
-        said = Path(folder, "said").read_text()
-    assert [process.exitcode for process in processes] == [0] * ranks, said
-    return said
-
-
-def told(output: str) -> dict[int, list[str]]:
-    """rank -> what it printed."""
-    lines = [line.split() for line in output.splitlines() if line.startswith("rank")]
-    return {int(rank): rest for _, rank, *rest in lines}
+    results, processes = CONTEXT.SimpleQueue(), []
+    for rank in range(ranks):
+        of_rank = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "test",
+        }
+        variables = {**environment, **(of_rank if ranks > 1 else {})}
+        given = (job, arguments, variables, results)
+        processes.append(CONTEXT.Process(target=rank_worker.work, args=given))
+        processes[-1].start()
+    for process in processes:
+        process.join(600)
+    assert [process.exitcode for process in processes] == [0] * ranks
+    return dict(results.get() for _ in range(ranks))
 
 
 def test_two_ranks_take_the_steps_of_one_process(tmp_path) -> None:
-    work(1, "gradients", tmp_path / "one")
-    work(2, "gradients", tmp_path / "two")
+    work(1, rank_worker.gradients, tmp_path / "one")
+    work(2, rank_worker.gradients, tmp_path / "two")
     one = load_file(tmp_path / "one.0")
     assert any(tensor.abs().max() > 0 for name, tensor in one.items() if name.endswith(".grad"))
     for rank in (0, 1):
@@ -80,23 +67,22 @@ def test_two_ranks_take_the_steps_of_one_process(tmp_path) -> None:
 
 
 def test_fit_resumes_under_another_number_of_ranks(tmp_path) -> None:
-    """Twelve batches an epoch, and stops amid the first epoch and the second."""
+    """Twelve batches an epoch; the run is stopped in the first epoch and in the second."""
     folder, alone = tmp_path / "several", tmp_path / "alone"
     folder.mkdir()
     alone.mkdir()
-    # One of two ranks gets a signal: all agree to stop at the next look, at step 10.
-    output = told(work(2, "fit", folder, 3, 7))
-    assert {r: rest[:2] for r, rest in output.items()} == {0: ["10", "True"], 1: ["10", "True"]}
-    assert output[0][2] != output[1][2]  # each its own noise
-    # One process goes on, and is stopped by its own signal, at once.
-    (stopped,) = told(work(1, "fit", folder, 3, 5)).values()
-    assert stopped[:2] == ["16", "True"]
-    again = told(work(2, "fit", folder, 3))
-    assert {r: rest[:2] for r, rest in again.items()} == {0: ["36", "False"], 1: ["36", "False"]}
+    # One of two ranks gets a signal: all agree to stop at the next check, at step 10.
+    first = work(2, rank_worker.train, folder, 3, 7)
+    assert [result[:2] for result in first.values()] == [(10, True)] * 2
+    assert first[0][2] != first[1][2]  # each rank has its own noise
+    # One process resumes, and stops at its own signal at once.
+    assert work(1, rank_worker.train, folder, 3, 5)[0][:2] == (16, True)
+    again = work(2, rank_worker.train, folder, 3)
+    assert [result[:2] for result in again.values()] == [(36, False)] * 2
     assert again[0][2] != again[1][2]
-    assert len(list(folder.glob("events.*"))) == 3  # the first rank's alone
+    assert len(list(folder.glob("events.*"))) == 3  # of the first rank alone
 
-    work(1, "fit", alone, 3)
+    work(1, rank_worker.train, alone, 3)
     for found, expected in zip(metrics(folder), metrics(alone), strict=True):
         assert (found["epoch"], found["step"]) == (expected["epoch"], expected["step"])
         for name, value in expected.items():
@@ -107,20 +93,21 @@ def test_fit_resumes_under_another_number_of_ranks(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_batch_that_is_not_finite_in_one_rank_is_skipped_by_all(tmp_path) -> None:
-    output = told(work(2, "bad", tmp_path, "skip"))
-    assert output[0] == output[1]  # the same weights, which no rank has spoilt
-    assert float(output[0][0]) < float("inf")
-    assert output[0][1:] == ["skipped", "2"]
+    results = work(2, rank_worker.train_on_nan, tmp_path, True)
+    assert results[0] == results[1]  # finite weights, the same in both ranks
+    weights, skipped = results[0]
+    assert np.isfinite(weights)
+    assert skipped == 2
     assert [record["step"] for record in metrics(tmp_path)] == [3, 6]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [[], ["first"]])
+@pytest.mark.parametrize("first", [False, True])
 def test_what_is_not_finite_in_one_rank_ends_all(tmp_path, first) -> None:
     """Also in the first step, where Pyro's checks would stop one of the ranks alone."""
-    output = told(work(2, "bad", tmp_path, "end", *first))
-    assert output[0] == output[1]
-    message = " ".join(output[0][1:])
+    results = work(2, rank_worker.train_on_nan, tmp_path, False, first)
+    assert results[0] == results[1]
+    _, message = results[0]
     assert message.startswith("FloatingPointError step ")
     assert "log_prob/speech" in message
     assert ("speech7" in message) == (not first)
@@ -196,10 +183,8 @@ def test_every_option_in_several_processes(small, cache, tmp_path, ranks, batch_
     same = [*small, "--epochs", "2", "--batch-size", str(batch_size)]
     runs = [[*same, *more, "--out", str(tmp_path / str(n))] for n, more in enumerate(OPTIONS)]
     runs += [[*run[:-2], "--epochs", "3", "--resume", run[-1]] for run in runs]
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
-    output = work(ranks, "commands", tmp_path / "runs.json", **cache)
-    ended = Counter(line for line in output.splitlines() if line.startswith("rank "))
-    assert ended == {f"rank {rank} 0 {run[-1]}": 2 for rank in range(ranks) for run in runs}
+    codes = work(ranks, rank_worker.run_commands, runs, **cache)
+    assert codes == {rank: [0] * len(runs) for rank in range(ranks)}
     for n, more in enumerate(OPTIONS):
         results = json.loads((tmp_path / str(n) / "results.json").read_text())
         assert (results["processes"], results["epochs"]) == (ranks, 3), more
