@@ -62,7 +62,7 @@ def test_every_digit_of_tidigits_in_2_gib(data_root, tmp_path):
     (tmp_path / "tidigits_ctm").symlink_to(data_root / "tidigits_ctm")
     (tmp_path / "MNIST").symlink_to(data_root / "MNIST")
     sounds: dict[str, list[np.ndarray]] = {}
-    for recording in fsdd_corpus(data_root, download=False).recordings:
+    for recording in fsdd_corpus(data_root).recordings:
         if recording.speaker == "george":
             sounds.setdefault(recording.label, []).append(recording.read()[0])
     rng = np.random.default_rng(0)

@@ -277,7 +277,7 @@ def test_taken_up_where_it_was_broken_off(requests, tmp_path):
 
 
 def test_strings_of_recorded_digits(data_root: Path):
-    made = strings(fsdd_corpus(data_root, download=False).recordings, 8000, 20)
+    made = strings(fsdd_corpus(data_root).recordings, 8000, 20)
     found = _aligned(made)
     assert len(found) == len(made)
     for known in ("heard", "files"):

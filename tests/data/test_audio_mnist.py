@@ -9,7 +9,7 @@ import soundfile
 
 from pvae_pyro.data.corpora import audio_mnist
 from pvae_pyro.data.corpora.audio_mnist import TEST_SPEAKERS, audio_mnist_corpus
-from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing
+from pvae_pyro.data.corpus import AudioError, CorpusError
 from tests.support.archives import tar_gz
 from tests.support.local_server import local_server
 
@@ -60,7 +60,7 @@ LAYOUTS = (
 def test_names_are_read(tmp_path: Path, sounds: dict[str, bytes], layout: str):
     _write(tmp_path / layout, sounds)
     (tmp_path / "other").mkdir()
-    corpus = audio_mnist_corpus(tmp_path, download=False)
+    corpus = audio_mnist_corpus(tmp_path)
     assert (corpus.name, corpus.stand_in, corpus.sample_rate) == ("AudioMNIST", False, 16000)
     assert (corpus.problems, corpus.notes) == ((), ())
     recordings = {r.name: r for r in corpus.recordings}
@@ -90,7 +90,7 @@ def test_test_speakers_of_the_whole_corpus(monkeypatch: pytest.MonkeyPatch):
 
 def test_split_does_not_depend_on_what_is_there(tmp_path: Path, sounds: dict[str, bytes]):
     _write(tmp_path / "audio_mnist", {n: s for n, s in sounds.items() if n.startswith("05")})
-    corpus = audio_mnist_corpus(tmp_path, download=False)
+    corpus = audio_mnist_corpus(tmp_path)
     assert {r.split for r in corpus.recordings} == {"test"}
     assert corpus.notes == ("40 of AudioMNIST's 60 recordings are not there",)
 
@@ -124,19 +124,8 @@ def test_other_rate(tmp_path: Path, sounds: dict[str, bytes]):
         recording.read()
 
 
-def test_absent_and_not_to_be_downloaded(tmp_path: Path):
-    for root in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CorpusMissing, match="audio_mnist/data is not there; unpack https"):
-            audio_mnist_corpus(root, download=False)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_empty(tmp_path: Path):
-    data = tmp_path / "audio_mnist" / "data"
-    data.mkdir(parents=True)
-    with pytest.raises(CorpusError, match="data has no speaker's folder; delete it"):
-        audio_mnist_corpus(tmp_path)
-    (data / "01").mkdir()
+    (tmp_path / "audio_mnist" / "data" / "01").mkdir(parents=True)
     with pytest.raises(CorpusError, match="data has no recordings; delete it"):
         audio_mnist_corpus(tmp_path)
 
@@ -179,7 +168,6 @@ def test_downloaded(server, sounds: dict[str, bytes], tmp_path: Path):
 CHANGED = {
     "less": ({"01/0_01_0.wav": None}, "it lacks 1 recordings and has 0 others"),
     "more": ({"07/0_07_0.wav": b"more"}, "it lacks 0 recordings and has 1 others"),
-    "no sound": ({"05/4_05_1.wav": b"RIFX\0\0\0\0WAVE"}, "4_05_1.wav is not a WAV file"),
     "cut": ({"05/4_05_1.wav": b"RIFF\0\0\0\0WAVE"}, r"recordings have \d+ bytes, not \d+"),
 }
 

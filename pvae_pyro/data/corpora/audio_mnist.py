@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Split
+from pvae_pyro.data.corpus import CorpusError, Split
 from pvae_pyro.data.download import install
 from pvae_pyro.data.listing import list_corpus, named_files
 from pvae_pyro.data.recording import Recording, SpeechCorpus
@@ -34,40 +34,27 @@ _FOLDER = re.compile(r"audio[_-]?mnist(-master|-main|-[0-9a-f]{7,40})?", re.IGNO
 _MAX_BYTES = 3 << 30
 
 
-def audio_mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCorpus:
+def audio_mnist_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
     """The recordings in ``<root>/audio_mnist/data``, downloaded (1 GB) when they are not there.
 
     The folder may be named AudioMNIST (any case; as GitHub's archives name it too), and the level
     ``data`` may be absent. Features are at 16,000 Hz.
 
-    Test is the 12 speakers of `TEST_SPEAKERS`, whatever else is there: the test set of the
-    authors' first fold for digits (their preprocess_data.py), 3 women and 9 men. Training is the
-    other 48, 9 of them women, so no speaker is in both.
+    Test is the 12 speakers of `TEST_SPEAKERS`, the test set of the authors' first fold for digits
+    (their preprocess_data.py), 3 women and 9 men. Training is the other 48, 9 of them women.
 
     Two recordings that the publishers call copies of others are left out, and noted; so is how
-    many others are not there. Files of other names are problems.
+    many others are missing. Files of other names are problems.
 
-    The download is a pinned revision by https. There is no published checksum: it is checked to
-    be exactly the 30,000 names, all of them RIFF files, of the revision's size in bytes.
-
-    Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
-    folder without recordings and for a download that fails or is not that revision.
+    The download is a pinned revision, whose publishers name no checksum: it must have exactly the
+    30,000 names, of the revision's size in bytes. Raises `CorpusError` for a folder without
+    recordings and for a download that fails or is not that revision.
     """
     folder = _find(Path(root))
     if folder is None:
         folder = Path(root) / "audio_mnist" / "data"
-        if folder.is_dir():
-            raise CorpusError(f"{folder} has no speaker's folder; delete it to have it downloaded")
-        if not download:
-            raise CorpusMissing(f"{folder} is not there; unpack {URL} or allow the download")
-        install(
-            URL,
-            folder.parent / f"{REVISION}.tar.gz",
-            folder,
-            _IN_ARCHIVE,
-            _verify,
-            max_bytes=_MAX_BYTES,
-        )
+        archive = folder.parent / f"{REVISION}.tar.gz"
+        install(URL, archive, folder, _IN_ARCHIVE, _verify, max_bytes=_MAX_BYTES)
     return _listed(folder)
 
 
@@ -117,11 +104,6 @@ def _verify(folder: Path) -> str | None:
             f"{is_not}: it lacks {len(expected - found)} recordings and has "
             f"{len(found - expected)} others"
         )
-    for path in paths:
-        with path.open("rb") as file:
-            header = file.read(12)
-        if header[:4] != b"RIFF" or header[8:] != b"WAVE":
-            return f"{is_not}: {path.name} is not a WAV file"
     if (total := sum(path.stat().st_size for path in paths)) != _TOTAL:
         return f"{is_not}: its recordings have {total} bytes, not {_TOTAL}"
     return None

