@@ -4,12 +4,13 @@ Martín-Doñas et al., IberSPEECH 2016. It is not public and neither is the layo
 so a pattern says what their names mean.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
-from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem
+from pvae_pyro.data.corpus import AudioError, CorpusError, CorpusMissing, Problem, Split
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.errors import shown
@@ -37,12 +38,11 @@ _MEANINGS = {
     "any": _SOME,
 }
 _SAMPLE_RATE = 16000
-_VAD = VoiceActivity()
 _MEASURED = 50  # files of each phone
 
 
 class _Named(NamedTuple):
-    """A sound file, and what its name says, in lower case; None where that is nothing."""
+    """A sound file, and what its name says, in lower case; None where it says nothing."""
 
     path: Path
     name: str
@@ -52,57 +52,52 @@ class _Named(NamedTuple):
     split: str | None
 
 
-def find_secuvoice(root: str | os.PathLike[str]) -> Path | None:
-    """The folder ``secuvoice`` in `root`, in upper or lower case; None if there is none."""
-    try:
-        found = sorted(p for p in Path(root).iterdir() if p.name.casefold() == "secuvoice")
-    except OSError:
-        return None
-    return next((path for path in found if path.is_dir()), None)
-
-
 def secuvoice_corpus(
     root: str | os.PathLike[str],
     *,
     pattern: str = PATTERN,
     phone: str | None = None,
     folder: str | os.PathLike[str] | None = None,
-    test_speakers: Collection[str] | None = None,
 ) -> SpeechCorpus:
-    """The digits of one phone below `folder`, or below `find_secuvoice(root)`; at 16 kHz.
+    """The digits of one phone below `folder`, or below ``<root>/secuvoice`` (any case); at 16 kHz.
 
     pattern: what the names of folders and files below `folder` mean, divided by ``/``.
         ``{digit}`` is 0 to 9 or cero to nueve, ``{split}`` is train or test; ``{speaker}``,
         ``{phone}`` and ``{any}`` are one character or more, as few as fit, and never ``/``. Upper
         and lower case are the same. Sound files (wav, flac, sph) of other names are problems.
-    phone: whose recordings to take. None is the one with the higher dynamic range, as in the
+    phone: whose recordings to use. None is the one with the higher dynamic range, as in the
         paper: the median over 50 of its files, evenly spaced in order of name, of
         `VoiceActivity.dynamic_range` (dB from noise floor to speech level).
-    test_speakers: their names. None is as ``{split}`` says, or else about a quarter of them: those
-        whose name's SHA-256 is below a quarter of the largest, so that more speakers do not move
-        the others; one at least, and not all.
+
+    Without ``{split}``, about a quarter of the speakers is for testing: those whose name's SHA-256
+    is below a quarter of the largest, so that more speakers do not move the others; at least one,
+    and not all.
 
     Raises `CorpusMissing` if there is no such folder, and `CorpusError` if the pattern cannot be
-    used, no file fits it, a phone or test speaker is not there, or a split would be empty.
+    used, no file fits it, there is no such phone, or a split would be empty.
     """
-    at = find_secuvoice(root) if folder is None else Path(folder)
-    if at is None or not at.is_dir():
-        where = Path(root) / "secuvoice" if at is None else at
+    at = Path(root) / "secuvoice" if folder is None else Path(folder)
+    if folder is None and at.parent.is_dir():
+        folders = (path for path in sorted(at.parent.iterdir()) if path.is_dir())
+        at = next((path for path in folders if path.name.casefold() == at.name), at)
+    if not at.is_dir():
         raise CorpusMissing(
-            f"SecuVoice is not at {shown(where)}: put it there, or say --folder, and --pattern "
+            f"SecuVoice is not at {shown(at)}: put it there or give --folder, and --pattern "
             f"unless its files are {PATTERN}"
         )
     found, problems = _named_files(at, pattern)
+    phones = sorted({file.phone for file in found if file.phone is not None})
     notes = []
-    if phone is None and len(_phones(found)) > 1:
-        phone, note = _chosen_phone(found)
+    if phone is None and len(phones) > 1:
+        phone, note = _choose_phone(found, phones)
         notes.append(note)
         logger.info(note)
     if phone is not None:
-        found = _of_phone(found, phone)
-    return list_corpus(
-        "SecuVoice", _SAMPLE_RATE, _entries(found, test_speakers), problems, notes=notes
-    )
+        found = [file for file in found if file.phone == _plain(phone)]
+        if not found:
+            known = ", ".join(phones) or "none, as the pattern has no {phone}"
+            raise CorpusError(f"no recordings of phone {phone!r}; there are: {known}")
+    return list_corpus("SecuVoice", _SAMPLE_RATE, _recordings(found), problems, notes=notes)
 
 
 def _named_files(folder: Path, pattern: str) -> tuple[list[_Named], list[Problem]]:
@@ -151,87 +146,63 @@ def _plain(text: str) -> str:
 
 
 def _sound_files(folder: Path) -> list[Path]:
-    """Those below the folder, in order of path, but for hidden ones and links to folders."""
+    """Sound files below the folder, in order of path, except hidden ones and links to folders."""
 
     def refuse(error: OSError) -> None:
-        raise CorpusError(f"{error.filename} cannot be listed ({error.strerror})") from error
+        raise CorpusError(f"{shown(error.filename)} cannot be listed ({error.strerror})") from error
 
-    paths = []
-    for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(here, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in paths if path.suffix.lower() in _SOUNDS)
-
-
-def _phones(found: Sequence[_Named]) -> list[str]:
-    return sorted({file.phone for file in found if file.phone is not None})
-
-
-def _of_phone(found: Sequence[_Named], phone: str) -> list[_Named]:
-    if _plain(phone) not in _phones(found):
-        known = ", ".join(_phones(found)) or "none, as the pattern has no {phone}"
-        raise CorpusError(f"no recordings of phone {phone!r}; there are: {known}")
-    return [file for file in found if file.phone == _plain(phone)]
+    walk = os.walk(folder, onerror=refuse)
+    paths = [Path(here, name) for here, _, names in walk for name in names]
+    return sorted(
+        path
+        for path in paths
+        if path.suffix.lower() in _SOUNDS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
-def _entries(found: Sequence[_Named], test_speakers: Collection[str] | None) -> list[Recording]:
-    """For training and for testing: as `{split}` says, else no speaker is in both."""
+def _recordings(found: Sequence[_Named]) -> list[Recording]:
     speakers = sorted({file.speaker for file in found})
-    if found[0].split is None:
-        chosen = _test_speakers(speakers, test_speakers)
-        testing = {file for file in found if file.speaker in chosen}
-    elif test_speakers is not None:
-        raise CorpusError("test speakers are given, and the pattern has {split} as well")
-    else:
-        testing = {file for file in found if file.split == "test"}
-    if not 0 < len(testing) < len(found):
-        empty = "training" if testing else "testing"
+    place = {name: hashlib.sha256(name.encode()).hexdigest() for name in speakers}
+    quarter = sum(place[name] < "4" for name in speakers)  # by the first of 16 digits
+    count = min(max(quarter, 1), len(speakers) - 1)
+    testing = sorted(speakers, key=place.__getitem__)[:count]
+    recordings = []
+    for file in found:
+        is_test = file.speaker in testing if file.split is None else file.split == "test"
+        split: Split = "test" if is_test else "train"
+        recordings.append(Recording(file.path, file.name, file.digit, file.speaker, split))
+    if len({recording.split for recording in recordings}) == 1:
+        empty = "testing" if recordings[0].split == "train" else "training"
         raise CorpusError(
             f"no recording is left for {empty}: there are {len(found)} of {len(speakers)} "
             f"speakers ({', '.join(speakers[:5])}{', …' if len(speakers) > 5 else ''})"
         )
-    return [
-        Recording(f.path, f.name, f.digit, f.speaker, "test" if f in testing else "train")
-        for f in found
-    ]
+    return recordings
 
 
-def _test_speakers(speakers: Sequence[str], given: Collection[str] | None) -> set[str]:
-    if given is not None:
-        names = {_plain(name) for name in given}
-        if unknown := names - set(speakers):
-            raise CorpusError(f"no recordings of the test speakers {', '.join(sorted(unknown))}")
-        return names
-    place = {name: hashlib.sha256(name.encode()).hexdigest() for name in speakers}
-    quarter = sum(place[name] < "4" for name in speakers)  # by the first of 16 digits
-    count = min(max(quarter, 1), len(speakers) - 1)
-    return set(sorted(speakers, key=place.__getitem__)[:count])
-
-
-def _chosen_phone(found: Sequence[_Named]) -> tuple[str, str]:
+def _choose_phone(found: Sequence[_Named], phones: Sequence[str]) -> tuple[str, str]:
     """The phone with the higher dynamic range, and a sentence that says so."""
-    ranges = {phone: _dynamic_range(_of_phone(found, phone)) for phone in _phones(found)}
-    best = max(ranges, key=ranges.__getitem__)
+    ranges = {phone: _dynamic_range([f for f in found if f.phone == phone]) for phone in phones}
     if np.isnan(list(ranges.values())).any():
         unusable = ", ".join(phone for phone, value in ranges.items() if np.isnan(value))
         raise CorpusError(
-            f"the phone with the higher dynamic range cannot be found: of {unusable}, none of the "
-            f"{_MEASURED} files looked at can be read; give the phone"
+            f"the dynamic range of {unusable} cannot be measured, because none of {_MEASURED} "
+            "files can be read: choose one with --phone"
         )
-    told = ", ".join(f"{phone} {value:.1f} dB" for phone, value in ranges.items())
+    best = max(ranges, key=ranges.__getitem__)
+    values = ", ".join(f"{phone} {value:.1f} dB" for phone, value in ranges.items())
     return best, (
-        f"Of the phones, {best} is taken, which has the higher dynamic range ({told}: median over "
+        f"Of the phones, {best} is used, which has the higher dynamic range ({values}: median over "
         f"up to {_MEASURED} files)."
     )
 
 
 def _dynamic_range(found: Sequence[_Named]) -> float:
-    """Median in dB over the files looked at that can be read; NaN if none can."""
+    """Median in dB over some files, without those that cannot be read; NaN if none can."""
     step = max(len(found) / _MEASURED, 1)
     ranges = []
     for index in np.arange(0, len(found), step).astype(int):
-        try:
-            ranges.append(_VAD.dynamic_range(*read_audio(found[index].path)))
-        except AudioError:
-            continue  # whoever reads the recording is told
+        with contextlib.suppress(AudioError):  # reported when the recording is read
+            ranges.append(VoiceActivity().dynamic_range(*read_audio(found[index].path)))
     return float(np.median(ranges)) if ranges else float("nan")
