@@ -172,17 +172,23 @@ def _row(
     if split is None:
         reason = f"{name}: unknown split {filled['split']!r}; it must be {' or '.join(SPLITS)}"
         return Problem(name, "unknown split", reason)
+    path = file_below(root, filled["path"], name)
+    return path if isinstance(path, Problem) else Row(name, path, split, filled)
+
+
+def file_below(root: Path, path: str, name: str) -> Path | Problem:
+    """The file of that relative path, or why it may not be read; `name` is the line it is from.
+
+    It may not leave the root, neither by ``..`` nor by a link.
+    """
+    root = root.resolve()
     try:
-        target = found_file(root, filled["path"]).resolve()
+        target = found_file(root, path).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
-        return Problem(name, "unreadable", f"{name}: {filled['path']!r} is no path ({error})")
+        return Problem(name, "unreadable", f"{name}: {path!r} is no path ({error})")
     if not target.is_relative_to(root):
-        reason = (
-            f"{name}: {filled['path']!r} is outside {shown(root)}: give the folder that holds all "
-            "as root"
-        )
-        return Problem(name, "escapes its root", reason)
-    if "\\" in filled["path"] and os.sep == "/" and not target.exists():
-        reason = f"{name}: there is no {filled['path']!r}: write / between folders"
-        return Problem(name, "missing", reason)
-    return Row(name, target, split, filled)
+        reason = f"{name}: {path!r} is outside {shown(root)}: give the folder that holds all files"
+        return Problem(name, "escapes its root", f"{reason} as root")
+    if "\\" in path and os.sep == "/" and not target.exists():
+        return Problem(name, "missing", f"{name}: there is no {path!r}: write / between folders")
+    return target

@@ -182,7 +182,6 @@ def test_the_same_clip_twice(corpus: Corpus, tmp_path: Path):
 
 TABLES = {
     "no column": (b"SET,LINK,WORD,SPEAKER\n", "has no column VALID"),
-    "empty": (b"", "has no column SET, LINK, WORD, VALID, SPEAKER"),
     "only a header": (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n", "has no usable recording"),
     "not UTF-8": (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n\xff\xfe", "cannot be read"),
     "one field without end": (
@@ -200,12 +199,6 @@ def test_tables_that_cannot_be_used(corpus: Corpus, tmp_path: Path, case: str):
         spoken_words_corpus(tmp_path)
 
 
-def test_mark_of_a_spreadsheet(corpus: Corpus, tmp_path: Path):
-    before = _found(tmp_path)
-    corpus.table.write_bytes(b"\xef\xbb\xbf" + corpus.table.read_bytes())
-    assert _found(tmp_path) == before
-
-
 @pytest.mark.parametrize("there", ["nothing", "table", "clips"])
 def test_absent(corpus: Corpus, tmp_path: Path, there: str):
     if there != "table":
@@ -220,12 +213,3 @@ def test_absent(corpus: Corpus, tmp_path: Path, there: str):
 def test_unknown_digits(tmp_path: Path):
     with pytest.raises(CorpusError, match="language 'eo' are not known, only those of ca, de, en"):
         spoken_words_corpus(tmp_path, "eo")
-    for words in ([], "casa"):
-        with pytest.raises(CorpusError, match="expected a list of words"):
-            spoken_words_corpus(tmp_path, "eo", words)
-
-
-@pytest.mark.parametrize("language", DIGITS)
-def test_ten_digits(language: str):
-    assert len(set(DIGITS[language].split())) == 10
-    assert unicodedata.is_normalized("NFC", DIGITS[language])

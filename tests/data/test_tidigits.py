@@ -140,8 +140,6 @@ def test_oh(utterances, tmp_path):
     _assert_as_expected(separate, expected)
     dropped = tidigits_corpus(tmp_path, speakers="all", oh="drop")
     _assert_as_expected(dropped, {k: v for k, v in expected.items() if v[0] != "o"})
-    with pytest.raises(ValueError, match="oh of zero, drop, separate"):
-        tidigits_corpus(tmp_path, oh="nought")
 
 
 def _told(root, **options):
@@ -296,8 +294,6 @@ def test_nothing_there(tmp_path):
         tidigits_corpus(tmp_path)
     with pytest.raises(CorpusError, match="no alignment file"):
         tidigits_corpus(tmp_path, speakers="children", alignments=tmp_path / "none")
-    with pytest.raises(ValueError, match="speakers must be one of adults, children, all"):
-        tidigits_corpus(tmp_path, speakers="men")
 
 
 def test_other_files_are_no_business_of_ours(utterances, tmp_path):

@@ -16,13 +16,12 @@ from pvae_pyro.data.alignment.transcripts import (
     align_utterances,
     digit_class,
     read_transcripts,
-    speakers_in_both,
     spoken_words,
 )
-from pvae_pyro.data.corpora.digit_words import OH
 from pvae_pyro.data.corpus import SPLITS, CorpusError, CorpusMissing, Problem
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import SpeechCorpus
+from pvae_pyro.data.text_file import read_text
 from pvae_pyro.errors import shown
 
 SAMPLE_RATE = 16000
@@ -47,15 +46,12 @@ def an4_corpus(
     cache_dir: as of `align_all`; aligning takes half a minute, once.
 
     Names are ``fash/an255-fash-b#6``: speaker, utterance, place of the word from 1. Where words
-    begin and end is an estimate (`align_words`). Left out, as problems: what the lists have and
-    is not there, cannot be read or cannot be aligned. Notes tell whether a speaker is in both
-    splits.
+    begin and end is an estimate (`align_words`). What the lists have and is missing, cannot be
+    read or cannot be aligned is among the problems.
 
     Raises `CorpusMissing` when it is not there, `CorpusError` for lists that cannot be read or
     have no digits, and when pocketsphinx is not installed.
     """
-    if oh not in OH:
-        raise ValueError(f"oh must be one of {', '.join(OH)}, not {oh!r}")
     folder = Path(root) / "an4"
     if (table := folder / "utterances.csv").is_file():
         utterances, problems = read_transcripts(table)
@@ -73,15 +69,12 @@ def an4_corpus(
     if not tokens:
         reason = f"; the first problem: {not_aligned[0].reason}" if not_aligned else ""
         raise CorpusError(f"{shown(folder)}: no digit can be used{reason}")
-    speakers = {token.recording.speaker for token in tokens}
-    both = speakers_in_both(utterances)
-    notes = (
-        f"{len(tokens):,} digits of {len(speakers)} speakers, found with {aligner()}",
-        f"{len(both) or 'no'} speaker{'s are' if len(both) > 1 else ' is'} in both splits",
-    )
-    entries = [token.recording for token in tokens]
+    recordings = [token.recording for token in tokens]
+    number = len({recording.speaker for recording in recordings})
+    notes = [f"{len(tokens):,} digits of {number} speakers, found with {aligner()}"]
+    problems += not_aligned
     return list_corpus(
-        "AN4", SAMPLE_RATE, entries, problems + not_aligned, notes=notes, required_rate=SAMPLE_RATE
+        "AN4", SAMPLE_RATE, recordings, problems, notes=notes, required_rate=SAMPLE_RATE
     )
 
 
@@ -119,12 +112,6 @@ def _read_lists(folder: Path) -> tuple[list[Utterance], list[Problem]]:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Name and number of each line that is not empty, and the line."""
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise CorpusError(f"{shown(path)}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{shown(path)}: is not UTF-8 text ({error.reason})") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             yield f"{path.name}:{number}", line.strip()

@@ -16,39 +16,22 @@ import numpy as np
 from pvae_pyro.data.corpus import AudioError, CorpusError, Split
 from pvae_pyro.data.recording import Recording, SpeechCorpus
 
-
-@dataclass(frozen=True)
-class _Language:
-    title: str
-    accents: str  # eSpeak's voice names, by spaces
-    words: str  # the ten digits from 0, by spaces
-
-
-# "en" is Great Britain. Two accents are left out: en-shaw is "en" on these words, sample for
-# sample, and en-us-nyc is "en-us" but for "four".
+# Language -> its name, eSpeak's accents, and the digits from 0. "en" is Great Britain. On these
+# words en-shaw sounds like en, and en-us-nyc like en-us, so neither is in the list.
 _LANGUAGES = {
-    "en": _Language(
+    "en": (
         "English",
         "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us",
         "zero one two three four five six seven eight nine",
     ),
-    "es": _Language("Spanish", "es es-419", "cero uno dos tres cuatro cinco seis siete ocho nueve"),
+    "es": ("Spanish", "es es-419", "cero uno dos tres cuatro cinco seis siete ocho nueve"),
 }
 
 # eSpeak NG's voice variants (its data folder, voices/!v), listed here rather than read from the
 # folder so that a later eSpeak does not reshuffle the corpus. Left out of the 104 of eSpeak 1.52:
-# - the "klatt 6" synthesiser (Reed adam benjamin caleb david edward2 klatt6 mike2): its noise is
-#   the C library's global rand(), which any other code in the process may advance;
-# - whispers (whisper whisperf), and voices whose digits are nearer to other digits of the rest
-#   than to their own (Alicia kaukovalta zac);
-# - voices of no possible vocal tract: one of the first three formants switched off, or moved to
-#   less than 0.7 or more than 1.4 times its place (Andy AnxiousAndy Jacky Lee Michael Tweaky boris
-#   gustave marcelo travis);
-# - heavy echo (Marco RicishayMax* UniRobot anikaRobot robosoft*);
-# - variants that sound as one that is kept: at the same pitch and rate their cepstra are less
-#   than twice as far from it (under 4.0, most variants are 8 to 18 apart) as a pitch step of 10
-#   moves a voice (Gene2; Henrique Hugo michel miguel; Mike; fast; iven iven2 iven4;
-#   klatt2 klatt3 klatt5; rob; steph2 steph3).
+# those with noise of the C library's global rand(), whispers, heavy echo, formants of no possible
+# vocal tract, digits nearer to other digits than to their own, and variants that sound like one in
+# the list (cepstra less than twice as far from it as a pitch step of 10 moves a voice).
 _VARIANTS = (
     *("Alex", "Andrea", "Annie", "Demonic", "Denis", "Diogo", "Gene", "Mario", "Mr serious"),
     *("Nguyen", "Storm", "anika", "announcer", "antonio", "aunty", "belinda", "croak", "ed"),
@@ -79,111 +62,93 @@ _one_at_a_time = threading.Lock()  # eSpeak's state is global to the process
 
 
 @dataclass(frozen=True)
-class _Utterance:
-    word: str
-    voice: str
-    rate_wpm: int
-    pitch: int
-    pitch_range: int
-    played_hz: int
-    peak_dbfs: float
+class EspeakRecording(Recording):
+    """A word that eSpeak NG speaks when it is read; the speaker is eSpeak's voice."""
 
-
-@dataclass(frozen=True)
-class _Spoken(Recording):
-    utterance: _Utterance | None = None
+    word: str = ""
+    rate_wpm: int = 0
+    pitch: int = 0
+    pitch_range: int = 0
+    played_hz: int = 0
+    peak_dbfs: float = 0.0
 
     def read(self) -> tuple[np.ndarray, int]:
-        assert self.utterance is not None
-        return _read(self.utterance)
+        # eSpeak calls Python back, and Ctrl-C inside a ctypes callback is printed and forgotten.
+        # Python raises it in the main thread only, so another one speaks.
+        with ThreadPoolExecutor(1) as thread:
+            samples = thread.submit(_synthesise, self).result()
+        magnitude = np.abs(samples)
+        peak = magnitude.max(initial=0.0)
+        if peak == 0:
+            raise AudioError(f"{self.name}: eSpeak NG gave no sound")
+        heard = np.flatnonzero(magnitude > _SILENCE * peak)
+        level = 10 ** (self.peak_dbfs / 20)
+        word = samples[heard[0] : heard[-1] + 1] * (level / peak)
+        return word.astype(np.float32), self.played_hz
 
 
 def espeak_corpus(
-    language: str, *, seed: int = 0, train_per_digit: int = 600, test_per_digit: int = 100
+    language: str, *, train_per_digit: int = 600, test_per_digit: int = 100
 ) -> SpeechCorpus:
     """Ten digits spoken by eSpeak NG (espeak-ng, through the package ``espeakng-loader``).
 
     language: ``"en"`` or ``"es"``.
-    seed: chooses the test voices and every recording's voice, rate (110 to 200 words a minute),
-        pitch (0.8 to 1.2 of the voice's own), pitch range, vocal tract length (0.92 to 1.10 of
-        the voice's own) and peak level (-21 to -1 dBFS).
     train_per_digit, test_per_digit: recordings of each digit, so ten times as many in all.
 
     A speaker is an accent and a voice variant (``en-us+m3``). A quarter of the variants is for
-    testing, so that a test speaker shares no vocal tract with a training one. Nothing is
-    synthesised before a recording is read; reading gives 20 to 24 kHz, without silence at the
-    ends, and the same samples in any order and any process.
+    testing, so that a test speaker shares no vocal tract with a training one. Every recording has
+    its own rate (110 to 200 words a minute), pitch (0.8 to 1.2 of the voice's own), pitch range,
+    vocal tract length (0.92 to 1.10 of the voice's own) and peak level (-21 to -1 dBFS).
+    Nothing is synthesised before a recording is read; reading gives 20 to 24 kHz, without silence
+    at the ends, and the same samples in any order and any process.
 
-    Raises `CorpusError` for an unknown language, when ``espeakng-loader`` is not installed, and
-    when its data lack a voice variant; reading raises `AudioError`.
+    Raises `CorpusError` when ``espeakng-loader`` is not installed, and when its data lack a voice
+    variant; reading raises `AudioError`.
     """
-    if language not in _LANGUAGES:
-        raise CorpusError(f"no digits in language {language!r}; there are {', '.join(_LANGUAGES)}")
-    order = np.random.default_rng([seed, 0]).permutation(len(_VARIANTS))
+    order = np.random.default_rng([0, 0]).permutation(len(_VARIANTS))
     test_count = round(len(_VARIANTS) / 4)
     test, train = order[:test_count].tolist(), order[test_count:].tolist()
     made_by = _made_by()
     return SpeechCorpus(
-        name=f"eSpeak NG digits ({_LANGUAGES[language].title})",
+        name=f"eSpeak NG digits ({_LANGUAGES[language][0]})",
         stand_in=True,
         sample_rate=16000,
         recordings=(
-            *_plan(language, "train", train, train_per_digit, seed, made_by),
-            *_plan(language, "test", test, test_per_digit, seed, made_by),
+            *_plan(language, "train", train, train_per_digit, made_by),
+            *_plan(language, "test", test, test_per_digit, made_by),
         ),
     )
 
 
 def _plan(
-    language: str, split: Split, variants: list[int], per_digit: int, seed: int, made_by: str
-) -> Iterator[Recording]:
-    spoken = _LANGUAGES[language]
-    voices = [f"{accent}+{_VARIANTS[i]}" for i in variants for accent in spoken.accents.split()]
+    language: str, split: Split, variants: list[int], per_digit: int, made_by: str
+) -> Iterator[EspeakRecording]:
+    _, accents, words = _LANGUAGES[language]
+    voices = [f"{accent}+{_VARIANTS[i]}" for i in variants for accent in accents.split()]
     # Each split has its own stream, so that the size of one does not change the other.
-    rng = np.random.default_rng([seed, 1 if split == "train" else 2])
-    for digit, word in enumerate(spoken.words.split()):
+    rng = np.random.default_rng([0, 1 if split == "train" else 2])
+    for digit, word in enumerate(words.split()):
         turns: list[int] = []
         while len(turns) < per_digit:  # every voice once before any is used again
             turns += rng.permutation(len(voices)).tolist()
         for index, turn in enumerate(turns[:per_digit]):
-            utterance = _Utterance(
-                word=word,
-                voice=voices[turn],
-                rate_wpm=int(rng.integers(*_RATE_WPM, endpoint=True)),
-                pitch=int(rng.integers(*_PITCH, endpoint=True)),
-                pitch_range=int(rng.integers(*_PITCH_RANGE, endpoint=True)),
-                played_hz=int(rng.choice(_PLAYED_HZ)),
-                peak_dbfs=round(float(rng.uniform(*_PEAK_DBFS)), 2),
-            )
-            name = f"{split}/{digit}_{index}_{utterance.voice}"
-            yield _Spoken(
-                Path(name),
-                name,
-                str(digit),
-                utterance.voice,
-                split,
-                content=f"{made_by} {utterance}",
-                utterance=utterance,
+            voice = voices[turn]
+            name = f"{split}/{digit}_{index}_{voice}"
+            settings: dict[str, Any] = {
+                "word": word,
+                "rate_wpm": int(rng.integers(*_RATE_WPM, endpoint=True)),
+                "pitch": int(rng.integers(*_PITCH, endpoint=True)),
+                "pitch_range": int(rng.integers(*_PITCH_RANGE, endpoint=True)),
+                "played_hz": int(rng.choice(_PLAYED_HZ)),
+                "peak_dbfs": round(float(rng.uniform(*_PEAK_DBFS)), 2),
+            }
+            content = f"{made_by} {voice} {settings}"
+            yield EspeakRecording(
+                Path(name), name, str(digit), voice, split, content=content, **settings
             )
 
 
-def _read(utterance: _Utterance) -> tuple[np.ndarray, int]:
-    """The utterance's samples (float32, peak at its level) and the rate it is played at, in Hz."""
-    # eSpeak calls Python back, and Ctrl-C inside a ctypes callback is printed and forgotten. Python
-    # raises it in the main thread only, so another one speaks; leaving the block waits for it.
-    with ThreadPoolExecutor(1) as thread:
-        samples = thread.submit(_synthesise, utterance).result()
-    magnitude = np.abs(samples)
-    peak = magnitude.max(initial=0.0)
-    if peak == 0:
-        raise AudioError(f"{utterance}: eSpeak NG gave no sound")
-    heard = np.flatnonzero(magnitude > _SILENCE * peak)
-    level = 10 ** (utterance.peak_dbfs / 20)
-    word = samples[heard[0] : heard[-1] + 1] * (level / peak)
-    return word.astype(np.float32), utterance.played_hz
-
-
-def _synthesise(utterance: _Utterance) -> np.ndarray:
+def _synthesise(recording: EspeakRecording) -> np.ndarray:
     chunks: list[bytes] = []
 
     def keep(samples: int | None, count: int, _events: int | None) -> int:
@@ -194,17 +159,17 @@ def _synthesise(utterance: _Utterance) -> np.ndarray:
     callback = _CALLBACK(keep)  # a name, so that it lives until eSpeak is done
     with _fresh_espeak() as espeak:
         espeak.espeak_SetSynthCallback(callback)
-        if espeak.espeak_SetVoiceByName(utterance.voice.encode()) != 0:
-            raise AudioError(f"eSpeak NG has no voice {utterance.voice!r}")
-        values = (utterance.rate_wpm, _VOLUME, utterance.pitch, utterance.pitch_range)
+        if espeak.espeak_SetVoiceByName(recording.speaker.encode()) != 0:
+            raise AudioError(f"eSpeak NG has no voice {recording.speaker!r}")
+        values = (recording.rate_wpm, _VOLUME, recording.pitch, recording.pitch_range)
         for parameter, value in enumerate(values, start=1):  # in speak_lib.h's order
             espeak.espeak_SetParameter(parameter, value, 0)
         espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))  # any, but the same
-        text = utterance.word.encode()
+        text = recording.word.encode()
         size = ctypes.c_size_t(len(text) + 1)  # with C's closing zero
         status = espeak.espeak_Synth(text, size, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
     if status != 0:
-        raise AudioError(f"{utterance}: eSpeak NG error {status}")
+        raise AudioError(f"{recording.name}: eSpeak NG error {status}")
     return np.frombuffer(b"".join(chunks), dtype=np.int16).astype(np.float64)
 
 
@@ -218,24 +183,15 @@ def _fresh_espeak() -> Iterator[ctypes.CDLL]:
     """
     if os.name != "posix":
         raise AudioError("eSpeak NG speech is made on Linux and macOS only")
-    path, data = _loader().get_library_path(), _loader().get_data_path()
     unload = ctypes.CDLL(None).dlclose
     unload.argtypes = [ctypes.c_void_p]
     with _one_at_a_time:
         try:
-            unload(ctypes.CDLL(path, mode=os.RTLD_NOLOAD)._handle)
-        except OSError:
-            pass  # not loaded, as it should be
-        else:
-            raise AudioError(
-                f"{path} is in use by other code in this process, so its speech would not be "
-                "reproducible; read this corpus in a process of its own"
-            )
-        try:
-            espeak = ctypes.CDLL(path)
+            espeak = ctypes.CDLL(_loader().get_library_path())
         except OSError as error:
             raise AudioError(f"eSpeak NG cannot be loaded: {error}") from error
         try:
+            data = _loader().get_data_path()
             if espeak.espeak_Initialize(_SYNCHRONOUS, 0, data.encode(), _DONT_EXIT) <= 0:
                 raise AudioError(f"eSpeak NG cannot start; its data path (under 160 bytes): {data}")
             yield espeak

@@ -29,8 +29,8 @@ class Known:
     """A reader ``read(root, **options)``, the options it takes, and what is known of the corpus.
 
     stand_in: of a licensed corpus, the language of the digits that eSpeak NG speaks for it.
-    where: how to come by a licensed corpus.
-    silence: recordings have silence at their ends, to be cut off unless told otherwise.
+    where: how to obtain a licensed corpus.
+    silence: recordings have silence at their ends, which is cut off unless the user says no.
     """
 
     read: Callable[..., SpeechCorpus]
@@ -51,8 +51,7 @@ SPEECH = {
         secuvoice_corpus,
         ("folder", "pattern", "phone"),
         stand_in="es",
-        where="SecuVoice is to be asked for from its authors, see Martín-Doñas et al., "
-        "IberSPEECH 2016",
+        where="Ask the authors of SecuVoice for it, see Martín-Doñas et al., IberSPEECH 2016",
         silence=True,
     ),
     "fsdd": Known(fsdd_corpus),
@@ -62,23 +61,22 @@ SPEECH = {
     "mswc": Known(spoken_words_corpus, ("language", "words")),
 }
 DATASETS = tuple(SPEECH)
-_MANIFEST_OPTIONS = ("manifest_root", "sample_rate", "channel")
 
 
 def speech_corpus(
     dataset: str, root: Path, options: Mapping[str, Any], *, require_corpus: bool = False
 ) -> SpeechCorpus:
-    """The corpus of that name under `root`, or a stand-in that says so in the log.
+    """The corpus of that name under `root`, or a stand-in, which the log announces.
 
     dataset: one of `DATASETS`, or ``manifest:FILE``.
-    options: for the reader; those that are None are not given.
+    options: of the reader; those that are None are not given.
 
-    Raises `CorpusError`: unknown name, an option that the corpus does not take, a corpus that
-    is missing or damaged; with `require_corpus`, rather than take a stand-in.
+    Raises `CorpusError` for an unknown name, an option that the corpus does not take, a corpus
+    that is missing or damaged; with `require_corpus`, instead of using a stand-in.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if dataset.startswith(MANIFEST):
-        _refuse_others(dataset, given, _MANIFEST_OPTIONS)
+        _refuse_others(dataset, given, ("manifest_root", "sample_rate", "channel"))
         return manifest_corpus(dataset.removeprefix(MANIFEST), **given)
     if dataset not in SPEECH:
         raise CorpusError(
@@ -95,7 +93,15 @@ def speech_corpus(
             why = "--require-corpus was" if require_corpus else "options of the corpus were"
             reason = f"{error}. {known.where}. There is a stand-in, but {why} given."
             raise CorpusMissing(reason) from error
-        return _stand_in(dataset, known, str(error))
+        corpus = espeak_corpus(known.stand_in)
+        rule = "!" * 88
+        log.warning(
+            f"\n{rule}\n!!  STAND-IN: {dataset.upper()} is licensed, and was not found:\n"
+            f"!!  {error}.\n!!  Using {corpus.name} instead.\n"
+            f"!!  No figure of this run is a figure for {dataset.upper()}.\n"
+            f"!!  {known.where}.\n{rule}"
+        )
+        return corpus
 
 
 def has_silence(dataset: str) -> bool:
@@ -117,15 +123,3 @@ def image_corpus(dataset: str, root: Path, options: Mapping[str, Any]) -> ImageC
 def _refuse_others(dataset: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     if others := [f"--{name.replace('_', '-')}" for name in given if name not in known]:
         raise CorpusError(f"{', '.join(others)}: not an option of {dataset}")
-
-
-def _stand_in(dataset: str, known: Known, why: str) -> SpeechCorpus:
-    corpus = espeak_corpus(known.stand_in or "")
-    rule = "!" * 88
-    log.warning(
-        f"\n{rule}\n!!  STAND-IN: {dataset.upper()} is licensed, and is not here:\n"
-        f"!!  {why}.\n"
-        f"!!  Taking {corpus.name} instead.\n"
-        f"!!  No figure of this run is a figure for {dataset.upper()}.\n!!  {known.where}.\n{rule}"
-    )
-    return corpus

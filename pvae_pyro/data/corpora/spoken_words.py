@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
+from pvae_pyro.data.corpus import SPLITS, CorpusError, CorpusMissing, Problem, Split
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import Recording, SpeechCorpus
-from pvae_pyro.data.spelling import found_file
+from pvae_pyro.data.table import file_below
 from pvae_pyro.errors import shown
 
 # The digits from 0.
@@ -54,15 +54,13 @@ def spoken_words_corpus(
     """
     labels = _labels(language, words)
     folder = _find(Path(root), language)
-    entries, problems, notes = _read_table(folder, f"{language}_splits.csv", labels)
+    recordings, problems, notes = _read_table(folder / f"{language}_splits.csv", labels)
     name = f"Multilingual Spoken Words ({language}, {len(set(labels.values()))} words)"
-    return list_corpus(name, SAMPLE_RATE, entries, problems, notes=notes)
+    return list_corpus(name, SAMPLE_RATE, recordings, problems, notes=notes)
 
 
 def _labels(language: str, words: Sequence[str] | None) -> dict[str, str]:
     if words is not None:
-        if not words or isinstance(words, str):
-            raise CorpusError(f"expected a list of words, got {words!r}")
         return {_normal(word): word for word in words}
     if language not in DIGITS:
         raise CorpusError(
@@ -90,69 +88,48 @@ def _find(root: Path, language: str) -> Path:
 
 
 def _read_table(
-    folder: Path, name: str, labels: Mapping[str, str]
+    table: Path, labels: Mapping[str, str]
 ) -> tuple[list[Recording], list[Problem], list[str]]:
-    table = folder / name
-    clips = (folder / "clips").resolve()
-    entries: list[Recording] = []
+    recordings: list[Recording] = []
     problems: list[Problem] = []
     left_out: Counter[str] = Counter()
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            if missing := [column for column in _COLUMNS if column not in header]:
+            reader = csv.DictReader(file)
+            if missing := [c for c in _COLUMNS if c not in (reader.fieldnames or [])]:
                 raise CorpusError(f"{shown(table)}: has no column {', '.join(missing)}")
-            places = [header.index(column) for column in _COLUMNS]
             for row in reader:
-                line = f"{name}:{reader.line_num}"
-                if len(row) != len(header):
+                line = f"{table.name}:{reader.line_num}"
+                if None in row or None in row.values():
                     reason = f"{line}: has another number of fields than the header"
                     problems.append(Problem(line, "row", reason))
+                elif _normal(row["WORD"]) not in labels:
                     continue
-                part, link, word, valid, speaker = (row[place] for place in places)
-                label = labels.get(_normal(word))
-                if label is None:
-                    continue
-                if valid.lower() != "true":
+                elif row["VALID"].lower() != "true":
                     left_out["that are not VALID"] += 1
-                elif part == "DEV":
+                elif row["SET"] == "DEV":
                     left_out["of the DEV set"] += 1
                 else:
-                    found = _entry(line, clips, link, label, speaker, part)
-                    if isinstance(found, Problem):
-                        problems.append(found)
-                    else:
-                        entries.append(found)
+                    label = labels[_normal(row["WORD"])]
+                    found = _recording(line, table.parent / "clips", row, label)
+                    (problems if isinstance(found, Problem) else recordings).append(found)  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CorpusError(f"{shown(table)}: cannot be read ({error})") from error
-    if not entries:
+    if not recordings:
         raise CorpusError(f"{shown(table)}: has no usable recording of {', '.join(labels)}")
     notes = [f"{count} recordings {what} are left out" for what, count in left_out.items()]
-    return entries, problems, notes + _lacking(entries, labels)
+    present = {(recording.split, recording.label) for recording in recordings}
+    for split in SPLITS:
+        if lacking := [word for word, label in labels.items() if (split, label) not in present]:
+            notes.append(f"there is no {split} recording of {', '.join(lacking)}")
+    return recordings, problems, notes
 
 
-def _entry(
-    line: str, clips: Path, link: str, label: str, speaker: str, part: str
-) -> Recording | Problem:
-    if part not in _SPLITS:
-        return Problem(line, "unknown split", f"{line}: unknown SET {part!r}")
+def _recording(line: str, clips: Path, row: Mapping[str, str], label: str) -> Recording | Problem:
+    link, speaker, split = row["LINK"], row["SPEAKER"], _SPLITS.get(row["SET"])
+    if split is None:
+        return Problem(line, "unknown split", f"{line}: unknown SET {row['SET']!r}")
     if speaker in ("", "NA"):
         return Problem(line, "no speaker", f"{line}: does not say who speaks")
-    try:
-        path = found_file(clips, link).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL
-        return Problem(line, "unreadable", f"{line}: {link!r} is no path ({error})")
-    if not path.is_relative_to(clips):
-        return Problem(line, "escapes its root", f"{line}: {link!r} is outside {shown(clips)}")
-    return Recording(path, link, label, speaker, _SPLITS[part])
-
-
-def _lacking(entries: Sequence[Recording], labels: Mapping[str, str]) -> list[str]:
-    notes = []
-    present = {(entry.split, entry.label) for entry in entries}
-    for split in _SPLITS.values():
-        lacking = [word for word, label in labels.items() if (split, label) not in present]
-        if lacking:
-            notes.append(f"there is no {split} recording of {', '.join(lacking)}")
-    return notes
+    path = file_below(clips, link, line)
+    return path if isinstance(path, Problem) else Recording(path, link, label, speaker, split)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
-from pvae_pyro.data.corpora.digit_words import OH, WORDS, digit_label
+from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import Recording, SpeechCorpus
@@ -86,8 +86,6 @@ def tidigits_corpus(
     Raises `CorpusMissing` when there is no utterance, `CorpusError` for alignments that cannot
     be read, or that were given and are of nothing here.
     """
-    if speakers not in SPEAKERS or oh not in OH:
-        raise ValueError(f"speakers must be one of {', '.join(SPEAKERS)}, oh of {', '.join(OH)}")
     root = Path(root)
     folders = [Path(folder)] if folder is not None else _folders(root)
     everyone, problems = _find(folders)
@@ -99,50 +97,48 @@ def tidigits_corpus(
             "--folder says where"
         )
     files = _ctm_files(root, folder, alignments)
-    spans, in_ctm = read_ctm(files)
+    spans, bad_spans = read_ctm(files)
     if alignments is not None and not {u.id for u in everyone} & spans.keys():
-        reason = f": {in_ctm[0].reason}" if in_ctm else ""
+        reason = f": {bad_spans[0].reason}" if bad_spans else ""
         raise CorpusError(f"{shown(alignments)} aligns no utterance that is here{reason}")
+    bad = {problem.name: problem for problem in bad_spans}
     # An alignment says speaker and digits only: it is of no use where two utterances have both.
     number = Counter(utterance.id for utterance in everyone)
-    spans = {id: words for id, words in spans.items() if number[id] == 1}
-    ours = {utterance.id: utterance for utterance in utterances if number[utterance.id] == 1}
-    problems += [Problem(ours[p.name].name, p.kind, p.reason) for p in in_ctm if p.name in ours]
-    spoilt = {problem.name for problem in in_ctm}
+    aligned: dict[str, tuple[Span, ...]] = {}
+    to_align = []
     for utterance in utterances:
-        found = "".join(span.word for span in spans.get(utterance.id, ()))
-        if found and found != utterance.digits:
-            reason = f"{shown(utterance.path)}: is aligned with the digits {found!r}"
+        words = spans.get(utterance.id, ()) if number[utterance.id] == 1 else ()
+        digits = "".join(span.word for span in words)
+        if number[utterance.id] == 1 and utterance.id in bad:
+            problem = bad[utterance.id]
+            problems.append(Problem(utterance.name, problem.kind, problem.reason))
+        elif not words:
+            to_align.append(utterance)
+        elif digits != utterance.digits:
+            reason = f"{shown(utterance.path)}: is aligned with the digits {digits!r}"
             problems.append(Problem(utterance.name, "transcript", reason))
-            spoilt.add(utterance.id)
-    aligned = {u.name: spans[u.id] for u in utterances if u.id in spans and u.id not in spoilt}
+        else:
+            aligned[utterance.name] = words
     notes = []
-    if to_align := [u for u in utterances if u.name not in aligned and u.id not in spoilt]:
+    if to_align:
         aligned_here, not_aligned = _align(to_align)
         aligned |= aligned_here
         problems += not_aligned
+        where = shown(files[0].parent) if files else "tidigits_ctm (--alignments)"
         notes.append(
-            f"{len(to_align)} of {len(utterances)} utterances had no alignment in "
-            f"{shown(files[0].parent) if files else 'tidigits_ctm (--alignments)'}: made here"
+            f"{len(to_align)} of {len(utterances)} utterances had no alignment in {where}: made "
+            "here"
         )
-    entries = [
-        Recording(
-            utterance.path,
-            f"{utterance.name}#{place}",
-            label,
-            utterance.speaker,
-            utterance.split,
-            span.start,
-            span.end,
-        )
-        for utterance in utterances
-        for place, span in enumerate(aligned.get(utterance.name, ()), 1)
+    recordings = [
+        Recording(u.path, f"{u.name}#{place}", label, u.speaker, u.split, span.start, span.end)
+        for u in utterances
+        for place, span in enumerate(aligned.get(u.name, ()), 1)
         if (label := digit_label(span.word, oh)) is not None
     ]
     corpus = list_corpus(
         f"TIDIGITS ({speakers})",
         SAMPLE_RATE,
-        entries,
+        recordings,
         problems,
         notes=notes,
         required_rate=SAMPLE_RATE,
