@@ -121,7 +121,7 @@ def _scores(results: Results) -> dict[str, Any]:
             scores.append({"cells": cells, "in_use": units > 0})
     return {
         "scores": scores,
-        "scored_on": scored_part(results.config),
+        "scored_on": scored_part(results.config.hold_out),
         "paper": corpus.upper() if paper else None,
         "paper_is_of_another_corpus": bool(paper) and corpus != results.dataset,
     }

@@ -18,10 +18,10 @@ from pyro.infer import Predictive
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
-from pvae_pyro.batch import Batch, Observation, batch_size
+from pvae_pyro.batch import Batch, batch_size
 from pvae_pyro.data.examples import Normalisation
 
-SEQUENCE = ("frame", "bin")  # what dimensions of an event are called
+SEQUENCE = ("frame", "bin")  # names of the dimensions of an event
 ENDS: dict[int, tuple[str, ...]] = {1: ("dim",), 3: ("channel", "row", "column")}
 Groups = dict[str, dict[str, np.ndarray]]
 
@@ -42,39 +42,37 @@ def inference_data(
     """ArviZ's object of these examples: `InferenceData` before 1.0, xarray's `DataTree` since.
 
         posterior             z_k ~ q(z | x); what the guide does not infer, from p(z)
-        posterior_predictive  x_k ~ p(x | z_k), the noise of the observation included
+        posterior_predictive  x_k ~ p(x | z_k), including the noise of the observation
         log_likelihood        log p(x | z_k) of every observed site, in nats, summed over its event
         prior                 z_k ~ p(z), K draws beside each example
         prior_predictive      x_k ~ p(x | z_k) of these
         observed_data         x
         constant_data         only with `normalisations`
 
-    Dimensions: ``chain`` (always 1), ``draw``, ``example``, and of a site what its event is:
+    Dimensions: ``chain`` (always 1), ``draw``, ``example``, and by the event of a site
     ``<site>_dim`` of a vector, ``<site>_channel``, ``_row``, ``_column`` of a picture and
-    ``<site>_frame``, ``_bin`` of a sequence. Sequences end with the last frame that any of them
-    has, and are NaN past their own end, so that nothing averages padding. All values are as in
-    the batch, after normalisation that is, which the log-likelihoods are densities of.
+    ``<site>_frame``, ``_bin`` of a sequence. Sequences are NaN past their own end. All values are
+    normalised, as in the batch, and the log-likelihoods are densities of normalised values.
 
-    The draws are independent, and each example has latents of its own: there is one chain, and
-    neither R-hat nor an effective sample size of chains, nor sample_stats, says anything. They are
-    *not* draws from the posterior but from the guide; how far the two are apart is what
-    `pvae_pyro.figures.criticism.pareto_k` tells. The networks' weights are at their estimates.
+    The draws are independent and from the guide, *not* from the posterior, so R-hat and effective
+    sample sizes say nothing; `pvae_pyro.evaluate.predictive_checks.pareto_k` says how far the two
+    are apart. The networks' weights are at their estimates.
 
-    All K B rows are held, twice over for a moment; the networks see `chunk` of them at a time (K
-    at least). The random state and the param store are left as they were.
+    All K B rows are in memory, twice for a moment. The random state and the parameter store do not
+    change.
 
     Args:
         model: called as ``model(batch, names=names)`` to score, without a batch to generate.
-        guide: called as ``guide(batch)``, with the whole batch; a unimodal one infers from its
-            modality alone, and the other is then a translation.
+        guide: called as ``guide(batch)``, with the whole batch. With a unimodal guide, what it
+            predicts of the other modalities are translations.
         names: modalities to predict and score; all of the batch by default.
         seed: fixes the result, with the same batch and chunk.
-        coords: dimension -> its values, as many as it has; of frames also more. Else 0, 1, ….
-        normalisations: modality -> x = loc + scale · normalised, to go into constant_data as
+        coords: dimension -> its values, as many as it has; of frames perhaps more.
+        normalisations: modality -> x = loc + scale · normalised, for constant_data as
             ``<site>_normalisation_loc`` and ``_scale``, of the site's last dimension.
+        chunk: rows that the networks see at a time.
 
-    Raises ValueError if a modality is not in the batch, a dimension of `coords` is unknown or of
-    another size, or there is no draw.
+    Raises ValueError if a modality is not in the batch.
 
     Source: https://python.arviz.org/en/stable/schema/schema.html
     """
@@ -82,21 +80,13 @@ def inference_data(
     if missing := {*names, *(normalisations or ())} - batch.keys():
         raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
     size = batch_size(batch)
-    if size < 1 or num_samples < 1:
-        raise ValueError(f"{num_samples} draws of {size} examples: both must be positive")
     step = max(1, chunk // num_samples)
     parts: list[Groups] = []
     sequences: set[str] = set()
     with torch.random.fork_rng(), pyro.get_param_store().scope():
         torch.manual_seed(seed)
         for start in range(0, size, step):
-            rows = slice(start, start + step)
-            some = {
-                name: Observation(
-                    one.value[rows], None if one.lengths is None else one.lengths[rows]
-                )
-                for name, one in batch.items()
-            }
+            some = {name: one.part(start, start + step) for name, one in batch.items()}
             parts.append(_of_chunk(model, guide, some, names, num_samples, sequences))
     groups = _joined(parts)
     dims, sizes = {}, {"example": size}
@@ -156,7 +146,7 @@ def _of_chunk(
 
 
 def _random_sites(trace: Any) -> dict[str, Any]:
-    """Neither plates nor `pyro.deterministic`."""
+    """The sample sites that are neither plates nor `pyro.deterministic`."""
     nodes: Any = prune_subsample_sites(trace).nodes
     return {
         site: node
@@ -166,7 +156,7 @@ def _random_sites(trace: Any) -> dict[str, Any]:
 
 
 def _array(node: Mapping[str, Any], sequences: set[str], draws: bool = True) -> np.ndarray:
-    """``[K, B, ...]``, or ``[B, ...]``; sequences end with the longest, and are NaN past theirs."""
+    """``[K, B, ...]``, or ``[B, ...]``; sequences are cut to the longest, and padded with NaN."""
     value, lengths = node["value"], getattr(node["fn"], "lengths", None)
     if lengths is not None:
         sequences.add(node["name"])
@@ -181,45 +171,44 @@ def _array(node: Mapping[str, Any], sequences: set[str], draws: bool = True) -> 
 
 def _joined(parts: list[Groups]) -> Groups:
     """Chunks end to end, with a chain; events of a site get one size in all groups, by NaN."""
-    events: dict[str, tuple[int, ...]] = {}
+    events: dict[str, np.ndarray] = {}
     for part in parts:
         for group, variables in part.items():
             for site, values in variables.items() if group != "log_likelihood" else ():
-                event = values.shape[1 if group == "observed_data" else 2 :]
-                events[site] = tuple(np.maximum(event, events.get(site, event)).tolist())
+                event = np.array(values.shape[1 if group == "observed_data" else 2 :], int)
+                events[site] = np.maximum(event, events.get(site, event))
     joined: Groups = {}
     for group in parts[0]:
         joined[group] = {}
+        axis = 0 if group == "observed_data" else 1
         for site in sorted(parts[0][group]):
-            pieces = [part[group].pop(site) for part in parts]
-            axis = 0 if group == "observed_data" else 1
-            event = () if group == "log_likelihood" else events[site]
-            size = sum(piece.shape[axis] for piece in pieces)
-            whole = np.full((*pieces[0].shape[:axis], size, *event), np.nan, pieces[0].dtype)
-            start = 0
-            for piece in pieces:
-                rows = slice(start, start := start + piece.shape[axis])
-                inside = (slice(None),) * axis + (rows, *map(slice, piece.shape[axis + 1 :]))
-                whole[inside] = piece
+            pieces = []
+            for part in parts:
+                piece = part[group].pop(site)
+                own = piece.shape[axis + 1 :]
+                missing = np.zeros(0, int) if group == "log_likelihood" else events[site] - own
+                widths = [(0, 0)] * (axis + 1) + [(0, int(more)) for more in missing]
+                any_missing = missing.any()
+                pieces.append(
+                    np.pad(piece, widths, constant_values=np.nan) if any_missing else piece
+                )
+            whole = np.concatenate(pieces, axis)
             joined[group][site] = whole if group == "observed_data" else whole[None]
     return joined
 
 
 def _coords(sizes: Mapping[str, int], given: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
     """Values of each dimension; of frames, the first of those given."""
-    if unknown := given.keys() - sizes.keys():
-        raise ValueError(f"no dimension {sorted(unknown)}: there are {sorted(sizes)}")
-    coords = {dim: np.arange(size) for dim, size in sizes.items()}
-    for dim, some in given.items():
-        values, size = np.asarray(list(some)), sizes[dim]
-        if len(values) < size or (len(values) > size and not dim.endswith("_frame")):
-            raise ValueError(f"{dim} has {size} values, and {len(values)} coordinates were given")
-        coords[dim] = values[:size]
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    for dim, values in given.items():
+        coords[dim] = np.asarray(list(values))
+        if dim.endswith("_frame"):
+            coords[dim] = coords[dim][: sizes[dim]]
     return coords
 
 
 def import_arviz() -> Any:
-    """ArviZ, imported where it is used, for it takes a second, and without its news of 1.0."""
+    """ArviZ, which takes a second to import, without its announcement of 1.0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
@@ -227,7 +216,7 @@ def import_arviz() -> Any:
 
 
 def is_before_1(arviz: Any) -> bool:
-    """Of ArviZ, whose interface is another since."""
+    """Whether ArviZ has its interface of before 1.0."""
     return int(arviz.__version__.split(".")[0]) < 1
 
 

@@ -26,10 +26,10 @@ TABLE_1 = {
 }
 
 
-def scored_part(config: Config) -> str:
-    """Of what data the scores of a run are."""
-    if config.hold_out:
-        return f"held-out {100 * config.hold_out:g} % of the training partition"
+def scored_part(hold_out: float) -> str:
+    """The data that a run with this --hold-out is scored on."""
+    if hold_out:
+        return f"held-out {100 * hold_out:g} % of the training partition"
     return "test partition"
 
 
@@ -58,7 +58,7 @@ def table(results: Results) -> str:
     lines = [
         "",
         f"This run: {'STAND-IN: ' if results.stand_in else ''}{results.corpus}",
-        f"Scored on the {scored_part(results.config)}: unimodal inference, k-means,",
+        f"Scored on the {scored_part(results.config.hold_out)}: unimodal inference, k-means,",
         "purity in %.",
         "",
         f"{'':19}{'this run':>9}{'':28}{f'  | paper, {name}' if paper else ''}",

@@ -18,7 +18,7 @@ from pvae_pyro.experiments.support.data import load_run_data
 from pvae_pyro.experiments.support.results import read_evaluation, read_results
 from pvae_pyro.experiments.support.run_folder import contradictions
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, read_config
-from pvae_pyro.experiments.support.tables import aggregate, collect, markdown, side_by_side
+from pvae_pyro.experiments.support.tables import collect, markdown
 from pvae_pyro.figures.scores_by_fraction import scores_by_fraction_figure
 from pvae_pyro.figures.style import save_figure
 from pvae_pyro.io.files import write_whole
@@ -79,17 +79,13 @@ class Study:
             for folder in sorted(self.out.glob(f"{escape(folder_name(row))}*"))
             if all((folder / name).exists() for name in files)
         ]
-        content: dict[str, Any]
-        if self.measures is None:
-            content = aggregate(found)
-            text = markdown(content)
-        else:
-            content = {"study": self.name, "runs": [collect(*of_run) for of_run in found]}
-            text = side_by_side(self.name, content["runs"])
-        write_json(self.out / f"{self.name}.json", {**content, **environment()})
+        runs = [collect(*of_run) for of_run in found]
+        text = markdown(self.name, runs)
+        content = {"study": self.name, "runs": runs, **environment()}
+        write_json(self.out / f"{self.name}.json", content)
         write_whole(self.out / f"{self.name}.md", text.encode())
         if self.fraction:
-            figure = scores_by_fraction_figure(content["runs"], self.fraction)
+            figure = scores_by_fraction_figure(runs, self.fraction)
             save_figure(figure, self.out / self.name, ("png",))
 
 

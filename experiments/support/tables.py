@@ -1,7 +1,7 @@
-"""What the runs of a study found, as JSON and as Markdown."""
+"""The results of a study's runs, as JSON and as Markdown."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -11,6 +11,7 @@ from pvae_pyro.experiments.support.config import MAY_CHANGE, OBJECTIVES, PLACES,
 from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
 from pvae_pyro.experiments.support.results import STYLE, Evaluation, Results
 
+TABLE1 = "table1"
 TITLES = {
     "vae-speech": "VAE-sp",
     "vae-image": "VAE-im",
@@ -19,118 +20,93 @@ TITLES = {
     "pvae": "PVAE",
     "pvae-ours": "PVAE, our objective",
 }
-# What the runs of Table 1 may differ in.
+# The options that runs of Table 1 may differ in.
 MAY_DIFFER = {"model", *OBJECTIVES["ours"], "objective", "seed", "threads", *PLACES, *MAY_CHANGE}
 MAY_DIFFER.remove("epochs")
 # Studies whose rows have other data or other likelihoods, so that nats cannot be compared.
 OF_OTHER_DENSITIES = ("likelihoods", "modalities")
 IN_NATS = ("elbo", "importance-weighted log-likelihood")
-MEASURED = ("subsets", "unseen", "prior_clusters")  # kept of evaluation.json
+MEASURED = ("subsets", "unseen", "prior_clusters")  # keys of evaluation.json that are kept
+
+Run = Mapping[str, Any]
 
 
-def aggregate(finished: Sequence[tuple[str, Results]]) -> dict[str, Any]:
-    """Mean and standard deviation of each purity over the seeds: what table1.json holds.
-
-    finished: (row, results) of every run.
-
-    Purities are in [0, 1]; the standard deviation of a single seed is None; ``config`` holds the
-    options that all runs share. Raises RunError where the runs have not the same data and budget.
-    """
-    all_results = [results for _, results in finished]
-    for name in sorted(Config.model_fields.keys() - MAY_DIFFER):
-        if len(values := {str(getattr(results.config, name)) for results in all_results}) > 1:
-            raise RunError(f"the runs of one table differ in {name}: {', '.join(sorted(values))}")
-    groups: dict[tuple[str, str], list[Results]] = {}
-    for row, results in finished:
-        for latent in results.purity:
-            groups.setdefault((row, latent), []).append(results)
-    rows = []
-    # As in the paper: latents that should hold the class come before those that should not.
-    order = [*(row for row, _ in finished if row not in TITLES), *TITLES]
-    for row, latent in sorted(groups, key=lambda key: (key[1] == STYLE, order.index(key[0]))):
-        runs = groups[row, latent]
-        entry: dict[str, Any] = {"model": row, "latent": latent, "num_runs": len(runs)}
-        for name in runs[0].purity[latent]:
-            entry[name] = {
-                **_spread([run.purity[latent][name] for run in runs]),
-                "active_units": [int(run.active_units[latent][name]) for run in runs],
-            }
-        rows.append(entry)
-    last = all_results[-1]  # a manifest may have moved
+def collect(row: str, results: Results, evaluation: Evaluation | None = None) -> dict[str, Any]:
+    """A run's results and evaluation; ``figures`` are its column in the table: name -> number."""
+    evaluation = evaluation or Evaluation()
+    figures: dict[str, float | None] = {
+        f"purity {latent} {name}": value
+        for latent, of_names in results.purity.items()
+        for name, value in of_names.items()
+    }
+    for what, value in evaluation.coherence.items():
+        if "->" in what:
+            figures[f"coherence {what}"] = value
+    for pair, value in evaluation.coherence.get("prior", {}).items():
+        figures[f"pairs from the prior agree {pair}"] = value
+    joint = evaluation.log_likelihood.get("joint", {})
+    figures["elbo"] = results.test_terms.get("elbo")
+    figures["importance-weighted log-likelihood"] = joint.get("mean")
+    figures["seconds a step"] = results.seconds_training / max(results.steps, 1)
+    measured = evaluation.model_extra or {}
     return {
-        **{name: getattr(last, name) for name in ("dataset", "corpus", "stand_in", "preset")},
-        "seeds": sorted({results.seed for results in all_results}),
-        "config": last.config.model_dump(mode="json", exclude=MAY_DIFFER),
-        "scored_on": scored_part(last.config),
-        "steps": sorted({results.steps for results in all_results}),
-        "batch_size": sorted({results.config.batch_size for results in all_results}),
-        "commits": sorted({str(results.git_commit) for results in all_results}),
-        "rows": rows,
+        "row": row,
+        **results.model_dump(mode="json"),
+        "figures": {name: value for name, value in figures.items() if value is not None},
+        **{name: measured[name] for name in MEASURED if name in measured},
     }
 
 
-def markdown(table: Mapping[str, Any]) -> str:
-    """Table 1, with the paper's purities on the same corpus, or else on TIDIGITS, in brackets."""
-    corpus = table["dataset"] if table["dataset"] in TABLE_1 else "tidigit"
-    rows = sorted(table["rows"], key=len, reverse=True)  # those of all modalities have their order
-    names = dict.fromkeys(name for row in rows for name in row if isinstance(row[name], dict))
-    clusters = table["config"]["num_clusters"] or "as many as classes"
+def markdown(study: str, runs: Sequence[Run]) -> str:
+    """The table of a study. Raises RunError if runs of Table 1 have different data or budgets."""
+    return table1(runs) if study == TABLE1 else side_by_side(study, runs)
+
+
+def table1(runs: Sequence[Run]) -> str:
+    """The paper's Table 1: mean ± standard deviation over seeds of each purity, in brackets the
+    paper's on the same corpus, or else on TIDIGITS.
+
+    Raises RunError if the runs have different data or budgets.
+    """
+    for name in sorted(Config.model_fields.keys() - MAY_DIFFER):
+        if len(values := {str(run["config"].get(name)) for run in runs}) > 1:
+            raise RunError(f"the runs of one table differ in {name}: {', '.join(sorted(values))}")
+    last = runs[-1]
+    corpus = last["dataset"] if last["dataset"] in TABLE_1 else "tidigit"
+    clusters = last["config"]["num_clusters"] or "as many as classes"
     lines = [
-        f"# Table 1 on {'STAND-IN: ' * table['stand_in']}{_text(table['corpus'])}",
+        f"# Table 1 on {_corpus(last)}",
         "",
         f"Purity in % of k-means clusters, {clusters}, of the unimodal guides' posterior means on "
-        f"the {table['scored_on']}; mean ± standard deviation over seeds; in brackets the paper's "
-        f"purity on {corpus.upper()}. {_list(table['steps'])} steps of "
-        f"{_list(table['batch_size'])}; preset {table['preset']}; {_seeds(table['seeds'])}.",
+        f"the {scored_part(last['config']['hold_out'])}; mean ± standard deviation over seeds; in "
+        f"brackets the paper's purity on {corpus.upper()}. "
+        f"{_list(run['steps'] for run in runs)} steps of {last['config']['batch_size']}; "
+        f"preset {last['preset']}; {_seeds(runs)}.",
         "",
     ]
-    if table["stand_in"]:
+    if last["stand_in"]:
         lines += ["A stand-in's figures are not comparable with the paper's.", ""]
-    elif corpus != table["dataset"]:
+    elif corpus != last["dataset"]:
         lines += ["The paper's figures are of another corpus.", ""]
+    scored = {name for run in runs for of_names in run["purity"].values() for name in of_names}
+    names = [name for name in last["config"]["modalities"] if name in scored]
     lines += _head(["model", "latent", *names])
-    for row in table["rows"]:
-        known = TABLE_1[corpus].get((row["model"], row["latent"]), {})
-        cells = [_purity(row[name], known.get(name)) if name in row else "–" for name in names]
-        title = TITLES.get(row["model"], row["model"].replace("vae", "VAE"))
-        lines.append(f"| {title} | {row['latent']} | {' | '.join(cells)} |")
+    # As in the paper: latents that should hold the class come before those that should not.
+    pairs = dict.fromkeys((run["row"], latent) for run in runs for latent in run["purity"])
+    order = [*(row for row, _ in pairs if row not in TITLES), *TITLES]
+    for row, latent in sorted(pairs, key=lambda pair: (pair[1] == STYLE, order.index(pair[0]))):
+        known = TABLE_1[corpus].get((row, latent), {})
+        some = [run for run in runs if run["row"] == row]
+        cells = [_purity(some, latent, name, known.get(name)) for name in names]
+        title = TITLES.get(row, row.replace("vae", "VAE"))
+        lines.append(f"| {title} | {latent} | {' | '.join(cells)} |")
     if any("*" in line for line in lines if line.startswith("| ")):
         lines += ["", "\\* not in use (no active units) in some run: its purity means nothing."]
     return "\n".join(lines) + "\n"
 
 
-def collect(row: str, results: Results, evaluation: Evaluation) -> dict[str, Any]:
-    """A run's results and evaluation; ``figures`` are its column in the table: name -> number."""
-    purities = {
-        f"purity {latent} {name}": value
-        for latent, of_names in results.purity.items()
-        for name, value in of_names.items()
-    }
-    coherence = evaluation.coherence
-    others = {
-        "elbo": results.test_terms.get("elbo"),
-        "importance-weighted log-likelihood": evaluation.log_likelihood.get("joint", {}).get(
-            "mean"
-        ),
-        "seconds a step": results.seconds_training / max(results.steps, 1),
-    }
-    measured = evaluation.model_extra or {}
-    return {
-        "row": row,
-        **results.model_dump(mode="json"),
-        "figures": {
-            **purities,
-            **{f"coherence {what}": value for what, value in coherence.items() if "->" in what},
-            **{f"pairs from the prior agree {p}": v for p, v in coherence.get("prior", {}).items()},
-            **{name: value for name, value in others.items() if value is not None},
-        },
-        **{name: measured[name] for name in MEASURED if name in measured},
-    }
-
-
-def side_by_side(study: str, runs: Sequence[Mapping[str, Any]]) -> str:
+def side_by_side(study: str, runs: Sequence[Run]) -> str:
     """A column for each row of the study: mean ± standard deviation over its seeds."""
-    steps = sorted({run["steps"] for run in runs})
     rows = list(dict.fromkeys(run["row"] for run in runs))
     names = dict.fromkeys(name for run in runs for name in run["figures"])
     units = "elbo and log-likelihood in nats"
@@ -138,67 +114,62 @@ def side_by_side(study: str, runs: Sequence[Mapping[str, Any]]) -> str:
         names = {name: None for name in names if name not in IN_NATS}
         units = "elbo and log-likelihood are left out, because the rows model different things"
     config = runs[0]["config"]
+    of_rows = {run["row"]: _corpus(run) for run in runs}
+    one = len({*of_rows.values()}) == 1
+    corpora = [f"* {row}: {corpus}" for row, corpus in of_rows.items()]
     lines = [
         f"# {study}",
         "",
-        *_corpora(runs),
+        *([_corpus(runs[0])] if one else corpora),
         "",
-        f"{config['preset']} preset, {' to '.join(map(str, steps[:1] + steps[1:][-1:]))} "
-        f"steps of {config['batch_size']}, objective {config['objective']}; "
-        f"{_seeds({run['seed'] for run in runs})}; fractions in %, {units}.",
+        f"{config['preset']} preset, {_list(run['steps'] for run in runs)} steps of "
+        f"{config['batch_size']}, objective {config['objective']}; {_seeds(runs)}; "
+        f"fractions in %, {units}.",
         "",
         *_head(["", *rows]),
     ]
     for name in names:
-        of_rows = [[run["figures"].get(name) for run in runs if run["row"] == row] for row in rows]
-        cells = [_figure(name, [v for v in values if v is not None]) for values in of_rows]
+        digits, scale = (3 if name.startswith("seconds") else 1), 1
+        if name.startswith(("purity", "coherence", "pairs")):
+            scale = 100
+        cells = []
+        for row in rows:
+            values = [run["figures"].get(name) for run in runs if run["row"] == row]
+            cells.append(_spread([scale * v for v in values if v is not None], digits))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _corpora(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What data the runs are of: one line, or one for each row."""
-    of = {run["row"]: f"{'STAND-IN: ' * run['stand_in']}{_text(run['corpus'])}" for run in runs}
-    if len({*of.values()}) == 1:
-        return [next(iter(of.values()))]
-    return [f"* {row}: {corpus}" for row, corpus in of.items()]
+def _purity(runs: Sequence[Run], latent: str, name: str, of_paper: float | None) -> str:
+    some = [run for run in runs if name in run["purity"].get(latent, {})]
+    if not some:
+        return "–"
+    unused = "*" * (min(run["active_units"][latent][name] for run in some) == 0)
+    known = "" if of_paper is None else f" ({of_paper:.2f})"
+    return _spread([100 * run["purity"][latent][name] for run in some], 2) + unused + known
 
 
-def _figure(name: str, values: Sequence[float]) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard deviation."""
     if not values:
         return "–"
-    if name.startswith(("purity", "coherence", "pairs")):
-        return _shown(**_spread(values), scale=100, digits=1)
-    return _shown(**_spread(values), digits=3 if name.startswith("seconds") else 1)
-
-
-def _purity(entry: Mapping[str, Any], of_paper: float | None) -> str:
-    unused = "*" * (min(entry["active_units"]) == 0)
-    known = "" if of_paper is None else f" ({of_paper:.2f})"
-    return _shown(entry["mean"], entry["sd"], scale=100, digits=2) + unused + known
-
-
-def _shown(mean: float, sd: float | None, scale: float = 1, digits: int = 1) -> str:
-    spread = "" if sd is None else f" ± {scale * sd:.{digits}f}"
-    return f"{scale * mean:.{digits}f}{spread}"
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
 
 
 def _head(titles: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
 
-def _seeds(seeds: Collection[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {_list(sorted(seeds))}"
+def _seeds(runs: Sequence[Run]) -> str:
+    return f"seeds {_list(run['seed'] for run in runs)}"
 
 
-def _list(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values))
+def _list(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, sorted({*values})))
 
 
-def _text(text: str) -> str:
-    """Text of others' choosing, such as a file's name: no markup, no HTML, no formula."""
-    return re.sub(r"([\\`*_{}\[\]()<>&$|~#])", r"\\\1", shown(text))
+def _corpus(run: Run) -> str:
+    """Without markup, HTML or formulas that the name of a user's file might have."""
+    corpus = re.sub(r"([\\`*_{}\[\]()<>&$|~#])", r"\\\1", shown(run["corpus"]))
+    return f"STAND-IN: {corpus}" if run["stand_in"] else corpus

@@ -49,11 +49,9 @@ def test_table1_has_the_papers_rows_and_figures(table1, tmp_path):
         (("PVAE (no contrastive)", "z_style"), ["94.00 ± 4.00 (30.88)", "47.00 ± 2.00 (21.73)"]),
         (("PVAE", "z_style"), ["94.00 ± 4.00 (24.79)", "47.00 ± 2.00 (20.63)"]),
     ]
-    entry = content["rows"][4]
-    assert (entry["model"], entry["latent"], entry["num_runs"]) == ("pvae", "z_sem", 3)
-    assert entry["speech"]["sd"] == pytest.approx(0.04)
-    assert entry["speech"]["active_units"] == [8, 8, 8]
-    assert (content["seeds"], content["steps"], content["corpus"]) == ([0, 1, 2], [40], "a corpus")
+    runs = [run for run in content["runs"] if run["row"] == "pvae"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    assert runs[0]["active_units"]["z_sem"]["speech"] == 8
 
 
 UNUSED = {latent: {"speech": 3, "image": 0} for latent in ("z_sem", "z_style")}
@@ -89,9 +87,9 @@ def test_every_run_is_asked_for_as_its_row(table1, trainer):
 
 def test_finished_runs_are_taken_as_they_are(table1, trainer, tmp_path):
     assert table1("--rows", "pvae", "jmvae") == 0
-    assert table1("--rows", "pvae", "--preset", read(tmp_path)[0]["preset"]) == 0
+    assert table1("--rows", "pvae", "--preset", read(tmp_path)[0]["runs"][0]["preset"]) == 0
     assert len(trainer.calls) == 2
-    assert {row["model"] for row in read(tmp_path)[0]["rows"]} == {"pvae", "jmvae"}
+    assert {run["row"] for run in read(tmp_path)[0]["runs"]} == {"pvae", "jmvae"}
     assert table1("--rows", "pvae", "--seeds", 2) == 0
     assert len(trainer.calls) == 3
 
@@ -100,7 +98,7 @@ def test_interrupted_runs_are_resumed_where_their_data_are(table1, trainer, tmp_
     trainer.stops = {"pvae": INTERRUPTED}
     options = ("--rows", "vae-speech", "pvae", "pvae-ours", "--data", tmp_path, "--device", "cpu")
     assert table1(*options) == INTERRUPTED
-    assert [row["model"] for row in read(tmp_path)[0]["rows"]] == ["vae-speech"]
+    assert [run["row"] for run in read(tmp_path)[0]["runs"]] == ["vae-speech"]
     trainer.stops = {}
     assert table1(*options) == 0
     run, place = parsed(trainer.calls[2])
@@ -174,7 +172,7 @@ def test_rows_side_by_side():
     assert "| purity z_sem a | 85.0 ± 7.1 | – |" in text
     assert "| elbo | -11.0 ± 1.4 | – |" in text
     assert "| seconds a step | – | 0.123 |" in text
-    assert "10 to 12 steps of 64" in text
+    assert "10, 12 steps of 64" in text
     assert "* 0: some corpus\n* 0.5: STAND-IN: another" in text
     assert "| elbo" not in side_by_side("modalities", runs)
 
