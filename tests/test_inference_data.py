@@ -146,14 +146,6 @@ def test_what_the_guide_does_not_infer_is_from_the_prior(pair):
     assert np.isfinite(values(found, "log_likelihood", "image")).all()
 
 
-def test_only_some_modalities(pair):
-    found = inference_data(*pair, tiny_batch(3), num_samples=2, names=["image"])
-    for group in ("posterior_predictive", "prior_predictive", "observed_data", "log_likelihood"):
-        assert set(found[group].data_vars) == {"image"}
-    assert set(found["posterior"].data_vars) == LATENTS.keys()  # the guide saw all
-    assert set(found["prior"].data_vars) == {"z_sem", "z_style_image"}
-
-
 def test_seeds_and_what_is_left_as_it_was(pair, data):
     state, kept = torch.get_rng_state(), set(pyro.get_param_store().keys())
     other = inference_data(*pair, tiny_batch(7), num_samples=6, chunk=18, seed=1)

@@ -85,8 +85,6 @@ def log_weights(
     if missing := set(names) - batch.keys():
         raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
     size = batch_size(batch)
-    if size < 1 or num_samples < 1:
-        raise ValueError(f"{num_samples} draws of {size} examples: both must be positive")
     observed = {name: batch[name] for name in names}
     step = max(1, chunk // size)
     weights = []

@@ -1,4 +1,4 @@
-"""Examples to listen to and look at, and what a model makes of them: galleries of a report.
+"""Galleries of a report: examples to see and hear, and what a model makes of them.
 
 Shapes: D dimensions of a latent, T frames, F bins of a frame, H by W pixels.
 """
@@ -33,7 +33,7 @@ Latents = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A PNG, what it shows, its size in CSS pixels; and a WAV of it, if it can be heard."""
+    """A PNG with its description and size in CSS pixels; and a WAV of it, if it can be heard."""
 
     png: bytes
     alt: str
@@ -46,7 +46,7 @@ class Exhibit:
 class Gallery:
     """A table.
 
-    columns: title, and the reference in whose style the column is, if in any. rows: name, cells.
+    columns: title, and the example whose style the column has, if any. rows: name, cells.
     """
 
     title: str
@@ -57,12 +57,11 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A modality, and what of it is shown.
+    """What is shown of a modality.
 
-    content: an example of each class. latents: of them, site -> ``[len(content), D]``.
-    style: references. style_latents: theirs, of this modality alone, site -> ``[len(style), D]``;
-        empty where the model has no styles.
-    drawing: its colours.
+    content: an example of each class; latents: site -> ``[len(content), D]``.
+    style: reference examples; style_latents: of this modality alone, site -> ``[len(style), D]``;
+    empty if the model has no styles.
     sound: how features were computed; None is silent.
     """
 
@@ -87,8 +86,8 @@ def galleries(
 ) -> list[Gallery]:
     """A table for each modality, then for each ordered pair of modalities.
 
-    A row is an example of a class. Of a modality: the original, its reconstruction, and, where
-    there are style latents, its content in the styles of reference examples. Of a pair: the
+    A row is an example of a class: the original, its reconstruction, and, if there are style
+    latents, its content in the styles of reference examples. Of a pair of modalities the row is the
     original of the one, and the other from its shared latent, in such styles if there are any.
 
         E[p(x^target | z_sem = E q_source(z_sem | x), z_style = E q_target(z_style | reference))]
@@ -96,10 +95,11 @@ def galleries(
     Args:
         unimodal: modality -> its guide. examples: modality -> where to choose from; labels
             choose what is shown (`choose_examples`), nothing is inferred from them.
-        sounds: modality -> how its features were computed, of those that can be heard.
+        sounds: modality -> how its features were computed, for those that can be heard.
         seed: of the choice.
 
-    A modality that is no sequence ``[T, F]``, picture ``[1, H, W]`` or vector is left out.
+    A modality that is neither a sequence ``[T, F]``, a picture ``[1, H, W]`` nor a vector is left
+    out.
     """
     shown = []
     for name, guide in unimodal.items():
@@ -127,11 +127,11 @@ def galleries(
 def _gallery(
     model: nn.Module, title: str, source: _Shown, target: _Shown, classes: Sequence[str]
 ) -> Gallery:
-    """A row an example of the source; a column what the model makes of it in the target."""
+    """A row for each example of the source, a column for each way to generate the target."""
     contents = originals(source.content)
     references = originals(target.style) if target.style_latents else []
     made = {}
-    for column, latents in _recipes(source, target, classes).items():
+    for column, latents in _columns(source, target, classes).items():
         decoded = decode(model, latents, [target.name])[target.name]
         made[column] = panels(decoded, target.content.normalisation)
     longest = {target.name: _longest([*references, *chain(*made.values())])}
@@ -141,55 +141,55 @@ def _gallery(
         return _exhibit(one, panel, f"{one.name}, {what}", longest[one.name])
 
     columns: list[tuple[str, Exhibit | None]] = [(f"{source.name}, original", None)]
-    columns += [(column, None) for column in made]
-    for n, panel in enumerate(references, start=len(columns) - len(references)):
-        column = columns[n][0]
-        columns[n] = column, show(target, panel, f"reference of {column}")
+    first_style = len(made) - len(references)
+    for n, column in enumerate(made):
+        reference = None
+        if n >= first_style:
+            reference = show(target, references[n - first_style], f"reference of {column}")
+        columns.append((column, reference))
     rows = []
     for n, panel in enumerate(contents):
-        who = _who(source.content, n, classes)
-        cells = [show(source, panel, f"original: {who}")]
+        label = _label(source.content, n, classes)
+        cells = [show(source, panel, f"original: {label}")]
         for column, shown in made.items():
-            cells.append(show(target, shown[n], f"made of the {source.name} {who}: {column}"))
-        rows.append((who, cells))
+            cells.append(show(target, shown[n], f"made of the {source.name} {label}: {column}"))
+        rows.append((label, cells))
     caption = f"What the model makes of the {source.name} on the left"
     if references:
         caption += f", in the style of the {target.name} above"
     return Gallery(title, caption, columns, rows)
 
 
-def _recipes(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str, Latents]:
-    """A column's title -> the latents that it is decoded from."""
-    recipes = {"reconstruction": source.latents} if source is target else {}
+def _columns(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str, Latents]:
+    """A column's title -> the latents that it is decoded from; styles come last."""
+    shared = shared_of(source.latents)
+    found = {"reconstruction": source.latents} if source is target else {}
     if not target.style_latents:
-        return recipes or {f"{target.name}, generated": shared_of(source.latents)}
+        return found or {f"{target.name}, generated": shared}
     for n in range(len(target.style)):
-        taken = {
+        style = {
             site: loc[n].expand(len(source.content), -1)
             for site, loc in target.style_latents.items()
         }
-        title = f"style {n + 1}: {_who(target.style, n, classes)}"
-        recipes[title] = shared_of(source.latents) | taken
-    return recipes
+        found[f"style {n + 1}: {_label(target.style, n, classes)}"] = shared | style
+    return found
 
 
 def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Exhibit:
-    """What can be seen of it, and its sound if it can be heard."""
     height, width = panel.shape
-    colours, low, high = one.drawing.colours, one.drawing.low, one.drawing.high
     if one.content.lengths is None:
         size = (_WIDTH, _VECTOR) if height == 1 else (round(_PICTURE * width / height), _PICTURE)
         origin = "upper"
-    else:  # low frequencies at the bottom, and all on one time axis
+    else:  # low frequencies at the bottom, and all sequences on one time axis
         origin, size = "lower", (max(round(_WIDTH * width / longest), 1), _HEIGHT)
     file = io.BytesIO()
-    plt.imsave(file, panel, cmap=colours, vmin=low, vmax=high, origin=origin)
+    low, high = one.drawing.low, one.drawing.high
+    plt.imsave(file, panel, cmap=one.drawing.colours, vmin=low, vmax=high, origin=origin)
     wav = _wav(panel.T, one.sound) if one.sound else None
     return Exhibit(file.getvalue(), alt, size[0], size[1], wav)
 
 
 def _wav(log_mel: np.ndarray, settings: LogMel) -> bytes:
-    """A file of the sound that ``[T, F]`` log-Mel energies are of."""
     samples = to_waveform(np.ascontiguousarray(log_mel, np.float32), settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound.wav"
@@ -202,11 +202,11 @@ def _longest(shown: Sequence[np.ndarray]) -> int:
 
 
 def _spread(num_classes: int, count: int) -> np.ndarray:
-    """As many class indices, in order, evenly spaced."""
+    """That many class indices, in order, evenly spaced."""
     return np.arange(count) * num_classes // count
 
 
-def _who(examples: Examples, n: int, classes: Sequence[str]) -> str:
-    """An example's class, and its group (a speaker) where there are groups."""
+def _label(examples: Examples, n: int, classes: Sequence[str]) -> str:
+    """An example's class, and its group (a speaker) if there are groups."""
     label = classes[examples.labels[n]]
     return f"{label}, by {examples.groups[n]}" if examples.groups else label

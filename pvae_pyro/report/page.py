@@ -1,7 +1,7 @@
 """The report's page: `report.html.j2`, filled in.
 
-Whatever is put in is text: it is escaped, so a label ``<b>`` stays a label, and its control
-characters, those that turn a line's direction among them, are written out: ``\\u202e``.
+All content is text: it is escaped, so a label ``<b>`` stays a label, and its control characters
+are written as ``\\u202e``.
 """
 
 import base64
@@ -30,17 +30,17 @@ class PageFigure:
 
 
 def read_figure(file: Path, caption: str) -> PageFigure:
-    """A figure from its PNG file, which is not decoded. Raises OSError where it cannot be read."""
+    """A figure from its PNG file, which is not decoded. Raises OSError if it cannot be read."""
     try:
         png = file.read_bytes()
         width = png_width(png)
     except ValueError as error:
-        raise OSError(f"{file} is no PNG that can be read: {error}") from error
+        raise OSError(f"{file} is not a PNG that can be read: {error}") from error
     return PageFigure(file.stem, caption, png, round(width * PIXELS_PER_INCH / RC["savefig.dpi"]))
 
 
 def render(**content: Any) -> str:
-    """The page of `content`: all names that the template has. None is shown as a dash."""
+    """The page. content: the template's variables; None is shown as a dash."""
     environment = Environment(
         autoescape=True,
         finalize=_as_text,
@@ -60,8 +60,5 @@ def _as_text(value: Any) -> str:
 
 
 def _data_uri(content: bytes, kind: str) -> Markup:
-    """A file's content as its own address; base64 has nothing to escape.
-
-    Source: https://www.rfc-editor.org/rfc/rfc2397
-    """
+    """A file's content as a data: URI, in which nothing needs to be escaped (RFC 2397)."""
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")

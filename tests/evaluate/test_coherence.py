@@ -104,15 +104,6 @@ def test_each_direction_is_judged_by_its_source():
     assert result["prior"] == {"a,b": 1.0}
 
 
-def test_disagreement_on_the_prior():
-    model, guides, judges, test = setting()
-    judges["b"].forward = lambda observation: observation.value[:, :CLASSES].roll(1, 1)
-    result = coherence(model, guides, judges, test)
-    assert result["prior"] == {"a,b": 0.0}
-    assert result["a->b"] == 0.0
-    assert result["b->a"] == 1.0
-
-
 def test_a_style_that_holds_the_class_is_seen():
     """Style scores of thousands decide the class: right in one of three or so."""
     result = coherence(*setting(leak=1e3))
@@ -130,41 +121,6 @@ def test_style_is_drawn_from_its_prior_or_taken_from_real_examples():
     result = coherence(model, guides, judges, test)
     assert result["real_style"]["a->b"] == 1.0
     assert result["a->b"] < 0.6
-
-
-def test_a_reconstruction_has_its_own_style_besides():
-    """The style alone says the class: reconstructions are right, translations are not."""
-    model, guides, judges, test = setting(leak=1e3)
-    for of in test.values():
-        of.values[:, :CLASSES] = 0.0
-        of.values[:, CLASSES:] = np.eye(CLASSES)[of.labels][:, :STYLES] - 0.5 * (
-            of.labels[:, None] == CLASSES - 1
-        )
-    result = coherence(model, guides, judges, test)
-    assert result["reconstruction"] == {"a": 1.0, "b": 1.0}
-    assert result["a->b"] < 0.6
-
-
-def test_examples_within_the_limit_are_drawn_from_all():
-    """In order of class, the first six would be of one class; the judges' accuracy is of all."""
-    model, guides, judges, test = setting()
-    for name, of in test.items():
-        test[name] = of.take(np.argsort(of.labels, kind="stable"))
-        test[name].labels[len(of) // 2 :] = 99  # which no judge ever says
-    result = coherence(model, guides, judges, test, limit=6)
-    assert result["num_examples"] == {"a": 6, "b": 6, "prior": 6}
-    assert result["judge_accuracy"] == {"a": 0.5, "b": 0.5}
-    assert 0 < result["reconstruction"]["a"] < 1
-
-
-def test_what_is_drawn_depends_on_the_seed_alone():
-    first = coherence(*setting(leak=1e3))
-    torch.manual_seed(5)
-    assert coherence(*setting(leak=1e3)) == first
-    other = coherence(*setting(leak=1e3), seed=1)
-    assert other["seed"] == 1
-    assert other["prior"] != first["prior"]
-    assert other["a->b"] != first["a->b"]
 
 
 def test_swapped_styles_of_a_perfect_model():

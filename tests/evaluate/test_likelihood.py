@@ -16,11 +16,9 @@ from torch.distributions import MultivariateNormal
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
-from pvae_pyro.models import JMVAE
 from pvae_pyro.nn.heads import GaussianHead
 from tests.support.linear_gaussian import (
     DIM,
-    MODALITIES,
     NOISE,
     SIZES,
     log_evidence,
@@ -74,24 +72,6 @@ def side_by_side(batch):
 
 def within_errors(actual, expected, error, times=5):
     assert ((actual - expected).abs() < times * error).all(), (actual - expected) / error
-
-
-class ExactGuide:
-    """The posterior of a JMVAE of linear likelihoods, its covariance full: no factors."""
-
-    def __init__(self, model, names):
-        self.weight = torch.cat([model.likelihoods[name].weight.detach() for name in names])
-        self.names = names
-        self.unimodal = {names[0]: self}
-        if len(names) > 1:
-            self.unimodal = {name: ExactGuide(model, [name]) for name in names}
-
-    def __call__(self, batch):
-        x = side_by_side({name: batch[name] for name in self.names})
-        precision = torch.eye(self.weight.shape[1]) + self.weight.T @ self.weight / NOISE**2
-        loc = x @ self.weight / NOISE**2 @ precision.inverse()
-        with pyro.plate("examples", len(x), dim=-1):
-            pyro.sample("z", dist.MultivariateNormal(loc, precision_matrix=precision))
 
 
 A, B = slice(0, SIZES["a"]), slice(SIZES["a"], None)
@@ -162,19 +142,6 @@ def test_mixture_of_guides_has_bounded_weights_and_the_evidence_as_mean():
 
 
 @pytest.mark.usefixtures("float64")
-def test_of_one_modality_the_marginal_is_the_joint():
-    """Also where the batches have more than the model knows."""
-    model = JMVAE(MODALITIES[:1], 4)
-    batch = make_batch(1)
-    result = evaluate_likelihood(model, ExactGuide(model, ["a"]), [batch], num_samples=2)
-    expected = gaussian_log_prob(ExactGuide(model, ["a"]).weight, batch["a"].value, slice(None))
-    assert result["joint"]["mean"] == pytest.approx(expected.item())
-    assert result["joint"]["se"] is None  # of a single example
-    assert result["marginal"] == {"a": result["joint"]}
-    assert result["conditional"] == {}
-
-
-@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 0, 5, 4, 1, 2]])
 def test_other_proposals_converge_from_below(order):
     """ELBO < bound of 5 draws < evidence in expectation; the estimate of many draws is there."""
@@ -192,22 +159,6 @@ def test_other_proposals_converge_from_below(order):
     assert (five.mean(0) + 5 * five.std(0) / math.sqrt(len(five)) < evidence).all()
     assert (many.elbo + 5 * weights.std(0) / math.sqrt(draws) < five.mean(0)).all()
     assert ((many.effective_sample_size > 1) & (many.effective_sample_size < draws)).all()
-
-
-@pytest.mark.usefixtures("float64")
-def test_mean_log_weight_is_the_closed_form_of_the_elbo():
-    model, guide = mismatched_pair()
-    batch = make_batch()
-    trace = poutine.trace(guide).get_trace(batch)
-    sites = [trace.nodes[name]["fn"].base_dist for name in ("z_sem", "z_style_a", "z_style_b")]
-    loc = torch.cat([site.loc for site in sites], 1)
-    scale = torch.cat([site.scale for site in sites], 1)
-    weight = joint_weight(model)
-    expected = dist.Normal(loc @ weight.T, NOISE).log_prob(side_by_side(batch)).sum(1)
-    expected = expected - 0.5 * (scale.square() @ weight.T.square()).sum(1) / NOISE**2
-    expected = expected - 0.5 * (loc**2 + scale**2 - 1 - 2 * scale.log()).sum(1)
-    weights = log_weights(model, guide, batch, num_samples=20_000, chunk=50_000)
-    within_errors(estimate(weights).elbo, expected, weights.std(0) / math.sqrt(20_000))
 
 
 @pytest.mark.parametrize("num_samples", [1, 6])
@@ -243,20 +194,6 @@ def test_chunks_bound_the_decoder_and_change_nothing(chunk, counts):
     assert seen == counts
     whole = log_weights(model, guide, tiny_batch(), num_samples=7)
     torch.testing.assert_close(weights, whole)
-
-
-def test_duration_is_part_of_a_sequence():
-    model, guide = tiny_pair()
-    with torch.no_grad():
-        model.likelihoods["speech"].duration[-1].weight.zero_()
-        model.likelihoods["speech"].duration[-1].bias.fill_(1.5)
-    batch = {"speech": tiny_batch()["speech"]}
-    without = poutine.block(model, hide=["speech_log_frames"])
-    whole, frames = (
-        log_weights(m, guide.unimodal["speech"], batch, num_samples=2) for m in (model, without)
-    )
-    duration = dist.Normal(1.5, 0.1).log_prob(batch["speech"].lengths.float().log())
-    torch.testing.assert_close(whole - frames, duration.expand(2, -1), rtol=1e-3, atol=1e-3)
 
 
 def test_scales_are_no_part_of_a_density_and_masks_are():

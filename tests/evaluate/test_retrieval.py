@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate.retrieval import chance, cross_modal_retrieval, retrieval_scores
+from pvae_pyro.evaluate.retrieval import chance, retrieval_scores
 
 
 def test_ranks_by_hand():
@@ -17,18 +17,6 @@ def test_ranks_by_hand():
     # Of four in random order, two relevant: first at 1, 2, 3 with 1/2, 1/3, 1/6.
     assert scores["chance_mrr"] == pytest.approx(1 / 2 + 1 / 6 + 1 / 18)
     assert scores["num_queries"] == 3
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
-def test_chunks_change_nothing(chunk):
-    rng = np.random.default_rng(0)
-    arguments = (
-        rng.normal(size=(7, 2)),
-        rng.integers(0, 3, 7),
-        rng.normal(size=(11, 2)),
-        np.arange(11) % 3,
-    )
-    assert retrieval_scores(*arguments, chunk=chunk) == retrieval_scores(*arguments)
 
 
 def test_a_latent_of_one_point_retrieves_nothing():
@@ -56,12 +44,3 @@ def test_chance_is_what_a_random_order_reaches():
     assert chance(4, 4) == (1.0, 1.0)
     # One of M: (1 + 1/2 + ... + 1/M) / M.
     assert chance(1, 4) == (0.25, pytest.approx(25 / 48))
-
-
-def test_every_ordered_pair():
-    a, b = np.array([[0.0], [1.0]]), np.array([[0.0], [0.4]])
-    labels = {name: np.array([0, 1]) for name in "abc"}
-    scores = cross_modal_retrieval({"a": a, "b": b, "c": a}, labels)
-    assert scores.keys() == {"a->b", "a->c", "b->a", "b->c", "c->a", "c->b"}
-    assert scores["a->b"]["recall_at_1"] == 1.0
-    assert scores["b->a"]["recall_at_1"] == 0.5  # 0.4 is nearer to 0 than to 1

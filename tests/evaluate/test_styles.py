@@ -6,7 +6,7 @@ import torch
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.styles import diversity, of_pictures, of_spectra, quantities, style_kept
+from pvae_pyro.evaluate.styles import diversity, of_pictures, of_spectra, style_kept
 from tests.support.tiny import tiny_examples, tiny_pair
 
 PIXELS = Normalisation(np.float32(0), np.float32(255))
@@ -40,10 +40,6 @@ def test_measures_of_spectra():
     assert found["duration"].tolist() == [4, 9, 2]
     assert found["loudness"] == pytest.approx(np.array([2, 2, 4]) - np.log(5))
     assert found["brightness"] == pytest.approx([1, 3, 3])
-
-
-def test_what_is_neither_has_no_measure():
-    assert quantities(Observation(torch.randn(4, 7)), PIXELS) == {}
 
 
 def test_diversity_is_of_the_spread_within_classes():

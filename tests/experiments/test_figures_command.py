@@ -130,16 +130,6 @@ def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed
         assert drawn == {"inertia": ["$z$ of speech"], "scatter": ["$z$ of speech"]}
 
 
-def test_what_is_no_finished_run_is_told_in_a_line(run, drawn, tmp_path, capsys):
-    assert figures.main([str(tmp_path / "nothing")]) == 1
-    assert "nothing" in capsys.readouterr().err
-    (run / "results.json").unlink()
-    assert figures.main([str(run)]) == 1
-    assert "is not finished" in capsys.readouterr().err
-    assert not drawn
-    assert not (run / "figures").exists()
-
-
 @pytest.mark.parametrize("option", [["--only", "fig2"], ["--formats", "gif"], ["--seed", "-1"]])
 def test_wrong_usage_is_refused(option, capsys):
     with pytest.raises(SystemExit) as stopped:

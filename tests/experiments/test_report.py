@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,27 +77,6 @@ def test_it_is_one_file_that_needs_no_other(run, drawn, capsys):
     (policy,) = (a["content"] for a in page.all("meta") if "http-equiv" in a)
     assert "default-src 'none'" in policy
     assert {path.name for path in run.iterdir() if ".tmp" in path.name} == set()
-
-
-def test_it_can_be_found_ones_way_in(run, drawn):
-    page = written(run)
-    assert page.all("html") == [{"lang": "en"}]
-    levels = [level for level, _ in page.headings]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    ids = [a["id"] for _, a in page.tags if "id" in a]
-    assert len(ids) == len(set(ids))
-    assert {a["href"].removeprefix("#") for a in page.all("a")} == set(ids)
-    assert [title for level, title in page.headings if level == 2] == [
-        "Contents", "What was run", "Results", "Listen and look", "Training", "Figures",
-        "Further measures",
-    ]  # fmt: skip
-    assert all(a["alt"] for a in page.all("img"))
-    for player in page.all("audio"):
-        assert "controls" in player
-        assert player["preload"] == "metadata"
-        assert player["aria-label"]
 
 
 def in_use(**not_in_use):

@@ -85,18 +85,6 @@ def test_other_shapes_cannot_be_drawn(observation):
         panels(observation, Normalisation(np.array(0.0), np.array(1.0)))
 
 
-def test_colours_are_those_of_the_originals():
-    originals = [np.arange(1001.0).reshape(7, 143), np.array([[500.0]])]
-    drawing = Drawing.of(originals, [np.full((7, 9), 1e6)], None)
-    values = np.append(np.arange(1001.0), 500.0)
-    assert (drawing.low, drawing.high) == tuple(np.quantile(values, [0.005, 0.995]))
-    axes = new_figure(1, 1).add_subplot()
-    drawing.draw(axes, np.full((7, 9), 1e6))
-    assert axes.images[0].get_clim() == (drawing.low, drawing.high)
-    assert axes.images[0].get_cmap().name == "gray"
-    assert drawing.aspect == 7 / 143
-
-
 def test_axes_of_a_sequence():
     short, longer = np.zeros((NUM_MELS, 20)), np.ones((NUM_MELS, 50))
     drawing = Drawing.of([short, longer], [short, longer], AXES["speech"])
@@ -192,36 +180,11 @@ def test_classes_and_groups_are_named(examples):
     assert "style latent of the speech" in figure.get_suptitle().replace("\n", " ")
 
 
-def test_default_choice_covers_classes_and_groups(examples):
-    model, guide = tiny_pair()
-    figure = translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
-    assert len(figure.axes) == 9 + 9 * (1 + 9)
-    tops, lefts = figure.axes[:9], figure.axes[9::10]
-    pairs = zip(tops, lefts, strict=True)
-    assert not any(np.array_equal(shown(a), shown(b)) for a, b in pairs)  # two choices
-    figure = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN)
-    assert len(figure.axes) == 9 + 3 * (1 + 9) + 1
-    again = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN)
-    other = translation_grid(model, guide.unimodal, examples, "image", "speech", **SHOWN, seed=3)
-    np.testing.assert_array_equal(shown(figure.axes[0]), shown(again.axes[0]))
-    heads = zip(figure.axes[:9], other.axes[:9], strict=True)
-    assert not all(np.array_equal(shown(a), shown(b)) for a, b in heads)
-
-
 def test_a_single_latent_cannot_be_combined(examples):
     modalities = tiny_modalities()
     model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
     with pytest.raises(ValueError, match="no style latent"):
         translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
-
-
-def test_a_sequence_that_is_no_sound_is_in_frames_and_features(examples):
-    model, guide = tiny_pair()
-    shown = {"classes": CLASSES, "axes": {}}
-    figure = translation_grid(model, guide.unimodal, examples, "speech", "speech", **shown)
-    labels = {(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
-    assert ("frame", "feature") in labels
-    assert ("value, speech", "") in labels  # of the colour bar
 
 
 def test_a_vector_is_a_strip():
