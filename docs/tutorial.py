@@ -25,19 +25,22 @@ import torch
 from matplotlib import pyplot
 from pyro.infer import Predictive
 
-from pvae_pyro import generation as generate
+from pvae_pyro import (
+    PVAE,
+    SVI,
+    PairedLoader,
+    PartitionedELBO,
+    PartitionedGuide,
+    digit_modalities,
+    fit,
+    generation,
+    load_paired,
+)
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
-from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.loading import load_paired
-from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.evaluate.clustering import evaluate_latents
+from pvae_pyro.evaluate.run import evaluate_latents
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.titled_panels import titled_panels_figure
-from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.models import PVAE, digit_modalities
-from pvae_pyro.svi import SVI
-from pvae_pyro.training.loop import fit
 
 limit, epochs = os.environ.get("LIMIT"), int(os.environ.get("EPOCHS", "40"))
 out = Path(os.environ.get("OUT", tempfile.mkdtemp(prefix="tutorial-")))
@@ -111,7 +114,7 @@ for latent, of in scores["purity"].items():
 images, speech = data.test["image"], data.test["speech"]
 what = images.observation(choose_examples(images, range(min(4, len(data.classes))), seed=0))
 voice = speech.observation(choose_examples(speech, [len(data.classes) - 1], seed=1))
-spoken = generate.translate(model, guide, {"image": what}, "speech", style=voice)
+spoken = generation.translate(model, guide, {"image": what}, "speech", style=voice)
 
 log_mel = data.log_mels["speech"]
 axes = SequenceAxes(log_mel.hop, log_mel.centre_frequencies)
@@ -135,9 +138,9 @@ for n, energies in enumerate(panels(spoken, speech.normalisation)):
 
 # %%
 hand = images.observation(choose_examples(images, [0], seed=3))
-restyled = generate.restyle(model, guide, what, hand, "image")
-ends = [generate.infer_from(guide, {"image": x}) for x in (what.part(0, 1), hand)]
-walk = generate.interpolate(model, *ends, ["z_style_image"], ["image"], steps=6)["image"]
+restyled = generation.restyle(model, guide, what, hand, "image")
+ends = [generation.infer_from(guide, {"image": x}) for x in (what.part(0, 1), hand)]
+walk = generation.interpolate(model, *ends, ["z_style_image"], ["image"], steps=6)["image"]
 titled_panels_figure(
     [p for x in (hand, restyled, walk) for p in panels(x, images.normalisation)],
     ["hand"] + ["restyled"] * len(what.value) + ["between"] * 6,

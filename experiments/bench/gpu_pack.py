@@ -101,8 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     # Not above: they need libraries that a machine without a network may lack.
     from pvae_pyro.data.cache import data_root
     from pvae_pyro.experiments.support.config import OBJECTIVES, Options
-    from pvae_pyro.experiments.support.data import load_data
-    from pvae_pyro.experiments.support.training_run import longest
+    from pvae_pyro.experiments.support.data import load_data, longest
 
     def config(objective: str) -> Any:
         fixed = {"dataset": "fsdd", "preset": "paper", "require_corpus": True, "device": "cpu"}

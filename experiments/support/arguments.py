@@ -10,7 +10,6 @@ from pvae_pyro.io.files import expanded
 
 MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
 MOST_STEPS = 10_000_000  # and epochs
-MOST_UNITS = 1 << 20  # of a layer
 MOST_SEED = 2**32 - 1  # of scikit-learn
 
 Help = argparse.RawDescriptionHelpFormatter  # keeps the lines of a command's docstring

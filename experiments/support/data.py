@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
@@ -132,6 +135,21 @@ def load_run_data(
     data = load_data(config.but(**(moved or {})), root or data_root())
     check_data(config, data, folder)
     return data
+
+
+def normalisation_tensors(data: PairedData) -> dict[str, Tensor]:
+    """The normalisation of each modality, for a checkpoint: generate.py has no corpus."""
+    return {
+        f"{name}.{field}": torch.as_tensor(getattr(examples.normalisation, field))
+        for name, examples in data.train.items()
+        for field in ("loc", "scale")
+    }
+
+
+def longest(data: PairedData) -> int | None:
+    """Frames of the longest training example of speech: nothing longer is ever generated."""
+    lengths = [data.train[name].lengths for name in data.log_mels]
+    return max((int(of.max()) for of in lengths if of is not None), default=None)
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

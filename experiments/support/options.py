@@ -8,12 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pvae_pyro.experiments.support.arguments import (
-    MOST_EXAMPLES,
-    MOST_SEED,
-    MOST_STEPS,
-    MOST_UNITS,
-)
+from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, MOST_SEED, MOST_STEPS
 from pvae_pyro.io.files import expanded
 from pvae_pyro.nn.choices import PixelFamily, PriorName, SpeechEncoderName
 
@@ -59,13 +54,13 @@ Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
 Seconds = Annotated[float, Field(ge=0.0, le=3600.0)]
 Decibels = Annotated[float, Field(ge=0.0, le=3600.0)]
 SampleRate = Annotated[int, Field(ge=4000, le=192_000)]
-Width = Annotated[int, Field(gt=0, le=MOST_UNITS)]
+Width = Annotated[int, Field(gt=0, le=1 << 20)]
 Examples = Annotated[int, Field(gt=0, le=MOST_EXAMPLES)]
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 
 
 class Group(BaseModel):
-    """Options that belong together; the docstring is their heading in --help."""
+    """Options that belong together, under the docstring as heading in --help."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -82,9 +77,8 @@ class Data(Group):
     )
     modalities: Annotated[Labels, AfterValidator(_each_once)] = option(
         ("speech", "image"),
-        "the modalities of the data: speech, image, those that --modality adds and your own "
-        "(docs/modalities.md). An epoch is a pass over the first one; each of its examples is "
-        "paired with a random example of the same class of every other",
+        "speech, image, those that --modality adds and your own (docs/modalities.md). An epoch is "
+        "a pass over the first one, which pairs each example with others of the same class",
         main=True,
     )
     modality: Labels = option(
@@ -97,13 +91,9 @@ class Data(Group):
         "mnist", "mnist, or manifest:FILE.csv with the columns path,label,split"
     )
     classes: Labels | None = option(None, "use these labels alone")
-    limit: Examples | None = option(
-        None, "use at most N recordings of each class and partition, to try things out"
-    )
+    limit: Examples | None = option(None, "use at most N recordings of each class and partition")
     require_corpus: bool = option(False, "fail rather than use a stand-in")
-    strict: bool = option(
-        False, "stop at the first file that cannot be used, instead of reporting and omitting it"
-    )
+    strict: bool = option(False, "stop at the first unusable file, instead of leaving it out")
     min_seconds: Seconds = option(0.03, "leave out recordings that are shorter")
     max_seconds: Annotated[float, Field(gt=0.0, le=3600.0)] = option(
         3.0, "leave out recordings that are longer"
@@ -113,9 +103,7 @@ class Data(Group):
 class Corpora(Group):
     """single corpora"""
 
-    folder: PathText | None = option(
-        None, "tidigit, secuvoice: the corpus's folder, if it is not in the data folder"
-    )
+    folder: PathText | None = option(None, "tidigit, secuvoice: if not in the data folder")
     alignments: PathText | None = option(
         None, "tidigit: CTM file or folder; else tidigits_ctm in the data folder"
     )
@@ -123,20 +111,14 @@ class Corpora(Group):
     oh: Literal["zero", "drop", "separate"] | None = option(
         None, 'tidigit, an4: the word "oh" is 0, is left out, or is the class o (zero)'
     )
-    pattern: str | None = option(
-        None, "secuvoice: pattern of file names, for example {speaker}/{phone}/{digit}.wav"
-    )
-    phone: str | None = option(
-        None, "secuvoice: the telephone; else the one with the higher dynamic range"
-    )
+    pattern: str | None = option(None, "secuvoice: file names, as {speaker}/{phone}/{digit}.wav")
+    phone: str | None = option(None, "secuvoice: a telephone; else that of higher dynamic range")
     validation: Literal["drop", "train"] | None = option(
-        None, "speech_commands: whether its validation list is used for training (drop)"
+        None, "speech_commands: drop the validation list, or train on it (drop)"
     )
     language: str | None = option(None, "mswc: code of the language (es)")
     words: Labels | None = option(None, "mswc: the words that are the classes; else the digits")
-    manifest_root: PathText | None = option(
-        None, "folder of the paths in a manifest; else the manifest's own"
-    )
+    manifest_root: PathText | None = option(None, "folder of a manifest's paths; else its own")
     sample_rate: SampleRate | None = option(None, "manifest: sample rate of its features, in Hz")
     channel: Annotated[int, Field(ge=1, le=1024)] | None = option(
         None, "manifest: which channel of a file with several, from 1; else their mean"
@@ -167,25 +149,18 @@ class Model(Group):
     num_cells: Width | None = option(None, "cells of an LSTM; else the preset's", main=True)
     semantic_dim: Width = option(32, "dimensions of z_sem")
     style_dim: Width = option(32, "dimensions of each z_style")
-    prior: PriorName = option(
-        "normal", "prior of z_sem, or of a baseline's z: N(0, I), or one that is learnt"
-    )
+    prior: PriorName = option("normal", "of z_sem, or of a baseline's z: N(0, I), or learnt")
     num_components: Annotated[int, Field(gt=0, le=10_000)] = option(
         30, "components of --prior mixture or vamp"
     )
-    speech_encoder: SpeechEncoderName = option(
-        "lstm", "network by which the guides read speech (docs/networks.md)"
-    )
+    speech_encoder: SpeechEncoderName = option("lstm", "of the guides (docs/networks.md)")
     image_likelihood: PixelFamily = option(
         "normal", "distribution of a pixel in [0, 1]; bernoulli has no scale"
     )
     duration_scale: Annotated[float, Field(ge=0.0, le=1e6)] = option(
-        0.1,
-        "observation scale of log-duration; 0 leaves duration out of the model, as in the paper",
+        0.1, "observation scale of log-duration; 0 leaves duration out, as in the paper"
     )
-    learn_scale: bool = option(
-        False, "learn the observation scales of speech and image, from their initial values"
-    )
+    learn_scale: bool = option(False, "learn the observation scales of speech and image")
 
 
 class Objective(Group):
@@ -199,15 +174,9 @@ class Objective(Group):
     margin: Weight | None = option(None, "margin of the hinge (η)")
     length_scale: Scale | None = option(None, "length scale of the hinge's RBF kernel")
     gamma: Weight | None = option(None, "weight of the dependence of z_style on z_sem (HSIC)")
-    delta: Weight | None = option(
-        None, "weight of recovering z_sem from what is generated in any style"
-    )
-    speech_scale: Scale | None = option(
-        None, "observation scale of a normalised log-Mel coefficient"
-    )
-    image_scale: Scale | None = option(
-        None, "observation scale of a pixel in [0, 1]; a smaller one is sharper"
-    )
+    delta: Weight | None = option(None, "weight of recovering z_sem from what is generated")
+    speech_scale: Scale | None = option(None, "observation scale of a log-Mel coefficient")
+    image_scale: Scale | None = option(None, "observation scale of a pixel; smaller is sharper")
 
 
 class Training(Group):
@@ -219,21 +188,14 @@ class Training(Group):
         "3200 steps of 64 in whole epochs; auto: paper on CUDA, else quick",
         main=True,
     )
-    epochs: Steps | None = option(
-        None, "passes over the first modality; else the preset's", main=True
-    )
-    steps: Steps | None = option(
-        None, "gradient steps, rounded up to whole epochs; else the preset's"
-    )
+    epochs: Steps | None = option(None, "passes over the data; else the preset's", main=True)
+    steps: Steps | None = option(None, "rounded up to whole epochs; else the preset's")
     batch_size: Examples | None = option(None, "examples a step; else the preset's")
     learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "of Adam")
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(
-        0, "seed of weights, pairs and noise", main=True
-    )
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(0, "of all randomness", main=True)
     device: str = option("auto", "cpu, cuda, cuda:1, …; auto: cuda if it is available", main=True)
     precision: Literal["float32", "bfloat16"] = option(
-        "float32",
-        "what networks compute in; bfloat16 is for GPUs (on CPU the LSTM stays float32)",
+        "float32", "of networks; bfloat16 is for GPUs (on CPU the LSTM stays float32)"
     )
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=1e9)] = option(
         60.0, "seconds of training between checkpoints: the most that a kill can cost"
@@ -257,9 +219,7 @@ class Missing(Group):
     missing: Fraction = option(
         0.0, "remove each modality of each example with this probability, in all epochs alike"
     )
-    drop_incomplete: bool = option(
-        False, "requires --missing: train only on the examples that lack nothing"
-    )
+    drop_incomplete: bool = option(False, "with --missing: train only on complete examples")
     paired: Annotated[float, Field(gt=0.0, le=1.0)] = option(
         1.0, "the fraction of pairs that is known; the other pairs are separated"
     )
@@ -269,9 +229,7 @@ class Missing(Group):
     pairs: Literal["anew", "fixed"] = option(
         "anew", "pair by class anew in each epoch, or keep the first epoch's pairs"
     )
-    unseen_classes: Labels | None = option(
-        None, "train without these classes; evaluate.py shows where they lie in the latents"
-    )
+    unseen_classes: Labels | None = option(None, "train without these classes (docs/unseen.md)")
 
 
 OPTIONS: tuple[type[Group], ...] = (

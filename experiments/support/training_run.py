@@ -25,7 +25,7 @@ from pvae_pyro.evaluate.run import evaluate_terms
 from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options
-from pvae_pyro.experiments.support.data import check_data, load_data
+from pvae_pyro.experiments.support.data import check_data, load_data, longest, normalisation_tensors
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.run_folder import (
@@ -50,7 +50,6 @@ from pvae_pyro.experiments.support.unused_options import unused_options
 from pvae_pyro.io.files import whole_lines, write_whole
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.loop import fit
-from pvae_pyro.training.progress import Progress
 from pvae_pyro.training.records import METRICS
 
 log = logging.getLogger("pvae_pyro")
@@ -97,7 +96,8 @@ def train(
         except KeyboardInterrupt:  # outside the training loop, or twice inside it
             begun = opened is not None and (opened.path / CONFIG).exists()
             print(
-                f"stopped{_how_to_resume(opened.path) if opened and begun else ''}", file=sys.stderr
+                "stopped" + (_how_to_resume(opened.path) if opened and begun else ""),
+                file=sys.stderr,
             )
             return INTERRUPTED
         if distributed.rank() > 0:
@@ -188,7 +188,7 @@ def train_and_score(
         num_epochs=config.epochs,
         folder=folder,
         resume=resume,
-        extra={**_normalisation(data), **_framing(config, data)},
+        extra={**normalisation_tensors(data), **_framing(config, data)},
         config=staying(config),
         checkpoint_seconds=config.checkpoint_seconds,
         skip_bad_batches=config.skip_bad_batches,
@@ -202,7 +202,17 @@ def train_and_score(
     results = {
         **latents,
         "test_terms": evaluate_terms(svi, test),
-        **_results_of(config, data, progress),
+        **{n: getattr(config, n) for n in ("dataset", "model", "preset", "seed", "device")},
+        "corpus": data.corpus,
+        "stand_in": data.stand_in,
+        "classes": list(data.classes),
+        "remarks": [*data.remarks, *gaps(config)],
+        "left_out": Counter(problem.kind for problem in data.problems),
+        "processes": distributed.world_size(),
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "skipped_batches": progress.skipped,
+        "config": config.model_dump(mode="json"),
         "num_examples": counts,
         "seconds_training": round(progress.seconds, 1),
         "seconds_evaluating": round(time.monotonic() - started, 1),
@@ -210,23 +220,6 @@ def train_and_score(
     }
     write_json(folder / RESULTS, results)
     return results
-
-
-def _results_of(config: Config, data: PairedData, progress: Progress) -> dict[str, Any]:
-    of_config = ("dataset", "model", "preset", "seed", "device")
-    return {
-        "corpus": data.corpus,
-        "stand_in": data.stand_in,
-        "classes": list(data.classes),
-        "remarks": [*data.remarks, *gaps(config)],
-        "left_out": Counter(problem.kind for problem in data.problems),
-        **{name: getattr(config, name) for name in of_config},
-        "processes": distributed.world_size(),
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "skipped_batches": progress.skipped,
-        "config": config.model_dump(mode="json"),
-    }
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:
@@ -255,14 +248,6 @@ def _log_size(
     log.info(", ".join(lines))
 
 
-def _normalisation(data: PairedData) -> dict[str, Tensor]:
-    return {
-        f"{name}.{field}": torch.as_tensor(getattr(examples.normalisation, field))
-        for name, examples in data.train.items()
-        for field in ("loc", "scale")
-    }
-
-
 def _framing(config: Config, data: PairedData) -> dict[str, Tensor]:
     """The framing of the training pictures, to which generate.py brings a user's own pictures."""
     if "image" not in config.modelled:
@@ -277,12 +262,6 @@ def _begin(config: Config, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def longest(data: PairedData) -> int | None:
-    """Frames of the longest training example of speech: nothing longer is ever generated."""
-    lengths = [data.train[name].lengths for name in data.log_mels]
-    return max((int(of.max()) for of in lengths if of is not None), default=None)
-
-
 def _report(folder: Path, root: Path) -> None:
     """Write the report of the run. If that fails, the run is finished all the same."""
     # Not above: a run without a report need not load matplotlib.
@@ -290,12 +269,10 @@ def _report(folder: Path, root: Path) -> None:
     from pvae_pyro.experiments.support.saved_run import open_run
 
     log.info("report …")
-    again = f"python experiments/report.py {folder}"
     try:
         write_report(open_run(folder, root), folder / REPORT)
-    except Exception as error:  # any error: the run itself is complete
+    except (Exception, KeyboardInterrupt) as error:  # the run itself is complete
+        again = f"python experiments/report.py {folder}"
         log.warning(f"no report: {type(error).__name__}: {error}\n{again} tries again")
-    except KeyboardInterrupt:
-        log.warning(f"no report; {again} makes it")
     else:
         log.info(f"report in {folder / REPORT}")
