@@ -37,7 +37,7 @@ from pvae_pyro import (
     load_paired,
 )
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
-from pvae_pyro.evaluate.run import evaluate_latents
+from pvae_pyro.evaluate.clustering import evaluate_latents
 from pvae_pyro.figures.grids import choose_examples
 from pvae_pyro.figures.observations import SequenceAxes, panels
 from pvae_pyro.figures.titled_panels import titled_panels_figure
