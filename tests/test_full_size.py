@@ -2,10 +2,9 @@
 
 import json
 import os
-import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,38 +20,19 @@ RATE = 20000
 GIB = 1 << 30
 
 
-def _memory(pid: int) -> int:
-    """Bytes of a process and its children, shared pages counted once."""
-    total, waiting = 0, [pid]
-    while waiting:
-        process = waiting.pop()
-        try:
-            text = Path(f"/proc/{process}/smaps_rollup").read_text()
-            for task in Path(f"/proc/{process}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-        except (OSError, ProcessLookupError):
-            continue
-        total += 1024 * int(re.search(r"^Pss: +(\d+) kB", text, re.M)[1])
-    return total
-
-
 def _run(root: Path, *arguments: object) -> tuple[int, str]:
-    """Peak memory in bytes, sampled, of a command on the tree under `root`; and what it printed."""
-    with subprocess.Popen(
+    """Run a command on the tree under `root`: the largest memory in bytes of any one process that
+    any command has used so far, and what this command printed."""
+    finished = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=REPOSITORY,
         env={**os.environ, "PVAE_DATA": str(root), "PVAE_CACHE": str(root / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as running:
-        peak = 0
-        while running.poll() is None:
-            peak = max(peak, _memory(running.pid))
-            time.sleep(0.05)
-        text = running.stdout.read()
-    assert running.returncode == 0, text
-    return peak, text
+    )
+    assert finished.returncode == 0, finished.stdout
+    return 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, finished.stdout
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Files of a run that people and programs read: what was run, on what, with which result."""
+"""The versions, platform and commit that made a result, and JSON files."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import torch
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.nn.lstm.ragged_lstm import cpu_language
 
-_OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+_SET_FOR_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = (
     *("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision"),
     *("scikit-learn", "numpy", "arviz"),
@@ -22,10 +22,9 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions, what the LSTM runs in on CPU, threads of an operation, and the git commit.
+    """Versions, the LSTM's language on CPU, the number of threads, and the git commit.
 
-    The commit is None outside a checkout of this package; ``-dirty`` is added if files differ from
-    it.
+    The commit is None outside a checkout of this package; ``-dirty`` is added if files differ.
     """
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -43,32 +42,27 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write all of it or, on any failure, nothing; see `write_whole`."""
+    """Write a JSON file completely or not at all; see `write_whole`."""
     write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _git_commit() -> str | None:
-    """Of the repository whose top folder holds this package, tracked: a package that is installed
-    may lie in a repository of its user's."""
-    file = Path(__file__).resolve()
-    top = file.parents[2]
-    # This code runs already, so that another owner of the folder (as in a container) is trusted.
+    """The commit of the repository whose top folder holds this package.
+
+    An installed package may lie in a repository of its user's, whose commit would be wrong.
+    """
+    top = Path(__file__).resolve().parents[2]
+    # Trust the folder whoever owns it: its code is running already.
     command = ("git", "-C", str(top), "-c", f"safe.directory={top}", "--no-optional-locks")
-    # Of another repository, where git itself has started us, as a hook.
-    variables = {k: v for k, v in os.environ.items() if k not in _OF_A_HOOK}
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            (*command, *arguments), capture_output=True, text=True, check=True, env=variables
-        ).stdout.strip()
-
+    # Git sets these for its hooks, to another repository.
+    variables = {k: v for k, v in os.environ.items() if k not in _SET_FOR_HOOKS}
     try:
-        if 'name = "pvae-pyro"' not in (top / "pyproject.toml").read_text("utf-8"):
+        is_ours = 'name = "pvae-pyro"' in (top / "pyproject.toml").read_text("utf-8")
+        if not is_ours or not (top / ".git").exists():
             return None
-        git("ls-files", "--error-unmatch", str(file.relative_to(top)))
-        if git("rev-parse", "--show-prefix"):
-            return None
-        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-        return git("rev-parse", "HEAD") + dirty
+        return subprocess.run(
+            (*command, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+            capture_output=True, text=True, check=True, env=variables,
+        ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None

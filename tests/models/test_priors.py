@@ -107,18 +107,6 @@ def test_density_and_responsibilities_by_bayes_rule(kind):
         assert shares[tuple(index)].tolist() == pytest.approx(expected)
 
 
-def test_a_mixture_begins_with_all_components_in_use_and_no_two_the_same():
-    prior = GaussianMixture(32, 30)
-    mixture = prior()
-    torch.testing.assert_close(mixture.mixture_distribution.probs, torch.full((30,), 1 / 30))
-    torch.testing.assert_close(mixture.component_distribution.variance, torch.ones(30, 32))
-    assert torch.pdist(prior.loc).min() > 0.3
-    # Wherever posteriors begin, and as far off as they get, every component has a share.
-    for radius in (0.0, 4.0):
-        z = radius * torch.nn.functional.normalize(torch.randn(200, 32), dim=1)
-        assert prior.responsibilities(z).mean(0).min() > 0.5 / 30
-
-
 def test_standard_normal_leaves_no_trace_in_a_state():
     prior = StandardNormal(3)
     assert not prior.state_dict()

@@ -97,18 +97,6 @@ def test_equals_packed_lstm(lstm: RaggedLSTM, lengths: list[int], threads: int) 
         torch.set_num_threads(before)
 
 
-def test_one_step_by_hand() -> None:
-    lstm = RaggedLSTM(1, 1)
-    with torch.no_grad():
-        lstm.get_parameter("weight_ih_l0").copy_(torch.tensor([[1.0], [0.0], [2.0], [-1.0]]))
-        lstm.get_parameter("bias_ih_l0").zero_()
-        lstm.get_parameter("bias_hh_l0").copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
-    last = lstm.last_state(torch.tensor([[[0.3]]]), Packing.of(torch.tensor([1]), 1))
-    x = torch.tensor(0.3)  # i = sigmoid(x + 0.5), g = tanh(2x), o = sigmoid(-x), c = i g
-    expected = torch.sigmoid(-x) * torch.tanh(torch.sigmoid(x + 0.5) * torch.tanh(2 * x))
-    torch.testing.assert_close(last, expected.reshape(1, 1))
-
-
 @INPUTS
 def test_gradcheck(lstm: RaggedLSTM, constant: bool) -> None:
     lstm.double()

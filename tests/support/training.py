@@ -42,6 +42,9 @@ class BeforeBatch:
     def __len__(self):
         return len(self.loader)
 
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
     def epoch(self, epoch, start=0):
         for batch in self.loader.epoch(epoch, start):
             if self.left == 0:

@@ -99,15 +99,6 @@ def test_killed_between_metrics_and_checkpoint(tmp_path):
     assert [r["step"] for r in metrics(tmp_path)] == [5, 10, 15]
 
 
-def test_divergence_is_named_and_not_saved(tmp_path):
-    svi = tiny_svi(learning_rate=1e12)
-    with pytest.raises(
-        FloatingPointError, match=r"step 2 \(epoch 1, batch 2 of 5\).*NaN in log_prob"
-    ):
-        fit(svi, tiny_loader(), num_epochs=5, folder=tmp_path, show_progress=False)
-    assert not (tmp_path / CHECKPOINT).exists()
-
-
 def test_checkpoint_gives_back_weights_extra_and_progress(tmp_path):
     svi, progress = run(tmp_path, extra={"speech.loc": torch.arange(3.0)})
     other = tiny_svi(seed=8)
@@ -150,22 +141,6 @@ def test_spoilt_weights_are_not_saved(tmp_path, monkeypatch):
     with pytest.raises(FloatingPointError, match="weights"):
         fit(svi, loader, num_epochs=1, folder=tmp_path, show_progress=False)
     assert (tmp_path / CHECKPOINT).read_bytes() == good
-
-
-def test_checkpoints_are_written_on_the_way(tmp_path):
-    class Broken(Exception):
-        pass
-
-    class Breaks(Interrupted):
-        def epoch(self, epoch, start=0):
-            for number, batch in enumerate(self.loader.epoch(epoch, start)):
-                if number == 3:
-                    raise Broken
-                yield batch
-
-    with pytest.raises(Broken):
-        run(tmp_path, loader=Breaks(tiny_loader(), 0), checkpoint_seconds=0.0)
-    assert load_checkpoint(tmp_path / CHECKPOINT, tiny_svi()).step == 3
 
 
 def test_tensorboard_keeps_every_epoch_over_a_resume(tmp_path):
