@@ -70,10 +70,10 @@ def align(arguments: argparse.Namespace) -> tuple[list[Token], list[Problem]]:
     utterances, problems = read_transcripts(arguments.transcripts, arguments.root)
     label = str if arguments.words == "all" else digit_class(arguments.oh)
     for utterance in utterances:
-        words = " ".join(utterance.words)
+        name, words = utterance.recording.name, " ".join(utterance.words)
         if all(label(word) is None for word in utterance.words) and any(map(str.isdigit, words)):
-            reason = f"{utterance.name}: write numbers as words, not {words!r}"
-            problems.append(Problem(utterance.name, "unknown word", reason))
+            reason = f"{name}: write numbers as words, not {words!r}"
+            problems.append(Problem(name, "unknown word", reason))
     tokens, not_aligned = align_utterances(utterances, label, workers=arguments.workers)
     problems += not_aligned
     if arguments.strict and problems:

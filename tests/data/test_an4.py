@@ -185,13 +185,13 @@ def test_not_there(tmp_path, official):
 def test_some_real_utterances(data_root: Path, tmp_path: Path):
     """One of every eighth speaker: copied, because the whole takes half a minute."""
     utterances, _ = read_transcripts(data_root / "an4" / "utterances.csv")
-    chosen = list({u.speaker: u for u in utterances[::-1]}.values())[::8]
+    chosen = list({u.recording.speaker: u for u in utterances[::-1]}.values())[::8]
     rows = ["path,speaker,split,transcript"]
     (tmp_path / "an4").mkdir()
     for utterance in chosen:
-        shutil.copy(utterance.path, tmp_path / "an4")
-        words = " ".join(utterance.words)
-        rows.append(f"{utterance.path.name},{utterance.speaker},{utterance.split},{words}")
+        recording, words = utterance.recording, " ".join(utterance.words)
+        shutil.copy(recording.path, tmp_path / "an4")
+        rows.append(f"{recording.path.name},{recording.speaker},{recording.split},{words}")
     (tmp_path / "an4" / "utterances.csv").write_text("\n".join(rows))
     corpus = an4_corpus(tmp_path)
     assert corpus.problems == ()

@@ -32,10 +32,9 @@ def test_samples_and_rate(tmp_path: Path, format: str):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
-@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
-def test_wide_samples(tmp_path: Path, subtype: str, endian: str):
+def test_wide_samples(tmp_path: Path, subtype: str):
     path = tmp_path / "sound.wav"
-    soundfile.write(path, SAMPLES, 8000, subtype=subtype, endian=endian)
+    soundfile.write(path, SAMPLES, 8000, subtype=subtype)
     assert read_audio(str(path))[0].tolist() == SAMPLES.tolist()
 
 
@@ -49,7 +48,7 @@ def test_lossy_codings(tmp_path: Path, coding: tuple[str, str]):
     assert np.abs(samples - sine).mean() < 0.02
 
 
-@pytest.mark.parametrize("name", [b"a b.wav", "ñandú 二.wav".encode(), b"\xff\xfe.wav", b"no.raw"])
+@pytest.mark.parametrize("name", ["ñandú 二.wav".encode(), b"\xff\xfe.wav", b"no.raw"])
 def test_names(tmp_path: Path, name: bytes):
     path = tmp_path / os.fsdecode(name)
     path.write_bytes(_wav())
@@ -153,10 +152,11 @@ def test_header_is_read_without_the_sound(tmp_path: Path):
             read_format(path)
 
 
-@pytest.mark.parametrize("sizes", [(2**32 - 1,) * 2, (0x7FFFF024, 0x7FFFF000), (0x80000024, 2**31),
-    (0, 0), (36, 0), (2**32 - 1, 0), (8, 0)])  # fmt: skip
-def test_wav_that_was_written_into_a_pipe_or_not_closed(tmp_path: Path, sizes: tuple[int, int]):
-    """By FFmpeg, SoX, arecord; by recorders that were killed."""
+@pytest.mark.parametrize(
+    "sizes", [(2**32 - 1,) * 2, (0x7FFFF024, 0x7FFFF000), (0x80000024, 2**31), (36, 0)]
+)
+def test_wav_without_a_length_is_read_to_its_end(tmp_path: Path, sizes: tuple[int, int]):
+    """As FFmpeg, SoX and arecord write it into a pipe, and a recorder that was killed."""
     ints = np.concatenate([np.zeros(200), NOISE])
     content = bytearray(_wav(ints))
     content[4:8], content[40:44] = (struct.pack("<I", size) for size in sizes)
@@ -164,31 +164,21 @@ def test_wav_that_was_written_into_a_pipe_or_not_closed(tmp_path: Path, sizes: t
     samples, rate = read_audio(tmp_path / "a.wav")
     assert rate == 8000
     np.testing.assert_allclose(samples, ints, atol=1 / 32767)
-    (tmp_path / "a.wav").write_bytes(content[:-1])  # within a sample
+    (tmp_path / "a.wav").write_bytes(content[:-1])  # ends within a sample
     assert len(read_audio(tmp_path / "a.wav")[0]) == 1199
 
 
-@pytest.mark.parametrize("format", ["AU", "AIFF", "FLAC"])
-def test_other_formats_written_into_a_pipe(tmp_path: Path, format: str):
+def test_flac_written_into_a_pipe(tmp_path: Path):
     noise = np.resize(NOISE, 20_000)
-    content = bytearray(_encoded(noise, format, endian="FILE"))
-    if format == "AIFF":  # as SoX
-        at = content.index(b"COMM") + 10
-        content[at : at + 4] = struct.pack(">I", 0x7F000000 // 2)
-        at = content.index(b"SSND") + 4
-        content[at : at + 4] = struct.pack(">I", 0x7F000008)
-    elif format == "AU":
-        content[8:12] = b"\xff" * 4
-    else:
-        content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
+    content = bytearray(_encoded(noise, "FLAC"))
+    content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])  # the number of samples
     path = tmp_path / "sound"
     path.write_bytes(content)
     np.testing.assert_allclose(read_audio(path)[0], noise, atol=1 / 32767)
-    if format == "FLAC":
-        for damaged in (content[:-100], content[:9000] + b"\x55" + content[9001:]):
-            path.write_bytes(damaged)
-            with pytest.raises(AudioError, match="damaged or truncated"):
-                read_audio(path)
+    for damaged in (content[:-100], content[:9000] + b"\x55" + content[9001:]):
+        path.write_bytes(damaged)
+        with pytest.raises(AudioError, match="damaged or truncated"):
+            read_audio(path)
 
 
 def _mp3(samples: np.ndarray, xing: bool, constant: bool = False) -> bytes:
@@ -254,9 +244,7 @@ def test_eight_bits(tmp_path: Path, subtype: str):
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], NOISE, atol=0.02)
 
 
-@pytest.mark.parametrize(
-    ("format", "step"), [("WAV", 1), ("WAVEX", 1), ("AIFF", 1), ("AU", 1), ("FLAC", 7), ("OGG", 61)]
-)
+@pytest.mark.parametrize(("format", "step"), [("WAV", 1), ("AIFF", 1), ("AU", 1), ("FLAC", 7)])
 def test_truncated_files_are_refused_wherever_they_end(tmp_path: Path, format: str, step: int):
     content = _encoded(NOISE[:40], format)
     path = tmp_path / "sound"
@@ -275,24 +263,6 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path):
         with pytest.raises(AudioError, match=f"^{tmp_path}/?{re.escape(shown(name))}: ") as error:
             read_audio(tmp_path / name)
         assert error.value.kind == kind, name
-
-
-def test_no_permission():
-    # Not in tmp_path, which others than its owner cannot enter.
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        path = Path(folder) / "sound.wav"
-        path.write_bytes(_wav())
-        path.chmod(0)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)  # root may read everything
-            with pytest.raises(AudioError, match="sound.wav: .*permission denied") as error:
-                read_audio(path)
-        finally:
-            os.seteuid(user)
-    assert error.value.kind == "no permission"
 
 
 def test_real_recordings(data_root: Path):

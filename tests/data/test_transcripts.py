@@ -71,10 +71,14 @@ def test_transcripts_are_read(folder):
     assert problems == []
     first, second = utterances[:2]
     assert first.words == ("three", "one", "--", "no", "wait", "seven")
-    assert second.path == folder / "b c" / "ß.wav"
-    assert (second.name, second.speaker, second.split) == ("b c/ß.wav", "bob", "train")
+    assert second.recording.path == folder / "b c" / "ß.wav"
+    assert (second.recording.name, second.recording.speaker, second.recording.split) == (
+        "b c/ß.wav",
+        "bob",
+        "train",
+    )
     assert second.words == ("five", "oh")
-    assert speakers_in_both(utterances) == ["ann"]
+    assert speakers_in_both(u.recording for u in utterances) == ["ann"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Forced alignment of many recordings: on all cores, and kept as it is made."""
+"""Forced alignment of many recordings on all cores, with results in the cache."""
 
 import contextlib
 import json
@@ -16,40 +16,36 @@ from pvae_pyro.data.corpus import AudioError, Problem
 from pvae_pyro.data.recording import Recording
 from pvae_pyro.data.shards import Result, compute_in_shards
 
-__all__ = ["AlignedWord", "AlignmentError", "Request", "align_all", "align_words", "aligner"]
-
-# Raise it when the same sound gives other times than before: it is part of the cache's key.
-_VERSION = "alignment 2"
-
+_VERSION = "alignment 2"  # part of the cache's key: raise it when the same sound gives other times
 _SHARD = 64
 # Starting a pool takes about 3 s, in which one core aligns about 100 utterances.
 _POOL_FROM = 256
 
 
 @dataclass(frozen=True)
-class Request:
-    """A recording, and the words to be found in it."""
+class Utterance:
+    """A recording, and the words that are said in it, in lower case."""
 
     recording: Recording
     words: tuple[str, ...]
 
 
 def align_all(
-    requests: Sequence[Request],
+    utterances: Sequence[Utterance],
     cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> list[list[AlignedWord] | Problem]:
-    """`align_words` for each request, in order; a `Problem` where that, or reading, failed.
+    """`align_words` for each utterance, in order; a `Problem` where that, or reading, failed.
 
     cache_dir: folder to keep results in, shard by shard, so that an interrupted call continues
         where it stopped; None is `pvae_pyro.data.cache.cache_dir()`.
     workers: processes; None is one per core for many requests and one for a few.
     progress: show a bar while aligning, if stderr is a terminal.
 
-    Raises `CorpusError` when pocketsphinx is not installed.
+    Raises `CorpusError` if pocketsphinx is not installed.
     """
-    shards = [tuple(requests[i : i + _SHARD]) for i in range(0, len(requests), _SHARD)]
+    shards = [tuple(utterances[i : i + _SHARD]) for i in range(0, len(utterances), _SHARD)]
     parts = compute_in_shards(
         shards,
         partial(_key, aligner()),
@@ -64,24 +60,24 @@ def align_all(
         for shard, (arrays, problems) in zip(shards, parts, strict=True):
             values = iter(arrays["words"].tolist())
             results += [
-                problems.get(n) or [AlignedWord(word, *next(values)) for word in request.words]
-                for n, request in enumerate(shard)
+                problems.get(n) or [AlignedWord(word, *next(values)) for word in utterance.words]
+                for n, utterance in enumerate(shard)
             ]
     return results
 
 
-def _key(made_by: str, requests: Sequence[Request]) -> str:
-    content = [[*request.recording.identity, *request.words] for request in requests]
+def _key(made_by: str, utterances: Sequence[Utterance]) -> str:
+    content = [[*said.recording.identity, *said.words] for said in utterances]
     return cache.digest(json.dumps([_VERSION, made_by, content]))
 
 
-def _compute(requests: Sequence[Request]) -> Result:
+def _compute(utterances: Sequence[Utterance]) -> Result:
     values: list[tuple[float, float, float]] = []  # start, end and score of each word
     problems: dict[int, Problem] = {}
-    for n, request in enumerate(requests):
-        name = request.recording.name
+    for n, utterance in enumerate(utterances):
+        name = utterance.recording.name
         try:
-            aligned = align_words(*request.recording.read(), request.words)
+            aligned = align_words(*utterance.recording.read(), utterance.words)
         except AlignmentError as error:
             problems[n] = Problem(name, error.kind, f"{name}: {error}")
         except AudioError as error:

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-from pvae_pyro.data.alignment.forced import AlignedWord, Request, align_all
+from pvae_pyro.data.alignment.forced import AlignedWord, Utterance, align_all
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
-from pvae_pyro.data.corpus import Problem, Split
+from pvae_pyro.data.corpus import Problem
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import Recording
 from pvae_pyro.data.table import read_table
@@ -17,17 +16,6 @@ _RATE = 16000  # Hz; it has no effect, because no features are computed here
 _COLUMNS = ("path", "speaker", "split", "transcript")
 _PUNCTUATION = ",.;:!?\"'“”()"
 _DIGIT_WORDS = frozenset(WORDS.values())
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """A file and the words that are said in it, in lower case; its name is unique."""
-
-    path: Path
-    name: str
-    speaker: str
-    split: Split
-    words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,8 @@ def read_transcripts(
         fields = row.fields
         if words := spoken_words(fields["transcript"]):
             speaker = fields["speaker"]
-            utterances.append(Utterance(row.path, fields["path"], speaker, row.split, words))
+            recording = Recording(row.path, fields["path"], "", speaker, row.split)
+            utterances.append(Utterance(recording, words))
         else:
             reason = f"{row.name}: there is no word in {fields['transcript']!r}"
             problems.append(Problem(row.name, "transcript", reason))
@@ -102,44 +91,37 @@ def align_utterances(
     for utterance in utterances:
         if all(label(word) is None for word in utterance.words):
             continue
-        if wanted.setdefault(utterance.name, utterance) is not utterance:
-            reason = f"{shown(utterance.path)}: there are two transcripts of {utterance.name}"
-            problems.append(Problem(utterance.name, "duplicate", reason))
-    whole = [Recording(u.path, u.name, "", u.speaker, u.split) for u in wanted.values()]
+        name = utterance.recording.name
+        if wanted.setdefault(name, utterance) is not utterance:
+            reason = f"{shown(utterance.recording.path)}: there are two transcripts of {name}"
+            problems.append(Problem(name, "duplicate", reason))
+    whole = [utterance.recording for utterance in wanted.values()]
     corpus = list_corpus(
         "transcripts", _RATE, whole, required_rate=required_rate, progress=progress
     )
-    requests = [Request(r, wanted[r.name].words) for r in corpus.recordings]
+    listed = [Utterance(r, wanted[r.name].words) for r in corpus.recordings]
     tokens: list[Token] = []
     problems += corpus.problems
-    for request, result in zip(
-        requests, align_all(requests, cache_dir, workers, progress), strict=True
-    ):
+    results = align_all(listed, cache_dir, workers, progress)
+    for utterance, result in zip(listed, results, strict=True):
         if isinstance(result, Problem):
             problems.append(result)
         else:
-            tokens += _tokens(wanted[request.recording.name], result, label)
+            tokens += _tokens(wanted[utterance.recording.name].recording, result, label)
     return tokens, problems
 
 
-def speakers_in_both(spoken: Iterable[Utterance | Recording]) -> list[str]:
+def speakers_in_both(recordings: Iterable[Recording]) -> list[str]:
     """The speakers of the training partition that are in the test partition as well."""
-    pairs = {(item.speaker, item.split) for item in spoken}
+    pairs = {(recording.speaker, recording.split) for recording in recordings}
     return sorted(name for name, split in pairs if split == "train" and (name, "test") in pairs)
 
 
 def _tokens(
-    utterance: Utterance, aligned: Sequence[AlignedWord], label: Callable[[str], str | None]
+    whole: Recording, aligned: Sequence[AlignedWord], label: Callable[[str], str | None]
 ) -> Iterator[Token]:
-    for place, word in enumerate(aligned, 1):
-        if (name := label(word.word)) is not None:
-            recording = Recording(
-                utterance.path,
-                f"{utterance.name}#{place}",
-                name,
-                utterance.speaker,
-                utterance.split,
-                word.start,
-                word.end,
-            )
-            yield Token(recording, word)
+    for number, word in enumerate(aligned, 1):
+        if (of_class := label(word.word)) is not None:
+            name = f"{whole.name}#{number}"
+            part = replace(whole, name=name, label=of_class, start=word.start, end=word.end)
+            yield Token(part, word)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pvae_pyro.data.alignment.forced import aligner
+from pvae_pyro.data.alignment.aligner import aligner
+from pvae_pyro.data.alignment.forced import Utterance
 from pvae_pyro.data.alignment.transcripts import (
-    Utterance,
     align_utterances,
     digit_class,
     read_transcripts,
@@ -20,7 +20,7 @@ from pvae_pyro.data.alignment.transcripts import (
 )
 from pvae_pyro.data.corpus import SPLITS, CorpusError, CorpusMissing, Problem
 from pvae_pyro.data.listing import list_corpus
-from pvae_pyro.data.recording import SpeechCorpus
+from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.text_file import read_text
 from pvae_pyro.errors import shown
 
@@ -55,7 +55,7 @@ def an4_corpus(
     folder = Path(root) / "an4"
     if (table := folder / "utterances.csv").is_file():
         utterances, problems = read_transcripts(table)
-        utterances = [replace(u, name=f"{u.speaker}/{u.path.stem}") for u in utterances]
+        utterances = [_renamed(utterance) for utterance in utterances]
     elif (folder / "etc").is_dir():
         utterances, problems = _read_lists(folder)
     else:
@@ -78,6 +78,12 @@ def an4_corpus(
     )
 
 
+def _renamed(utterance: Utterance) -> Utterance:
+    recording = utterance.recording
+    name = f"{recording.speaker}/{recording.path.stem}"
+    return replace(utterance, recording=replace(recording, name=name))
+
+
 def _read_lists(folder: Path) -> tuple[list[Utterance], list[Problem]]:
     utterances: list[Utterance] = []
     problems: list[Problem] = []
@@ -98,15 +104,10 @@ def _read_lists(folder: Path) -> tuple[list[Utterance], list[Problem]]:
                 reason = f"{where}: {match['id']} has no transcript"
                 problems.append(Problem(f"{match['speaker']}/{match['id']}", "transcript", reason))
             else:
-                utterances.append(
-                    Utterance(
-                        folder / "wav" / f"{line}.sph",
-                        f"{match['speaker']}/{match['id']}",
-                        match["speaker"],
-                        split,
-                        spoken_words(transcripts[match["id"]]),
-                    )
-                )
+                path, speaker = folder / "wav" / f"{line}.sph", match["speaker"]
+                recording = Recording(path, f"{speaker}/{match['id']}", "", speaker, split)
+                words = spoken_words(transcripts[match["id"]])
+                utterances.append(Utterance(recording, words))
     return utterances, problems
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from pvae_pyro.data.alignment.ctm import Span, read_ctm
-from pvae_pyro.data.alignment.transcripts import Utterance, align_utterances
+from pvae_pyro.data.alignment.forced import Utterance
+from pvae_pyro.data.alignment.transcripts import align_utterances
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, Problem, Split
 from pvae_pyro.data.listing import list_corpus
@@ -152,7 +153,10 @@ def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], l
     """Spans of the digits by utterance, and the utterances that could not be aligned."""
     tokens, problems = align_utterances(
         [
-            Utterance(u.path, u.name, u.speaker, u.split, tuple(WORDS[digit] for digit in u.digits))
+            Utterance(
+                Recording(u.path, u.name, "", u.speaker, u.split),
+                tuple(WORDS[digit] for digit in u.digits),
+            )
             for u in utterances
         ],
         str,  # every word is wanted
