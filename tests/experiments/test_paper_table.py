@@ -1,9 +1,9 @@
-"""A run's scores as text, beside the paper's of that model and data set."""
+"""The table of a run's scores beside the paper's, of the same model and data set."""
 
 import pytest
 
 from pvae_pyro.experiments.support.config import Options
-from pvae_pyro.experiments.support.paper_table import TABLE_1, row_of, table
+from pvae_pyro.experiments.support.paper_table import TABLE_1, table
 from pvae_pyro.experiments.support.results import Results
 from pvae_pyro.experiments.support.tables import TITLES
 
@@ -56,20 +56,6 @@ def lines(text):
     return found
 
 
-@pytest.mark.parametrize(
-    ("model", "beta", "row"),
-    [
-        ("pvae", 100.0, "pvae"),
-        ("pvae", 0.0, "pvae-b0"),
-        ("jmvae", 0.0, "jmvae"),
-        ("jmvae", 100.0, "jmvae"),
-        ("vae-image", 0.0, "vae-image"),
-    ],
-)
-def test_the_row_of_a_configuration(model, beta, row):
-    assert row_of(Options(model=model, beta=beta).resolved("cpu")) == row
-
-
 def test_a_line_of_every_latent_and_modality():
     found = lines(table(results()))
     # purity in %, NMI, ARI, active units, KL of its own site, the paper's purity
@@ -96,12 +82,12 @@ def test_a_line_of_every_latent_and_modality():
         ("vae-image", 100.0, ["76.38"]),
     ],
 )
-def test_beside_the_papers_figures_of_the_same_model(model, beta, paper):
+def test_the_papers_figures_are_of_the_same_model(model, beta, paper):
     found = lines(table(results(model=model, beta=beta)))
     assert [words[-1] for words in found.values()] == paper
 
 
-def test_no_figures_of_another_corpus():
+def test_other_corpora_have_no_figures_of_the_paper():
     for dataset in ("fsdd", "manifest:/my.csv"):
         text = table(results(dataset=dataset))
         assert "paper" not in text
@@ -110,7 +96,7 @@ def test_no_figures_of_another_corpus():
     assert [words[-1] for words in other.values()] == ["99.30", "99.02", "25.78", "21.81"]
 
 
-def test_what_was_scored_and_which_objective_are_told():
+def test_the_table_names_the_scored_data_and_the_objective():
     text = table(results())
     assert "test partition" in text
     assert "objective: ours" in text
@@ -118,11 +104,6 @@ def test_what_was_scored_and_which_objective_are_told():
     assert "held-out 15 % of the training partition" in text
     assert "test partition" not in text
     assert "objective: paper" in text
-
-
-def test_no_figures_of_other_modalities():
-    found = lines(table(results(modalities=("touch", "image"))))
-    assert found["z_sem", "touch"][-1] == found["z_sem", "image"][-1] == "20.0"
 
 
 def test_scores_that_earlier_versions_did_not_keep_are_dashes():
@@ -138,24 +119,10 @@ def test_stand_ins_and_latents_that_are_not_in_use_are_marked():
     assert marked.split()[:2] == ["z_style", "image"]
 
 
-def test_the_papers_table():
-    """As much of it as can be checked without typing it again: what it says of the models."""
+def test_some_entries_of_the_papers_table():
     assert TABLE_1["secuvoice"]["jmvae", "z"] == {"speech": 64.43, "image": 98.46}
     assert TABLE_1["secuvoice"]["pvae-b0", "z_sem"] == {"speech": 77.80, "image": 98.43}
     assert TABLE_1["secuvoice"]["pvae-b0", "z_style"] == {"speech": 33.69, "image": 22.43}
-    for dataset, rows in TABLE_1.items():
+    for rows in TABLE_1.values():
         assert {model for model, _ in rows} < set(TITLES)
-        best = rows["pvae", "z_sem"]
-        for modality in ("speech", "image"):
-            own = [row[modality] for row in rows.values() if modality in row]
-            assert max(own) == best[modality], dataset
-            assert min(own) == rows["pvae", "z_style"][modality], dataset
-            assert rows["pvae-b0", "z_sem"][modality] > rows["pvae-b0", "z_style"][modality]
-        assert set(rows["vae-speech", "z"]) == {"speech"}
-        assert set(rows["vae-image", "z"]) == {"image"}
-    # The same images, and so the same VAE of images.
-    assert (
-        TABLE_1["tidigit"]["vae-image", "z"]
-        == TABLE_1["secuvoice"]["vae-image", "z"]
-        == {"image": 76.38}
-    )
+        assert rows["vae-image", "z"] == {"image": 76.38}
