@@ -3,10 +3,10 @@
     python experiments/prepare.py --dataset tidigit --data /my/data
     python experiments/prepare.py --dataset manifest:words.csv --image-dataset manifest:drawings.csv
 
-Prints what there is and what was left out, and why; writes the same, with every file that was
-left out, to report.json, and the durations to durations.png, in --out. Features go to the cache
-($PVAE_CACHE), on all cores, shard by shard: after Ctrl-C the same command goes on. Exit codes:
-0, 1 for an error or a corpus that cannot be trained on, 2 for wrong usage, 130 for Ctrl-C.
+Prints what the corpus has and what was left out, and why, and writes the same with every file that
+was left out to report.json in --out. Features go to the cache ($PVAE_CACHE), on all cores, shard
+by shard: after Ctrl-C the same command continues. Exit codes: 0, 1 for an error or a corpus that
+cannot be trained on, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import sys
@@ -18,18 +18,13 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 import argparse
 import logging
 import time
-import warnings
 from typing import Any
-
-import matplotlib
-import numpy as np
 
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.features import compute_features, refuse_problems
 from pvae_pyro.data.loading import open_speech
 from pvae_pyro.data.paired import alike
-from pvae_pyro.data.recording import SpeechCorpus
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import number, place
@@ -63,10 +58,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def prepare(
-    config: Options, root: Path, workers: int | None = None
-) -> tuple[dict[str, Any], SpeechCorpus, dict[str, np.ndarray]]:
-    """The report, and what `compute_features` returns."""
+def prepare(config: Options, root: Path, workers: int | None = None) -> dict[str, Any]:
+    """The report on a corpus, whose features are computed."""
     started = time.monotonic()
     corpus = open_speech(config.dataset, root, **speech_arguments(config))
     corpus, statistics = compute_features(corpus, workers=workers, strict=config.strict)
@@ -88,7 +81,7 @@ def prepare(
                 report["errors"].append(f"no {split} image of class {named}{hint}")
     report["seconds_preparing"] = round(time.monotonic() - started, 2)
     asked = config.model_dump(mode="json", exclude_unset=True)
-    return {**report, "config": asked, **environment()}, corpus, statistics
+    return {**report, "config": asked, **environment()}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -123,18 +116,10 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _classes(splits: dict[str, Any]) -> list[str]:
-    classes = sorted({label for found in splits.values() for label in found["classes"]})
-    width = max((len(shown(label)) for label in classes), default=0)
-    per_line = max(1, 90 // (width + 9))
-    lines = []
-    for split, found in splits.items():
-        counts = [
-            f"{shown(label):>{width}}:{found['classes'].get(label, 0):<7}" for label in classes
-        ]
-        for start in range(0, len(counts), per_line):
-            head = split if start == 0 else ""
-            lines.append(f"{head:8}{' '.join(counts[start : start + per_line])}")
-    return lines
+    return [
+        f"{split}: {', '.join(f'{shown(label)} {n:,}' for label, n in found['classes'].items())}"
+        for split, found in splits.items()
+    ]
 
 
 def _left_out(report: dict[str, Any]) -> list[str]:
@@ -142,34 +127,7 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     return problem_lines(told, "report.json")
 
 
-def draw(corpus: SpeechCorpus, durations: np.ndarray, report: dict[str, Any], path: Path) -> None:
-    """Histogram of durations, and recordings of each class, of both splits."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from pvae_pyro.figures.style import plain
-
-    figure, (times, classes) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    splits = np.array([recording.split for recording in corpus.recordings])
-    here = {split: durations[splits == split] for split in np.unique(splits)}
-    times.hist(list(here.values()), bins=40, density=True, label=list(here))
-    times.set(xlabel="duration in seconds", ylabel="density", title=plain(report["corpus"], 60))
-    labels = sorted({label for found in report["splits"].values() for label in found["classes"]})
-    for n, (split, found) in enumerate(report["splits"].items()):
-        counts = [found["classes"].get(label, 0) for label in labels]
-        places = [place + 0.4 * (n - 0.5) for place in range(len(labels))]
-        classes.bar(places, counts, width=0.4, label=split)
-    names = [plain(label) for label in labels]
-    classes.set_xticks(range(len(labels)), names, rotation=90 if len(labels) > 15 else 0)
-    classes.set(xlabel="class", ylabel="recordings")
-    classes.legend(title="split")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of a script that the font lacks: an empty box
-        figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-@entry("what is computed is kept: the same command goes on", ValueError)
+@entry("what is computed is kept: the same command continues", ValueError)
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
@@ -178,10 +136,9 @@ def main(argv: list[str] | None = None) -> int:
     config = validated(parser, Options, given)
     folder = arguments.out or Path("prepared", file_name(config.dataset))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    report, corpus, statistics = prepare(config, arguments.data or data_root(), arguments.workers)
+    report = prepare(config, arguments.data or data_root(), arguments.workers)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", report)
-    draw(corpus, statistics["seconds"], report, folder / "durations.png")
     print(table(report))
     print(f"\n{report['seconds_preparing']} s; report in {folder}")
     return 1 if report["errors"] else 0

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.errors import shown
 
-# Of NeMo, Hugging Face, Common Voice, DeepSpeech, Kaldi, ELAN, Praat and DCASE. Where ours is
-# there, it is the one that counts.
+# Names in NeMo, Hugging Face, Common Voice, DeepSpeech, Kaldi, ELAN, Praat and DCASE. A column
+# with our own name takes precedence.
 SYNONYMS = {
     "path": (
         *("file", "filename", "file_name", "filepath", "file_path", "audio", "audio_file"),
@@ -36,13 +36,10 @@ _COUNT = re.compile(r"^((num|n|number_of)_)?(samples|frames)$")
 
 
 def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The names of a header's columns: ours where they are `wanted`, else as they stand.
+    """The names of a header's columns in lower case; those `wanted` by our name for them.
 
-    In lower case; "" is a column without a name.
-
-    Raises CorpusError for two columns of one meaning, and for one that looks like a part of a
-    file (a time, a box) and is not wanted or not known: it would be passed over, and the whole
-    file taken for the part.
+    Raises CorpusError for two columns with one meaning, and for an unknown column that looks like
+    a part of a file (a time, a box): ignoring it would use the whole file instead of the part.
     """
     names = [" ".join(name.lower().split()) for name in header]
     plain = [_plain(name) for name in header]
@@ -52,19 +49,16 @@ def name_columns(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
         ]
         if len(found) > 1:
             both = " and ".join(shown(header[n].strip()) for n in found)
-            raise CorpusError(
-                f"has two columns for {role}, {both}: call the one that counts {role}, alone"
-            )
+            raise CorpusError(f"has two columns for {role}, {both}: call only one of them {role}")
         for n in found:
             names[n] = role
     for n, name in enumerate(names):
         counted = "start" in names and _COUNT.search(plain[n])
         if name not in wanted and (_PART.search(plain[n]) or counted):
-            known = [role for role in ("start", "end", "duration") if role in wanted]
             raise CorpusError(
                 f"has a column {shown(header[n].strip())}, which looks like a part of a file: "
-                + f"parts are {', '.join(known)}, in seconds, each once; else " * bool(known)
-                + "take the column out, or call it something else"
+                "call it start, end or duration (in seconds, each once) if these can be used, or "
+                "take it out"
             )
     return names
 
@@ -81,8 +75,8 @@ def _plain(name: str) -> str:
 
 
 def _synonyms(role: str, header: Sequence[str]) -> tuple[str, ...]:
-    """An offset is where a part starts (NeMo), and beside an onset where it ends (DCASE)."""
     known = SYNONYMS.get(role, ())
+    # An offset is where a part starts (NeMo), but beside an onset where it ends (DCASE).
     if "onset" in header and role in ("start", "end"):
         return (*(set(known) - {"offset"}), *(["offset"] if role == "end" else []))
     return known

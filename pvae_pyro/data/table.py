@@ -1,9 +1,8 @@
-"""CSV files that list the files of a corpus, read as what they are: text from anyone."""
+"""CSV files that list the files of a corpus."""
 
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,11 @@ from pvae_pyro.data.text_file import read_text
 from pvae_pyro.errors import shown
 
 _DELIMITERS = ",;\t|"
-_SEP = re.compile(r'"?sep=(.)"?(?=[\r\n])', re.IGNORECASE)  # for Excel, as its first line
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. name: ``<table>:<line>``, as messages call it. fields: by column, tidied."""
+    """One line. name: ``<table>:<line>``, for messages. fields: by column, `tidied`."""
 
     name: str
     path: Path
@@ -30,19 +28,11 @@ class Row:
 
 
 class Table(NamedTuple):
-    """rows that can be used; problems, of those that cannot; notes, a sentence each."""
+    """Rows that can be used, problems with the others, and notes, one sentence each."""
 
     rows: list[Row]
     problems: list[Problem]
     notes: list[str]
-
-
-class _Line(NamedTuple):
-    """A row as it stands, from line `first` to line `last`."""
-
-    first: int
-    last: int
-    values: list[str]
 
 
 def read_table(
@@ -53,33 +43,27 @@ def read_table(
 ) -> Table:
     """Rows of a CSV file with a header line, and the rows left out.
 
-    Text as of `read_text`. Between columns are commas, semicolons, tabs or bars, whichever make
-    the most columns known. Columns may go by the names that others give them (`name_columns`);
-    case does not matter in their names and in splits. Lines of empty fields are passed over.
+    The file is text as of `read_text`. Columns are separated by commas, semicolons, tabs or bars,
+    whichever make the most columns known, and may have the names that others give them
+    (`name_columns`). Case does not matter in their names and in splits. Empty lines are ignored.
 
-    columns: that must be there and filled, with ``path`` and ``split`` among them. optional: that
-        may be there. Others are kept as they are, and a note names them.
-    root: paths are relative to it, and may not leave it, not by ``..`` nor by a link; None is
+    columns: which must exist and be filled, with ``path`` and ``split`` among them. optional:
+        which may exist. Others are kept as they are, and a note names them.
+    root: paths are relative to it, and may not leave it, neither by ``..`` nor by a link; None is
         the table's own folder.
 
     Left out: a row with too few or too many fields (``"row"``), an empty field of `columns`
     (``"row"``), a split other than train and test (``"unknown split"``), a path that leaves the
-    root (``"escapes its root"``). Raises `CorpusError` for a table that cannot be read, is no
+    root (``"escapes its root"``). Raises `CorpusError` for a table that cannot be read, is not
     CSV, lacks a column, has one that is not understood (`name_columns`) or has no row.
     """
     path = Path(path)
-    root = (path.parent if root is None else Path(root)).resolve()
+    root = path.parent if root is None else Path(root)
     wanted = (*columns, *optional)
     text = read_text(path)
-    if text.lstrip().startswith(("{", "[")):
-        raise CorpusError(f"{shown(path)}: is JSON, and must be CSV with {','.join(columns)}")
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    if told := _SEP.match(text):
-        delimiter, text = told[1], text[told.end() :]
-    else:
-        delimiter = _delimiter(text, wanted, usual)
+    delimiter = _delimiter(text, wanted)
     lines = _lines(path, text, delimiter)
-    header = next(lines, _Line(0, 0, [])).values
+    _, header = next(lines, (0, []))
     try:
         names = name_columns(header, wanted)
     except CorpusError as error:
@@ -87,84 +71,68 @@ def read_table(
     if missing := [column for column in columns if column not in names]:
         raise CorpusError(
             f"{shown(path)}: has no column {', '.join(missing)}; it needs {','.join(columns)}, "
-            f"and has {shown(delimiter.join(header)) or 'none'}{_hint(header)}"
+            f"and has {shown(delimiter.join(header)) or 'none'}"
         )
     rows: list[Row] = []
     problems: list[Problem] = []
     unread: dict[str, None] = {}
-    for line in lines:
-        values = line.values
-        if any(_holds_lines(value, delimiter, len(names)) for value in values):
-            raise CorpusError(
-                f"{shown(path)}:{line.first}: has a field that goes on to line {line.last} and "
-                'holds whole lines: a quote (") is missing, or is one too many'
-            )
-        row = _row(f"{shown(path.name)}:{line.first}", line, names, columns, root)
+    for number, values in lines:
+        row = _row(f"{shown(path.name)}:{number}", values, names, columns, root)
         (rows if isinstance(row, Row) else problems).append(row)  # type: ignore[arg-type]
-        pairs = zip(names, values, strict=False)
-        unread |= {
-            name or "one without a name": None
-            for name, value in pairs
-            if name not in wanted and value.strip()
-        }
+        for name, value in zip(names, values, strict=False):
+            if name not in wanted and value.strip():
+                unread[name or "one without a name"] = None
     if not rows and not problems:
         raise CorpusError(f"{shown(path)}: lists nothing")
     notes = [f"columns that are not read: {', '.join(map(shown, unread))}"] if unread else []
     return Table(rows, problems, notes)
 
 
-def _delimiter(text: str, wanted: Sequence[str], usual: str) -> str:
-    for line in io.StringIO(text, newline=""):
-        if line.strip():
-            found = {
-                d: num_known(next(csv.reader([line], delimiter=d)), wanted) for d in _DELIMITERS
-            }
-            return max((usual, *_DELIMITERS), key=lambda d: found[d])
-    return usual
+def _delimiter(text: str, wanted: Sequence[str]) -> str:
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    fields = {d: next(csv.reader([header], delimiter=d), []) for d in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda d: num_known(fields[d], wanted))
 
 
-def _lines(path: Path, text: str, delimiter: str) -> Iterator[_Line]:
-    """Those that are not empty, without the empty fields that Excel writes at their ends."""
+def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line that is not empty; Excel's empty last fields are left out."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     length = 0  # of the header
     first = 1
+    quote = 'perhaps a quote (") is missing, or is one too many'
     try:
         for values in reader:
             while len(values) > length and not values[-1].strip():
                 values.pop()
             if any(value.strip() for value in values):
                 length = length or len(values)
-                yield _Line(first, reader.line_num, values)
+                # A quoted field may hold a line break, but not the rows that follow it.
+                if any(
+                    len(v.splitlines()) > 1 and v.count(delimiter) >= length - 1 for v in values
+                ):
+                    raise CorpusError(
+                        f"{shown(path)}:{first}: has a field that goes on to line "
+                        f"{reader.line_num} and holds whole lines: {quote}"
+                    )
+                yield first, values
             first = reader.line_num + 1
     except csv.Error as error:
         raise CorpusError(
-            f'{shown(path)}:{first}: is not CSV from here on ({error}): perhaps a quote (") is '
-            "missing, or is one too many"
+            f"{shown(path)}:{first}: is not CSV from here on ({error}): {quote}"
         ) from error
 
 
-def _holds_lines(value: str, delimiter: str, columns: int) -> bool:
-    """Whether a quoted field has swallowed the rows that follow it."""
-    return ("\n" in value or "\r" in value) and value.count(delimiter) >= columns - 1
-
-
-def _hint(header: Sequence[str]) -> str:
-    if len(header) == 1 and any(d in header[0] for d in _DELIMITERS):
-        return "; each line is one quoted field: take the quotes around whole lines out"
-    return ""
-
-
 def _row(
-    name: str, line: _Line, names: Sequence[str], columns: Sequence[str], root: Path
+    name: str, values: Sequence[str], names: Sequence[str], columns: Sequence[str], root: Path
 ) -> Row | Problem:
-    if len(line.values) != len(names):
+    if len(values) != len(names):
         reason = f"{name}: has another number of fields than the header"
-        if line.last > line.first:
-            reason += f'; it goes on to line {line.last}: perhaps a quote (") is missing'
+        if any(len(value.splitlines()) > 1 for value in values):
+            reason += ', and a line break in a field: perhaps a quote (") is missing'
         return Problem(name, "row", reason)
     filled = {
         column: value.strip() if column == "path" else tidied(value)
-        for column, value in zip(names, line.values, strict=True)
+        for column, value in zip(names, values, strict=True)
     }
     if empty := [column for column in columns if not filled[column]]:
         return Problem(name, "row", f"{name}: {', '.join(empty)} is empty")

@@ -92,8 +92,7 @@ def test_inside_the_root_by_another_way(tmp_path):
         ("path,label,split\n", "lists nothing"),
         ("path,label,split\n,,\n", "lists nothing"),
         ("path,label,split\n" + "a" * 200_000 + ",b,train\n", r"csv:2: is not CSV from here"),
-        ('{"audio_filepath": "a", "offset": 0.1, "text": "b"}\n', "JSON"),
-        ('"path,label,split"\n"a,b,train"\n', "each line is one quoted field"),
+        ('{"audio_filepath": "a", "offset": 0.1, "text": "b"}\n', "words.csv: has"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, text, told):
@@ -135,7 +134,7 @@ def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
     (row,), (problem,), _ = read_table(_table(tmp_path, text), COLUMNS)
     assert row.name == "words.csv:4"
     assert problem.name == "words.csv:2"
-    assert "line 3" in problem.reason
+    assert "quote" in problem.reason
     text = 'path,label,split,note\na.wav,"new\nyork",train,"one\ntwo"\n'  # Alt+Enter in Excel
     (row,), problems, _ = read_table(_table(tmp_path, text), COLUMNS)
     assert (row.fields["label"], problems) == ("new york", [])
@@ -146,8 +145,6 @@ def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
     [
         "path,label,split,,\na.wav,x,train,,\n,,,,\nb.wav,x,test,,\n",
         "path,label,split\na.wav,x,train,,\nb.wav,x,test,,\n",
-        "sep=,\r\npath,label,split\r\na.wav,x,train\r\nb.wav,x,test\r\n",
-        '"sep=;"\r\npath;label;split\r\na.wav;x;train\r\nb.wav;x;test\r\n',
         "path;label;split\na.wav;x;train\nb.wav;x;test\n",
         "path\tlabel\tsplit\na.wav\tx\ttrain\nb.wav\tx\ttest\n",
         "path|label|split\na.wav|x|train\nb.wav|x|test\n",
