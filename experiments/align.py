@@ -36,7 +36,6 @@ from pvae_pyro.data.alignment.transcripts import (
     align_utterances,
     digit_class,
     read_transcripts,
-    speakers_in_both,
 )
 from pvae_pyro.data.corpora.digit_words import OH
 from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem
@@ -118,13 +117,14 @@ def summary(tokens: Sequence[Token], problems: Sequence[Problem]) -> Iterator[st
         f"{len(tokens):,} words in {files:,} utterances; score: median {middle:.2f}, "
         f"1 in 100 below {low:.2f}, lowest {min(scores):.2f}"
     )
+    speakers: dict[str, set[str]] = {}
     for split in SPLITS:
         entries = [token.recording for token in tokens if token.recording.split == split]
         counts = Counter(entry.label for entry in entries).most_common(10)
         words = ", ".join(f"{label} {count}" for label, count in counts)
-        speakers = len({entry.speaker for entry in entries})
-        yield f"{split:6}{len(entries):7,} of {speakers} speakers: {words}"
-    if both := speakers_in_both(token.recording for token in tokens):
+        speakers[split] = {entry.speaker for entry in entries}
+        yield f"{split:6}{len(entries):7,} of {len(speakers[split])} speakers: {words}"
+    if both := sorted(speakers["train"] & speakers["test"]):
         yield f"WARNING: {len(both)} speakers are in both splits: {', '.join(both[:10])}"
     kinds = Counter(problem.kind for problem in problems).most_common()
     yield f"left out: {len(problems)}" + "".join(f", {number} {kind}" for kind, number in kinds)

@@ -96,24 +96,19 @@ def read_picture(
     like_mnist: prepare it as MNIST's pictures are (`pictures.placed`); else it gets the framing
         of a manifest's pictures, or without one only its size changes (`pictures.square`).
 
-    Raises `CorpusError` as `read_picture_file` and `find_drawing` do.
+    Raises `CorpusError` as `read_grey` and `find_drawing` do.
     """
-    picture = pictures.read_picture_file(path)
-    pixels, name = picture.pixels, str(path)
-    changes: tuple[str, ...] = ()
-    if picture.bits:
-        changes = (f"its values use {picture.bits} of 16 bits, and were scaled by these",)
+    pixels, name = pictures.read_grey(path), str(path)
     if like_mnist and pictures.is_mnist(pixels):
-        return pixels, changes
+        return pixels, ()
     if like_mnist:
         drawing = find_drawing(pixels, name)
         dark = () if drawing.light else ("light and dark were exchanged: MNIST is light on dark",)
-        return pictures.placed(drawing.ink), (*changes, *drawing.changes, *dark)
+        return pictures.placed(drawing.ink), (*drawing.changes, *dark)
     if framing is None:
         why = "the training pictures are not drawings on one ground"
-        return pictures.square(pixels), (*changes, f"light and dark were not exchanged: {why}")
-    pixels, more = framing.framed(pixels, name)
-    return pixels, (*changes, *more)
+        return pictures.square(pixels), (f"light and dark were not exchanged: {why}",)
+    return framing.framed(pixels, name)
 
 
 def observation(values: np.ndarray, normalisation: Normalisation) -> Observation:

@@ -296,18 +296,6 @@ def test_grounds_are_not_told_of_where_they_are_alike_or_none(tmp_path):
     assert manifest_images(_manifest(tmp_path, lines)).notes == ()
 
 
-def test_values_of_12_bits_are_told(tmp_path):
-    values = np.arange(784, dtype=np.uint16).reshape(28, 28) * 5
-    for n in range(2):
-        _image(tmp_path / f"{n}.png", values + n)
-    path = _manifest(tmp_path, "path,label,split\n0.png,x,train\n1.png,x,train\n")
-    for _ in range(2):
-        corpus = manifest_images(path)
-        (note,) = corpus.notes
-        assert all(told in note for told in ("2 images", "12", "0.png"))
-        assert corpus.images["train"].max() > 240
-
-
 def test_files_that_are_all_missing_are_told_before_classes(tmp_path):
     path = _manifest(tmp_path, _HEADER + "none.wav,a,ann,train\n")
     with pytest.raises(CorpusError, match=r"none\.wav"):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.pictures.decoding import placed, read_grey, read_picture_file, square
+from pvae_pyro.data.pictures.decoding import placed, read_grey, square
 from pvae_pyro.data.pictures.ink import find_drawing
 
 
@@ -199,13 +199,11 @@ def test_transparent_corners_take_the_shade_of_the_card(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("bits", [8, 12, 16])
 def test_values_are_scaled_by_the_bits_in_use(tmp_path, name, bits) -> None:
     values = (page()[::5, ::5] / 255 * (2**bits - 1)).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / name)
-    picture = read_picture_file(tmp_path / name)
-    assert picture.bits == bits % 16
-    assert np.abs(picture.pixels.astype(int) - page()[::5, ::5]).max() <= 1
+    assert np.abs(read_grey(tmp_path / name).astype(int) - page()[::5, ::5]).max() <= 1
 
 
 def test_floats_must_be_from_0_to_1(tmp_path) -> None:

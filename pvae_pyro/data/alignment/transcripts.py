@@ -1,7 +1,7 @@
 """Transcribed utterances are cut into words by forced alignment."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pvae_pyro.data.alignment.forced import AlignedWord, Utterance, align_all
@@ -109,12 +109,6 @@ def align_utterances(
         else:
             tokens += _tokens(wanted[utterance.recording.name].recording, result, label)
     return tokens, problems
-
-
-def speakers_in_both(recordings: Iterable[Recording]) -> list[str]:
-    """The speakers of the training partition that are in the test partition as well."""
-    pairs = {(recording.speaker, recording.split) for recording in recordings}
-    return sorted(name for name, split in pairs if split == "train" and (name, "test") in pairs)
 
 
 def _tokens(

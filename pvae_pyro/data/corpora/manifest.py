@@ -93,7 +93,7 @@ def manifest_images(
     """Images listed in a CSV file with the columns ``path,label,split``.
 
     PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 or TGA, of any size: turned as their EXIF data
-    say, made grey (`read_picture_file`), padded to a square with the median of their border, and
+    say, made grey (`read_grey`), padded to a square with the median of their border, and
     resized to 28 x 28. Light and dark stay as they are; notes tell of mixtures.
 
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
@@ -113,16 +113,16 @@ def manifest_images(
     )
     problems += not_used
     kept: list[Row] = []
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    parts: list[np.ndarray] = []
     with contextlib.closing(results):
         for some, (arrays, failed) in zip(shards, results, strict=True):
             problems += failed.values()
             kept += [row for n, row in enumerate(some) if n not in failed]
-            parts.append((arrays["images"], arrays["bits"]))
+            parts.append(arrays["images"])
     if not kept:
         reason = f"; the first: {problems[0].reason}" if problems else ""
         raise CorpusError(f"{shown(manifest)}: no image can be used{reason}")
-    images, bits = (np.concatenate(of) for of in zip(*parts, strict=True))
+    images = np.concatenate(parts)
     labels = np.array([row.fields["label"] for row in kept])
     in_split = {split: np.array([row.split == split for row in kept], bool) for split in SPLITS}
     return ImageCorpus(
@@ -131,7 +131,7 @@ def manifest_images(
         images={split: images[part] for split, part in in_split.items()},
         labels={split: labels[part] for split, part in in_split.items()},
         problems=tuple(problems),
-        notes=(*notes, *_image_notes(kept, images, bits)),
+        notes=(*notes, *_image_notes(kept, images)),
     )
 
 
@@ -168,14 +168,8 @@ def _seconds(text: str) -> float | None:
         return math.nan
 
 
-def _image_notes(rows: list[Row], images: np.ndarray, bits: np.ndarray) -> Iterator[str]:
-    """Sentences about 16-bit images that use fewer bits, and about a mixture of grounds."""
-    for number in np.unique(bits[bits > 0]):
-        some = np.flatnonzero(bits == number)
-        yield (
-            f"{len(some)} images of 16 bits have values of {number}, and are scaled by these: "
-            f"{shown(rows[some[0]].fields['path'])}"
-        )
+def _image_notes(rows: list[Row], images: np.ndarray) -> Iterator[str]:
+    """A sentence about a mixture of light and dark grounds."""
     grounds = np.array([framing.ground_of(image) for image in images])
     light, dark = (np.flatnonzero(grounds == ground) for ground in ("light", "dark"))
     if min(len(light), len(dark)) and len(light) + len(dark) >= framing.MOST * len(rows):
@@ -203,18 +197,13 @@ def _listed_once(
 
 
 def _read_images(rows: Sequence[Row]) -> Result:
-    images, bits = [], []
+    images: list[np.ndarray] = []
     problems: dict[int, Problem] = {}
     for n, row in enumerate(rows):
         try:
-            picture = pictures.read_picture_file(row.path)
-            images.append(pictures.square(picture.pixels))
-            bits.append(picture.bits)
+            images.append(pictures.square(pictures.read_grey(row.path)))
         except CorpusError as error:
             problems[n] = Problem(row.name, error.kind, str(error))
-    size = pictures.SIZE
-    arrays: dict[str, np.ndarray] = {
-        "images": np.array(images, np.uint8).reshape(-1, size, size),
-        "bits": np.array(bits, np.int64),
-    }
-    return arrays, problems
+    return {
+        "images": np.array(images, np.uint8).reshape(-1, pictures.SIZE, pictures.SIZE)
+    }, problems

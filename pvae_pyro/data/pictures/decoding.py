@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -22,23 +21,8 @@ _LIGHT = 170  # of 255: lighter ink is invisible on white
 _DIGIT = 20  # longest side in pixels of a digit of MNIST
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Grey ``[height, width]`` (uint8); bits: how many of the file's 16 bits its values use, or 0
-    where they use all.
-    """
-
-    pixels: np.ndarray
-    bits: int = 0
-
-
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of `read_picture_file`."""
-    return read_picture_file(path).pixels
-
-
-def read_picture_file(path: str | os.PathLike[str]) -> Picture:
-    """A picture converted to grey, and rotated as its EXIF data say.
+    """``[height, width]`` (uint8): a picture in grey, rotated as its EXIF data say.
 
     Transparent pixels become white, or black if the rest is light; within an opaque border, they
     take its shade. Values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16
@@ -52,8 +36,7 @@ def read_picture_file(path: str | os.PathLike[str]) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where pixels are lost, Pillow raises
-            image, bits = _read(path, name)
-        pixels = np.asarray(image)
+            pixels = np.asarray(_read(path, name))
     except FileNotFoundError as error:
         raise CorpusError(f"{name}: no such file", "missing") from error
     except PermissionError as error:
@@ -64,35 +47,32 @@ def read_picture_file(path: str | os.PathLike[str]) -> Picture:
         raise CorpusError(f"{name}: is no image ({error})", "unreadable") from error
     if pixels.min() == pixels.max():
         raise CorpusError(f"{name}: is of one shade", "blank")
-    return Picture(pixels, bits)
+    return pixels
 
 
-def _read(path: str | os.PathLike[str], name: str) -> tuple[Image.Image, int]:
+def _read(path: str | os.PathLike[str], name: str) -> Image.Image:
     with Image.open(path, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise CorpusError(f"{name}: has more than {_MAX_PIXELS} pixels", "size")
         file.load()
         with contextlib.suppress(Exception):  # viewers ignore damaged EXIF data, too
             ImageOps.exif_transpose(file, in_place=True)
-        image, bits = _eight_bits(file, name)
-        return _opaque(image).convert("L"), bits
+        return _opaque(_eight_bits(file, name)).convert("L")
 
 
-def _eight_bits(image: Image.Image, name: str) -> tuple[Image.Image, int]:
-    """The image with values of 8 bits, and how many of 16 bits its values used, or 0."""
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
-        return image, 0
+        return image
     values = np.asarray(image).astype(np.float32)
     low, high = values.min(), values.max()
     if image.mode == "F" and 0 <= low <= high <= 1:
-        most, bits = 1, 0
+        white = 1
     elif image.mode == "F" or not 0 <= low <= high <= 65535:
         reason = f"values from {low:g} to {high:g} are neither of 16 bits nor from 0 to 1"
         raise CorpusError(f"{name}: {reason}: save it with 8 or 16 bits", "unreadable")
     else:
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
-        most = (1 << bits) - 1
-    return Image.fromarray(np.rint(values * (255 / most)).astype(np.uint8)), bits % 16
+        white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
