@@ -1,7 +1,6 @@
 """Stochastic variational inference over one torch optimiser."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 import pyro
@@ -54,14 +53,15 @@ class SVI:
         self.model = model
         self.guide = guide
         self.loss = loss
-        self.optim = optim(self.parameters())
         self.last_step: StepValues | None = None
-        self._terms: nn.Module = _Terms(model, guide, loss, autocast)
+        self._own_terms = _Terms(model, guide, loss, autocast)
+        self._terms: nn.Module = self._own_terms
+        self.optim = optim(self.parameters())
         if distributed.world_size() > 1:
             # static_graph: some parameters may never have a gradient, as with α = β = 0.
             on_cpu = next(self.parameters()).device.type == "cpu"
             self._terms = DistributedDataParallel(
-                self._terms,
+                self._own_terms,
                 static_graph=True,
                 gradient_as_bucket_view=True,
                 # On CPU the exchange does not overlap with computation, so one bucket suffices.
@@ -70,15 +70,12 @@ class SVI:
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the model, then those of the guide; shared ones once."""
-        both = chain(self.model.parameters(), self.guide.parameters())
-        return iter(dict.fromkeys(both))
+        return self._own_terms.parameters()
 
     def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The objective's terms, ``[B]`` each; see `PartitionedELBO.terms`."""
-        module = self._terms
-        if isinstance(module, DistributedDataParallel) and not torch.is_grad_enabled():
-            module = module.module  # works without the other processes
-        return module(*args, **kwargs)
+        # Without gradients nothing is exchanged, so the other processes need not take part.
+        return (self._terms if torch.is_grad_enabled() else self._own_terms)(*args, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """One gradient step. Returns each term's mean over the batch, in nats, as a 0-d tensor.
@@ -113,7 +110,7 @@ class SVI:
         # A factor of 1, or NaN if any term is not finite, even one that is only reported. It makes
         # the gradients of all processes NaN, so that checking the gradients is enough.
         loss.backward((1.0 + (0.0 * means).sum()).to(loss.dtype))
-        self.last_step = StepValues.of(terms, self._named_parameters())
+        self.last_step = StepValues.of(terms, self._own_terms.named_parameters())
         self._step_if(self.last_step.finite)
         return terms, means
 
@@ -124,10 +121,6 @@ class SVI:
             self.optim.step()
         elif finite:
             self.optim.step()
-
-    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        modules = (("model", self.model), ("guide", self.guide))
-        return chain(*(module.named_parameters(role) for role, module in modules))
 
 
 class _Terms(nn.Module):
@@ -144,7 +137,7 @@ class _Terms(nn.Module):
         self.model, self.guide, self.loss, self.autocast = model, guide, loss, autocast
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        device = next(chain(self.model.parameters(), self.guide.parameters())).device.type
+        device = next(self.parameters()).device.type
         with (
             pyro.get_param_store().scope(),
             torch.autocast(device, self.autocast, enabled=self.autocast is not None),
