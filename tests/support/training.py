@@ -34,7 +34,7 @@ def metrics(folder):
 
 
 class BeforeBatch:
-    """A loader that calls `action` before batch number `count`."""
+    """A loader that calls `action` before it yields batch number `count`."""
 
     def __init__(self, loader, count, action):
         self.loader, self.left, self.action = loader, count, action
@@ -53,6 +53,6 @@ class BeforeBatch:
             yield batch
 
 
-def Interrupted(loader, after, number=signal.SIGINT):
+def interrupted(loader, after, number=signal.SIGINT):
     """A loader that sends this process a signal after so many batches."""
     return BeforeBatch(loader, after, partial(os.kill, os.getpid(), number))

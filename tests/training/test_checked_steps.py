@@ -21,7 +21,7 @@ from pvae_pyro.training.loop import fit
 from pvae_pyro.training.progress import Progress
 from pvae_pyro.training.step_values import modalities_of
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_pair, tiny_svi
-from tests.support.training import Interrupted, metrics, snapshot
+from tests.support.training import interrupted, metrics, snapshot
 
 BAD = 7  # the example that is not finite
 
@@ -172,7 +172,7 @@ def test_a_run_with_skipped_batches_resumes_bit_for_bit(tmp_path, after):
     stopped.mkdir()
     loader = loader_with(np.nan)
     expected, _ = train(whole, loader, skip_bad_batches=True)
-    train(stopped, Interrupted(loader, after), skip_bad_batches=True)
+    train(stopped, interrupted(loader, after), skip_bad_batches=True)
     svi, progress = train(stopped, loader, svi=tiny_svi(9), resume=True, skip_bad_batches=True)
     assert (progress.step, progress.skipped) == (8, 2)
     assert all(map(torch.equal, snapshot(expected), snapshot(svi)))

@@ -19,7 +19,7 @@ from pvae_pyro.training.checkpoint import (
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader, tiny_svi
-from tests.support.training import Interrupted, metrics, moved, run, snapshot
+from tests.support.training import interrupted, metrics, moved, run, snapshot
 
 
 def test_metrics_hold_every_term_once_an_epoch(tmp_path):
@@ -60,7 +60,7 @@ def test_interrupted_run_resumes_bit_for_bit(tmp_path, after, number):
     whole.mkdir()
     stopped.mkdir()
     expected, _ = run(whole)
-    _, progress = run(stopped, loader=Interrupted(tiny_loader(), after, number))
+    _, progress = run(stopped, loader=interrupted(tiny_loader(), after, number))
     assert progress.interrupted
     assert progress.step == after + 1
     torch.manual_seed(99)

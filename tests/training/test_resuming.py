@@ -20,7 +20,7 @@ from pvae_pyro.training.checkpoint import (
 from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader
 from tests.support.tiny_run import small_corpus
-from tests.support.training import Interrupted, metrics, run
+from tests.support.training import interrupted, metrics, run
 
 
 def flip(path, place):
@@ -76,7 +76,7 @@ def test_a_line_without_an_end_is_no_record(tmp_path):
 
 
 def test_a_position_past_the_end_of_an_epoch_is_refused(tmp_path):
-    run(tmp_path, loader=Interrupted(tiny_loader(), 3))
+    run(tmp_path, loader=interrupted(tiny_loader(), 3))
     with pytest.raises(CheckpointError, match="4 batches .* only 1"):
         run(tmp_path, loader=tiny_loader(batch_size=23), resume=True)
 
