@@ -29,18 +29,18 @@ def offline() -> bool:
 
 
 def fetch(url: str, path: Path, known_hash: str | None) -> None:
-    """Download `url` to `path`; a file that is there is never overwritten.
+    """Download `url` to `path`; an existing file is never overwritten.
 
     known_hash: of the file, ``"sha256:…"`` or ``"md5:…"``. None where the publisher's archives
         change with the packer: the caller then checks the content.
 
-    Of several processes one downloads and the others wait for it. Raises `CorpusError` where the
+    Of several processes, one downloads and the others wait for it. Raises `CorpusError` if the
     address, or one that it redirects to, is not https, the download fails, the file has another
-    hash, or it is not there and this is `offline`.
+    hash, or there is no file and `offline`.
     """
     if not path.exists() and offline():
-        told = f"PVAE_OFFLINE is set, so {url} is not downloaded: put a copy at {path}, or unset it"
-        raise CorpusError(told)
+        reason = f"PVAE_OFFLINE is set, so {url} is not downloaded"
+        raise CorpusError(f"{reason}: put a copy at {path}, or unset it")
     lock, waiting = path.with_name(f".{path.name}.lock"), "another process downloads %s: waiting"
     try:
         if not path.exists():
@@ -49,28 +49,28 @@ def fetch(url: str, path: Path, known_hash: str | None) -> None:
                 _download(url, path, known_hash)
         algorithm, _, digest = (known_hash or "").partition(":")
         good = known_hash is None or pooch.file_hash(str(path), algorithm) == digest
-    except (OSError, ValueError) as error:  # those of requests and of pooch are among them
-        told = f"could not download {url} ({error}): put a copy at {path}, or set PVAE_DATA"
-        raise CorpusError(told) from error
+    except (OSError, ValueError) as error:  # errors of requests and of pooch are among them
+        advice = f"put a copy at {path}, or set PVAE_DATA"
+        raise CorpusError(f"could not download {url} ({error}): {advice}") from error
     if not good:
         raise CorpusError(f"{path} does not have the hash {known_hash}: move it away")
 
 
 def _download(url: str, path: Path, known_hash: str | None) -> None:
+    if path.exists():  # another process was first
+        return
     _refuse_unsafe(url)
     part = path.with_name(f".{path.name}.part")  # a folder, perhaps left by a killed process
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         timeout=_TIMEOUT,
-        headers={"Accept-Encoding": "identity"},  # an archive is to come as it is
+        headers={"Accept-Encoding": "identity"},  # an archive must stay packed
         hooks={"response": _check_redirection},
     )
     try:
-        if not path.exists():  # else another process was first
-            pooch.retrieve(url, known_hash, path.name, part, downloader=downloader)
-            (part / path.name).chmod(0o644)  # pooch's files are for their owner alone
-        if not path.exists():  # else somebody put it there meanwhile
-            (part / path.name).replace(path)
+        pooch.retrieve(url, known_hash, path.name, part, downloader=downloader)
+        (part / path.name).chmod(0o644)  # pooch's files can be read by their owner alone
+        (part / path.name).replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -94,38 +94,32 @@ def install(
     folder: Path,
     wanted: re.Pattern[str],
     verify: Callable[[Path], str | None],
-    *,
-    max_bytes: int,
     known_hash: str | None = None,
 ) -> None:
     """`fetch` the `url` as `archive`, `unpack` it as `folder`, and delete the archive.
 
-    An archive that was there before is kept. So is one of the right hash that cannot be unpacked,
-    for want of room say. Raises `CorpusError` as the two do.
+    An archive that existed before is kept, and so is one of the right hash that cannot be
+    unpacked. Raises `CorpusError` as these two do.
     """
     ours = not archive.exists()
     fetch(url, archive, known_hash)
     try:
-        unpack(archive, folder, wanted, verify, max_bytes)
+        unpack(archive, folder, wanted, verify)
     finally:
         if ours and (known_hash is None or folder.is_dir()):
             archive.unlink(missing_ok=True)
 
 
 def unpack(
-    archive: Path,
-    folder: Path,
-    wanted: re.Pattern[str],
-    verify: Callable[[Path], str | None],
-    max_bytes: int,
+    archive: Path, folder: Path, wanted: re.Pattern[str], verify: Callable[[Path], str | None]
 ) -> None:
-    """Unpack files of a gzipped tar archive; `folder` appears when it is whole and verified.
+    """Unpack files of a gzipped tar archive; `folder` appears when it is complete and verified.
 
-    wanted: fits the whole name of a file in the archive; its group ``place`` is the file's path in
-        the folder. verify: what is wrong with a folder, or None. max_bytes: that it may hold.
+    wanted: matches the whole name of a file in the archive; its group ``place`` is the file's path
+        in the folder. verify: what is wrong with a folder, or None.
 
-    Raises `CorpusError`, which names the archive, when it is damaged or too large, when there is
-    no room, or for what `verify` found. Then no file of it is left.
+    Raises `CorpusError`, which names the archive, if it is damaged, if there is no space, or for
+    what `verify` found. Then no file of it is left.
     """
     log.info("unpacking %s", archive)
     try:
@@ -135,9 +129,6 @@ def unpack(
             # As a stream: "r:gz" may start again from the first byte for each file.
             with tarfile.open(archive, "r|gz") as tar:
                 for member in tar:
-                    max_bytes -= member.size
-                    if max_bytes < 0:
-                        raise CorpusError(f"{archive} holds more bytes than it may")
                     if member.isreg() and (name := wanted.fullmatch(member.name)):
                         tar.extract(member.replace(name=name["place"]), content, filter="data")
             if wrong := verify(content):

@@ -132,15 +132,6 @@ def test_oh(official, oh, digits):
     assert _digits(corpus).get("mblw/an1-mblw-b") == (None if oh == "drop" else "o")
 
 
-def test_aligned_once_where_it_is_told_to(official, tmp_path, monkeypatch):
-    first = an4_corpus(official, cache_dir=tmp_path / "own")
-    assert list((tmp_path / "own").iterdir())
-    assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr("pvae_pyro.data.alignment.forced.align_words", None)
-    again = an4_corpus(official, cache_dir=tmp_path / "own")
-    assert [r.content for r in again.recordings] == [r.content for r in first.recordings]
-
-
 def test_what_is_left_out(official, spoken):
     _add(official, "an4_clstk/fash/an1-fash-b", "FIVE (an1-fash-b)")  # no such file
     _add(official, "an4_clstk/fash/an2-fash-b")  # no transcript

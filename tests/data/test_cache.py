@@ -47,12 +47,6 @@ def test_computed_once(tmp_path: Path, compute: Computation):
     assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["key.safetensors"]
 
 
-def test_another_key_is_computed(tmp_path: Path, compute: Computation):
-    cached_arrays("a", compute, tmp_path)
-    cached_arrays("b", compute, tmp_path)
-    assert compute.calls == 2
-
-
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 

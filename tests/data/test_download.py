@@ -61,11 +61,6 @@ def test_another_file_is_not_overwritten(server, path: Path):
     with pytest.raises(CorpusError, match=f"file.bin.*{SHA256}"):
         fetch(server.url + "file", path, SHA256)
     assert path.read_bytes() == b"mine"
-    path.unlink()
-    server.before_answer = lambda: path.write_bytes(b"came meanwhile")
-    with pytest.raises(CorpusError, match=f"file.bin.*{SHA256}"):
-        fetch(server.url + "file", path, SHA256)
-    assert path.read_bytes() == b"came meanwhile"
 
 
 @pytest.mark.parametrize("known", [SHA256, None], ids=["hash", "no hash"])
@@ -96,14 +91,6 @@ def test_only_https(server, path: Path, url: str):
     assert _names(path.parent) == []
 
 
-def test_redirection(server, path: Path):
-    server.redirects = {"there": server.url + "file", "round": server.url + "round"}
-    with pytest.raises(CorpusError, match="redirects"):
-        fetch(server.url + "round", path, SHA256)
-    fetch(server.url + "there", path, SHA256)
-    assert path.read_bytes() == CONTENT
-
-
 def test_what_to_do_without_a_network(server, path: Path, monkeypatch: pytest.MonkeyPatch):
     with nobody() as url, pytest.raises(CorpusError, match=f"{url}file.*copy at {path}.*PVAE_DATA"):
         fetch(url + "file", path, SHA256)
@@ -116,14 +103,6 @@ def test_what_to_do_without_a_network(server, path: Path, monkeypatch: pytest.Mo
     path.write_bytes(CONTENT)
     fetch(server.url + "file", path, SHA256)
     assert server.asked == []
-
-
-def test_places_that_cannot_be_used(server, path: Path, tmp_path: Path):
-    (tmp_path / "file").write_text("not a folder")
-    path.mkdir(parents=True)
-    for place in (tmp_path / "file" / "f", path):
-        with pytest.raises(CorpusError, match=f"{place}"):
-            fetch(server.url + "file", place, SHA256)
 
 
 @pytest.mark.parametrize("known", [SHA256, None], ids=["hash", "no hash"])
@@ -175,7 +154,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_wanted_files(archive: Path, folder: Path):
     seen = []
-    unpack(archive, folder, WANTED, lambda made: seen.append(_content(made)), 1 << 20)
+    unpack(archive, folder, WANTED, lambda made: seen.append(_content(made)))
     assert _content(folder) == FILES
     assert seen == [FILES]  # verified before it got its name
     assert _names(archive.parent) == ["archive.tar.gz", "folder"]
@@ -184,7 +163,7 @@ def test_wanted_files(archive: Path, folder: Path):
 @pytest.mark.parametrize("kind", ["SYMTYPE", "LNKTYPE", "FIFOTYPE", "CHRTYPE", "DIRTYPE"])
 def test_files_alone_are_unpacked(archive: Path, folder: Path, kind: str):
     archive.write_bytes(_good((special(getattr(tarfile, kind), "top/evil.wav"), b"")))
-    unpack(archive, folder, WANTED, _fine, 1 << 20)
+    unpack(archive, folder, WANTED, _fine)
     assert _content(folder) == FILES
     assert not list(archive.parent.rglob("evil*"))
 
@@ -192,7 +171,7 @@ def test_files_alone_are_unpacked(archive: Path, folder: Path, kind: str):
 def test_nothing_is_unpacked_elsewhere(archive: Path, folder: Path):
     archive.write_bytes(_good(("top/../../evil.wav", b"")))
     with pytest.raises(CorpusError, match="archive.tar.gz"):
-        unpack(archive, folder, WANTED, _fine, 1 << 20)
+        unpack(archive, folder, WANTED, _fine)
     assert _names(archive.parent) == ["archive.tar.gz"]
 
 
@@ -210,44 +189,14 @@ DAMAGED = {
 def test_damaged(archive: Path, folder: Path, case: str):
     archive.write_bytes(DAMAGED[case](_good()))
     with pytest.raises(CorpusError, match="archive.tar.gz"):
-        unpack(archive, folder, WANTED, _fine, 1 << 20)
+        unpack(archive, folder, WANTED, _fine)
     assert _names(archive.parent) == ["archive.tar.gz"]
 
 
 def test_another_content_is_refused(archive: Path, folder: Path):
     with pytest.raises(CorpusError, match="archive.tar.gz has two wheels"):
-        unpack(archive, folder, WANTED, lambda made: "has two wheels", 1 << 20)
+        unpack(archive, folder, WANTED, lambda made: "has two wheels")
     assert _names(archive.parent) == ["archive.tar.gz"]
-
-
-@pytest.mark.parametrize("name", ["top/bomb.wav", "top/bomb"])
-def test_size_is_bounded(archive: Path, folder: Path, name: str):
-    archive.write_bytes(_good((name, bytes(1_000_000))))
-    with pytest.raises(CorpusError, match="archive.tar.gz"):
-        unpack(archive, folder, WANTED, _fine, 500_000)
-    assert _names(archive.parent) == ["archive.tar.gz"]
-    unpack(archive, folder, WANTED, _fine, 1_200_000)
-
-
-def test_a_file_larger_than_any_disk_is_not_waited_for(archive: Path, folder: Path):
-    """The first header says another size (base 256, as GNU's tar writes large ones)."""
-    plain = bytearray(gzip.decompress(_good()))
-    plain[124:136] = b"\x80" + (2**62).to_bytes(11, "big")
-    plain[148:156] = b" " * 8
-    plain[148:156] = b"%06o\0 " % sum(plain[:512])
-    archive.write_bytes(gzip.compress(bytes(plain)))
-    with pytest.raises(CorpusError, match="archive.tar.gz"):
-        unpack(archive, folder, WANTED, _fine, 1 << 20)
-
-
-def test_another_process_was_first(archive: Path, folder: Path):
-    def slow(content: Path) -> None:
-        folder.mkdir()
-        (folder / "theirs").touch()
-
-    unpack(archive, folder, WANTED, slow, 1 << 20)
-    assert _names(folder) == ["theirs"]
-    assert _names(archive.parent) == ["archive.tar.gz", "folder"]
 
 
 @pytest.mark.parametrize("verified", [True, False])
@@ -256,15 +205,15 @@ def test_installed(server, path: Path, verified: bool, monkeypatch: pytest.Monke
     server.files["file"] = _good()
     known = f"sha256:{hashlib.sha256(_good()).hexdigest()}" if verified else None
     place = (server.url + "file", path, path.parent / "it", WANTED, _fine)
-    with pytest.raises(CorpusError, match="file.bin"):
-        install(*place, known_hash=known, max_bytes=1000)
+    with pytest.raises(CorpusError, match="file.bin has two wheels"):
+        install(*place[:-1], lambda made: "has two wheels", known_hash=known)
     assert _names(path.parent) == (["file.bin"] if verified else [])
     path.unlink(missing_ok=True)
-    install(*place, known_hash=known, max_bytes=1 << 20)
+    install(*place, known_hash=known)
     assert _content(path.parent) == {f"it/{name}": content for name, content in FILES.items()}
     monkeypatch.setenv("PVAE_OFFLINE", "1")
     own = path.parent / "own" / "file.bin"
     own.parent.mkdir()
     own.write_bytes(_good())
-    install(place[0], own, own.parent / "it", WANTED, _fine, known_hash=known, max_bytes=1 << 20)
+    install(place[0], own, own.parent / "it", WANTED, _fine, known_hash=known)
     assert _names(own.parent) == ["file.bin", "it"]

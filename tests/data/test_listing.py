@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from pvae_pyro.data import recording
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.listing import list_corpus
 from pvae_pyro.data.recording import Recording
-from pvae_pyro.errors import shown
 
 RATE = 8000
 
@@ -158,33 +156,6 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     (problem,) = _list([_entry(tmp_path / "pipe.wav")]).problems
     assert problem.kind == "unreadable"
     assert "pipe.wav: is not a file" in problem.reason
-
-
-def test_no_permission(tmp_path):
-    """As a user who is nobody: root may read everything."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        path = Path(folder, "secret.wav")
-        path.write_bytes(b"x")
-        path.chmod(0)
-        user = os.geteuid()
-        try:
-            if user == 0:
-                os.seteuid(65534)
-            (problem,) = _list([_entry(path)]).problems
-        finally:
-            os.seteuid(user)
-    assert problem.kind == "no permission"
-    assert "secret.wav: cannot be read (Permission denied)" in problem.reason
-
-
-@pytest.mark.parametrize("name", ["two words.wav", "ñandú ß 七.wav", b"\xff\xfe.wav", "-o.wav"])
-def test_names_of_any_kind(ramp, tmp_path, name):
-    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), os.fsencode(name))))
-    path.write_bytes(ramp.read_bytes())
-    (item,) = _list([_entry(path)]).recordings
-    assert len(item.read()[0]) == RATE
-    shown(path).encode()  # can be printed
 
 
 def test_the_parts_of_a_damaged_file_are_decoded_once(ramp, monkeypatch):

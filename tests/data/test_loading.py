@@ -9,7 +9,7 @@ from PIL import Image
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.loading import image_column, load_paired
+from pvae_pyro.data.loading import load_paired
 
 
 @pytest.fixture
@@ -158,18 +158,3 @@ def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, told)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(CorpusError, match=told):
         load_paired(words, tmp_path, image_dataset=drawings)
-
-
-def test_images_alone(mixed, tmp_path):
-    """As they lead: all their classes, or those asked for."""
-    _, drawings, _ = mixed
-    column = image_column(drawings, tmp_path)
-    assert column.classes == ("a", "b", "c")
-    some = image_column(drawings, tmp_path, classes=["c", "a"])
-    assert some.classes == ("a", "c")
-    labels = column.test[column.corpus].labels
-    np.testing.assert_array_equal(
-        some.test[some.corpus].values, column.test[column.corpus].values[labels != 1]
-    )
-    with pytest.raises(CorpusError, match="no example of class d; there are a, b, c"):
-        image_column(drawings, tmp_path, classes=["d"])

@@ -104,14 +104,6 @@ def test_phone_by_name(made: Path):
         secuvoice_corpus(made, phone="iphone")
 
 
-def test_phones_share_their_split(made: Path):
-    splits = {
-        phone: {r.speaker: r.split for r in secuvoice_corpus(made, phone=phone).recordings}
-        for phone in SNR
-    }
-    assert splits["lumia"] == splits["galaxy"]
-
-
 def test_pattern_without_phone(root: Path):
     corpus = secuvoice_corpus(root, pattern="{speaker}/galaxy/{digit}_{any}.wav")
     assert (len(corpus.recordings), corpus.notes) == (40, ())
@@ -229,19 +221,6 @@ def test_patterns_that_cannot_be_used(tmp_path: Path, pattern: str):
     assert repr(pattern) in str(caught.value)
     for placeholder in ("{digit}", "{speaker}", "{phone}", "{split}", "{any}"):
         assert placeholder in str(caught.value)
-
-
-def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch):
-    scandir = os.scandir
-
-    def refusing(path):  # chmod does not stop root
-        if Path(path) == tmp_path / "bo":
-            raise PermissionError(13, "denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
-    with pytest.raises(CorpusError, match=f"{tmp_path / 'bo'}.*denied"):
-        _named(tmp_path, "{speaker}/{digit}.wav", "ana/1.wav", "bo/1.wav")
 
 
 # --- splits --------------------------------------------------------------------------------------

@@ -127,17 +127,6 @@ def test_left_out_and_noted(corpus: Corpus, tmp_path: Path):
     ]
 
 
-def test_digits_that_are_lacking_are_noted(corpus: Corpus, tmp_path: Path):
-    corpus.rows = [row for row in corpus.rows if row[2] != "uno" and row[:3:2] != ["TEST", "dos"]]
-    corpus.write()
-    found = spoken_words_corpus(tmp_path)
-    assert found.notes == (
-        "there is no train recording of uno",
-        "there is no test recording of uno, dos",
-    )
-    assert len(found.recordings) == 17
-
-
 def test_no_word_at_all(corpus: Corpus, tmp_path: Path):
     with pytest.raises(CorpusError, match=r"es_splits\.csv: has no usable recording of gato"):
         spoken_words_corpus(tmp_path, words=["gato"])
@@ -170,14 +159,6 @@ def test_problems(corpus: Corpus, tmp_path: Path, case: str):
     # Where there is a path to name, it is the file's; else the table's line.
     told = row[1] if kind == "missing" else "clips" if kind == "unreadable" else "es_splits.csv:22"
     assert told in problem.reason
-
-
-def test_the_same_clip_twice(corpus: Corpus, tmp_path: Path):
-    corpus.rows.append(corpus.rows[1])
-    corpus.write()
-    found = spoken_words_corpus(tmp_path)
-    assert [p.kind for p in found.problems] == ["duplicate"]
-    assert len(found.recordings) == 20
 
 
 TABLES = {

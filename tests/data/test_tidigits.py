@@ -1,7 +1,6 @@
 """TIDIGITS, on a tree that looks like it: every digit of every string, where it is."""
 
 import contextlib
-import os
 
 import numpy as np
 import pytest
@@ -256,22 +255,6 @@ def test_files_that_cannot_be_used(utterances, tmp_path):
             recording.read()
 
 
-def test_an_alignment_beyond_the_file(utterances, tmp_path):
-    (utterance, *_) = utterances
-    write(tmp_path, "tidigits", [utterance])
-    write_ctm(tmp_path / "tidigits_ctm", [utterance])
-    ctm = tmp_path / "tidigits_ctm" / "train_word_align.ctm"
-    *rest, last = ctm.read_text().splitlines()
-    fields = last.split()
-    ctm.write_text("\n".join([*rest, " ".join([*fields[:3], "9.99", fields[4]])]))
-    *others, beyond = tidigits_corpus(tmp_path).recordings
-    for recording in others:
-        recording.read()
-    with pytest.raises(AudioError, match="is not a part of its") as error:
-        beyond.read()
-    assert error.value.kind == "outside the file"
-
-
 def test_links_and_loops_of_links(utterances, tmp_path):
     adults = [u for u in utterances if u.group == "man"]
     write(tmp_path / "elsewhere", "deep", adults)
@@ -294,22 +277,6 @@ def test_nothing_there(tmp_path):
         tidigits_corpus(tmp_path)
     with pytest.raises(CorpusError, match="no alignment file"):
         tidigits_corpus(tmp_path, speakers="children", alignments=tmp_path / "none")
-
-
-def test_other_files_are_no_business_of_ours(utterances, tmp_path):
-    adults = [u for u in utterances if u.group == "man"]
-    write(tmp_path, "tidigits", adults)
-    write_ctm(tmp_path / "tidigits_ctm", adults)
-    for other in (
-        "tidigits/doc/train.txt",
-        "tidigits/train/man/spk.wav",
-        "tidigits/x/man/ab/1a.wav",
-    ):
-        path = tmp_path / other
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    os.mkfifo(tmp_path / "tidigits" / "fifo")
-    assert tidigits_corpus(tmp_path).problems == ()
 
 
 def test_children_without_alignments_are_aligned_here(tmp_path, monkeypatch):

@@ -109,7 +109,7 @@ def read_archive(path):
     content = path.parent / "content"
     wanted = re.compile(r"[^/]*/(?P<place>.*\.wav)", re.DOTALL)
     try:
-        unpack(path, content, wanted, lambda made: None, 1 << 20)
+        unpack(path, content, wanted, lambda made: None)
     finally:
         shutil.rmtree(content, ignore_errors=True)
 

@@ -31,7 +31,6 @@ _IN_ARCHIVE = re.compile(
     r"[^/]+/data/(?P<place>audioMNIST_meta\.txt|[0-9]{2}/[0-9]_[0-9]{2}_[0-9]{1,2}\.wav)"
 )
 _FOLDER = re.compile(r"audio[_-]?mnist(-master|-main|-[0-9a-f]{7,40})?", re.IGNORECASE)
-_MAX_BYTES = 3 << 30
 
 
 def audio_mnist_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
@@ -54,7 +53,7 @@ def audio_mnist_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
     if folder is None:
         folder = Path(root) / "audio_mnist" / "data"
         archive = folder.parent / f"{REVISION}.tar.gz"
-        install(URL, archive, folder, _IN_ARCHIVE, _verify, max_bytes=_MAX_BYTES)
+        install(URL, archive, folder, _IN_ARCHIVE, _verify)
     return _listed(folder)
 
 

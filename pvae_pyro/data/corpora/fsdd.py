@@ -23,7 +23,6 @@ SAMPLE_RATE = 8000
 
 _NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z]+)_(?P<index>[0-9]+)\.wav")
 _TEST_INDICES = range(5)  # the dataset's README: 0-4 are the test set
-_MAX_BYTES = 200 << 20
 
 
 def fsdd_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
@@ -44,7 +43,6 @@ def fsdd_corpus(root: str | os.PathLike[str]) -> SpeechCorpus:
             folder,
             re.compile(rf"[^/]+/recordings/(?P<place>{_NAME.pattern})"),
             _verify,
-            max_bytes=_MAX_BYTES,
         )
     corpus = _listed(folder)
     if not corpus.recordings:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,39 +52,31 @@ def manifest_corpus(
     """
     columns = ("path", "label", "speaker", "split")
     rows, problems, notes = read_table(manifest, columns, manifest_root, (*_TIMES, "channel"))
-    entries = []
+    recordings = []
     for row in rows:
+        fields = row.fields
         try:
             start, end = _part(row)
+            of = _channel(fields.get("channel", ""))
         except ValueError as error:
             problems.append(Problem(row.name, "times", f"{row.name}: {error}"))
             continue
-        fields = row.fields
-        of = fields.get("channel", "")
-        if of and not (of.isdecimal() and int(of) >= 1):
-            reason = f"{row.name}: channel must be a number from 1, not {of!r}"
-            problems.append(Problem(row.name, "row", reason))
-            continue
-        # Not by its line: a line more would change every name, and all would be computed again.
-        part = "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
-        part += f"#channel {int(of)}" if of else ""
-        name = fields["path"] + part
-        entries.append(
-            Recording(
-                row.path,
-                name,
-                fields["label"],
-                fields["speaker"],
-                row.split,
-                start,
-                end,
-                int(of) if of else channel,
-            )
-        )
+        # Not named by its line: with a line more, all features would be computed again.
+        name = fields["path"]
+        name += "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
+        name += "" if of is None else f"#channel {of}"
+        label, speaker, of = fields["label"], fields["speaker"], channel if of is None else of
+        recordings.append(Recording(row.path, name, label, speaker, row.split, start, end, of))
     corpus = list_corpus(
-        _name(manifest), sample_rate or _USUAL_RATE, entries, problems, notes=notes
+        _name(manifest), sample_rate or _USUAL_RATE, recordings, problems, notes=notes
     )
     return replace(corpus, any_rate=sample_rate is None)
+
+
+def _channel(text: str) -> int | None:
+    if text and not (text.isdecimal() and int(text) >= 1):
+        raise ValueError(f"channel must be a number from 1, not {text!r}")
+    return int(text) if text else None
 
 
 def manifest_images(
@@ -131,7 +123,7 @@ def manifest_images(
         images={split: images[part] for split, part in in_split.items()},
         labels={split: labels[part] for split, part in in_split.items()},
         problems=tuple(problems),
-        notes=(*notes, *_image_notes(kept, images)),
+        notes=(*notes, *_ground_notes(kept, images)),
     )
 
 
@@ -168,16 +160,17 @@ def _seconds(text: str) -> float | None:
         return math.nan
 
 
-def _image_notes(rows: list[Row], images: np.ndarray) -> Iterator[str]:
+def _ground_notes(rows: list[Row], images: np.ndarray) -> list[str]:
     """A sentence about a mixture of light and dark grounds."""
     grounds = np.array([framing.ground_of(image) for image in images])
     light, dark = (np.flatnonzero(grounds == ground) for ground in ("light", "dark"))
-    if min(len(light), len(dark)) and len(light) + len(dark) >= framing.MOST * len(rows):
-        fewer = min(light, dark, key=len)
-        yield (
-            f"{len(light)} images are on a light ground and {len(dark)} on a dark one, which they "
-            f"keep: {shown(rows[fewer[0]].fields['path'])} is on a {grounds[fewer[0]]} one"
-        )
+    if not min(len(light), len(dark)) or len(light) + len(dark) < framing.MOST * len(rows):
+        return []
+    fewer = min(light, dark, key=len)[0]
+    return [
+        f"{len(light)} images are on a light ground and {len(dark)} on a dark one, which they "
+        f"keep: {shown(rows[fewer].fields['path'])} is on a {grounds[fewer]} one"
+    ]
 
 
 def _listed_once(

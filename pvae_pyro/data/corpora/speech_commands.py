@@ -29,7 +29,6 @@ _NAME = re.compile(r"(?P<speaker>[0-9a-f]+)_nohash_[0-9]+\.wav")
 _IN_ARCHIVE = re.compile(
     rf"(\./)?(?P<place>({'|'.join(WORDS)})/{_NAME.pattern}|{_VALIDATION}|{_TESTING})"
 )
-_MAX_BYTES = 6 << 30
 
 
 def speech_commands_corpus(
@@ -57,7 +56,6 @@ def speech_commands_corpus(
             folder,
             _IN_ARCHIVE,
             _verify,
-            max_bytes=_MAX_BYTES,
             known_hash=f"sha256:{SHA256}",
         )
     return _listed(folder, validation)
