@@ -63,21 +63,6 @@ def test_product_of_posteriors_is_the_posterior():
     torch.testing.assert_close(generate.infer_from(guide, x)["z_sem"], expected)
 
 
-def test_inference_from_one_and_from_all_is_the_guides_own(exact):
-    _, guide = exact
-    batch = make_batch()
-    everything = generate.infer_from(guide, batch)
-    assert everything.keys() == {"z_sem", "z_style_a", "z_style_b"}
-    assert_same(*(Observation(generate.infer(guide, batch)[s]) for s in ("z_sem",) * 2))
-    torch.testing.assert_close(everything["z_sem"], generate.infer(guide, batch)["z_sem"])
-    one = generate.infer_from(guide, {"a": batch["a"]})
-    torch.testing.assert_close(
-        one["z_sem"], generate.infer(guide.unimodal["a"], {"a": batch["a"]})["z_sem"]
-    )
-    with pytest.raises(ValueError, match="no guide for \\['d'\\]"):
-        generate.infer_from(guide, {"d": batch["a"]})
-
-
 def test_styles_of_three_modalities_come_from_their_own():
     modalities = [
         Modality(name, partial(Flat, 6), partial(LinearLikelihood, size=6)) for name in "abc"
@@ -149,15 +134,3 @@ def test_interpolation_is_straight_in_what_is_moved(exact):
         generate.interpolate(model, *ends, ["z_sem"], ["a"], 1)
     with pytest.raises(ValueError, match="no latent"):
         generate.interpolate(model, *ends, ["z_other"], ["a"])
-
-
-def test_a_style_for_a_model_without_one():
-    from pvae_pyro.guides import JMVAEGuide
-    from pvae_pyro.models import JMVAE
-    from tests.support.tiny import tiny_modalities
-
-    model, guide = JMVAE(tiny_modalities(), 4), JMVAEGuide(tiny_modalities(), 4)
-    batch = tiny_batch(3)
-    assert generate.translate(model, guide, {"image": batch["image"]}, "speech").lengths is not None
-    with pytest.raises(ValueError, match="no style of speech"):
-        generate.translate(model, guide, {"image": batch["image"]}, "speech", batch["speech"])

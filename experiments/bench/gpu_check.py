@@ -23,7 +23,6 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 
 import argparse
 import os
-import subprocess
 import tempfile
 import time
 import traceback
@@ -48,19 +47,13 @@ def use_wheels(packed: Path, scratch: Path) -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Names and versions of the GPU, its driver, torch, CUDA and cuDNN."""
+    """Names and versions of the GPU, CUDA and cuDNN."""
     import torch
 
-    versions = {"device": "cpu", "torch": torch.__version__, "cuda": torch.version.cuda}
     if not device.startswith("cuda"):
-        return versions
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError) as error:
-        driver = f"not known: {error}"
+        return {"device": device}
     cudnn = torch.backends.cudnn.version()
-    return versions | {"device": torch.cuda.get_device_name(), "driver": driver, "cudnn": cudnn}
+    return {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "cudnn": cudnn}
 
 
 def run_parts(check: Any, names: list[str], file: Path) -> int:

@@ -107,7 +107,7 @@ class Corpora(Group):
     alignments: PathText | None = option(
         None, "tidigit: CTM file or folder; else tidigits_ctm in the data folder"
     )
-    speakers: Literal["adults", "children", "all"] | None = option(None, "tidigit: (adults)")
+    speakers: Literal["adults", "children", "all"] | None = option(None, "tidigit: whose (adults)")
     oh: Literal["zero", "drop", "separate"] | None = option(
         None, 'tidigit, an4: the word "oh" is 0, is left out, or is the class o (zero)'
     )

@@ -9,7 +9,6 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.experiments import generate, run_svi
-from pvae_pyro.experiments.support.saved_run import read_config
 
 
 @pytest.fixture
@@ -40,10 +39,6 @@ def made(run, files, *arguments) -> set[str]:
     assert generate.main([command, str(run), *rest, "--out", str(out)]) == 0
     assert json.loads((out / "generated.json").read_text())["command"] == command
     return {path.name for path in out.iterdir()} - {"sheet.png", "generated.json", "generated.npz"}
-
-
-def test_the_rate_of_features_is_kept_with_the_run(run):
-    assert read_config(run).sample_rates == {"speech": 8000}
 
 
 def test_translate_to_a_picture_in_the_style_of_one(run, files):
@@ -132,11 +127,6 @@ def test_nothing_is_mixed_with_what_was_there(run, files, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_no_run(tmp_path, capsys):
-    assert generate.main(["sample", str(tmp_path)]) == 1
-    assert "config.json" in capsys.readouterr().err
-
-
 @pytest.fixture(scope="module")
 def run_on_drawings(small, cache, tmp_path_factory):
     """A run on light strokes on black, as a manifest has them."""
@@ -170,12 +160,3 @@ def test_a_picture_is_brought_to_the_light_and_dark_of_training(
         assert pixels[0, 0] < 40
         assert pixels.max() > 180
     assert np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1] > 0.95
-
-
-def test_two_in_one_second_have_folders_of_their_own(tmp_path):
-    found = []
-    for _ in range(3):
-        found.append(generate.new_folder(tmp_path, "translate"))
-        found[-1].mkdir()
-    assert len(set(found)) == 3
-    assert all(path.name.startswith("translate-") for path in found)
