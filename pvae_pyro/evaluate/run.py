@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -14,9 +14,11 @@ from torch import nn
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.data.paired import PairedData
 from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
 from pvae_pyro.svi import SVI
+
+if TYPE_CHECKING:  # it needs torchaudio, which a machine that only trains may lack
+    from pvae_pyro.data.paired import PairedData
 
 STYLE = "z_style"
 Latents = dict[str, dict[str, np.ndarray]]  # latent -> modality -> [N, D]
@@ -41,7 +43,7 @@ class TrainedRun:
 
     model: nn.Module
     guide: Any
-    data: PairedData
+    data: "PairedData"
     device: str
     num_clusters: int
     unseen_classes: tuple[str, ...] = ()
