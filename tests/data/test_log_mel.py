@@ -8,7 +8,7 @@ import torchaudio
 
 from pvae_pyro.data.audio.log_mel import LogMel
 
-RATES = {8000: 512, 16000: 1024, 20000: 1024, 22050: 1024, 44100: 2048, 48000: 2048}
+RATES = {8000: 512, 16000: 1024, 22050: 1024, 48000: 2048}
 
 
 def _reference(samples: np.ndarray, settings: LogMel) -> np.ndarray:
@@ -39,7 +39,6 @@ def _reference(samples: np.ndarray, settings: LogMel) -> np.ndarray:
     "settings",
     [
         LogMel(8000),
-        LogMel(16000, num_mels=40, window=0.032, hop=0.008),
         LogMel(22050, low_frequency=0.0, high_frequency=7000.0, floor=1e-2),
     ],
 )
@@ -60,11 +59,6 @@ def test_no_filter_is_empty(rate: int):
     ).numpy()
     assert weights.max(0).min() >= 0.5
     assert np.linalg.matrix_rank(weights) == 80  # no filter repeats another
-
-
-def test_wide_filters_need_no_longer_fft_than_the_window():
-    assert LogMel(8000, num_mels=23).fft_length == 256
-    assert LogMel(16000, num_mels=23).fft_length == 512
 
 
 @pytest.mark.parametrize("num_samples", [1, 79, 80, 81, 4000])

@@ -1,7 +1,6 @@
 """Picture files of any kind become digits as MNIST has them."""
 
 import io
-import struct
 
 import numpy as np
 import pytest
@@ -49,13 +48,8 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
         255 - photo(digit()),
         np.kron(digit(), np.ones((9, 9), np.uint8)),
         np.pad(255 - digit(), ((10, 60), (40, 0)), constant_values=255),
-        np.pad(
-            255 - np.kron(digit(), np.ones((4, 4), np.uint8)),
-            ((700, 90), (50, 640)),
-            constant_values=255,
-        ),
     ],
-    ids=["photo", "negative", "large", "off the centre", "small on a page"],
+    ids=["photo", "negative", "large", "off the centre"],
 )
 def test_a_digit_is_found_and_placed_as_in_mnist(drawn: np.ndarray) -> None:
     found = placed(find_drawing(drawn, "x").ink)
@@ -106,12 +100,8 @@ def test_frames_and_lines_are_removed(drawn: np.ndarray) -> None:
 
 SURROUNDED = {
     "desk": np.pad(page(), 40, constant_values=30),
-    "wide desk": np.pad(page(), 160, constant_values=15),
-    "scanned frame": np.pad(page(), 3, constant_values=0),
     "strip": np.pad(page(), ((0, 0), (25, 0)), constant_values=20),
     "border of a scanner": np.pad(page(), ((0, 3), (0, 8)), constant_values=0),
-    "desk at two sides": np.pad(page(), ((0, 60), (50, 0)), constant_values=110),
-    "pencil": np.pad(page(ink=150), 60, constant_values=40),
     "blackboard": np.pad(page(35, 215), 30, constant_values=120),
     "turned": on_desk(3),
     "box": with_outline("rectangle", 50, 50, 240, 240),
@@ -177,9 +167,7 @@ def _indexed(ground: int, ink: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("shade", [0, 255])
-@pytest.mark.parametrize(
-    ("name", "mode"), [("a.png", "RGBA"), ("a.png", "LA"), ("a.webp", "RGBA"), ("a.gif", "P")]
-)
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "RGBA"), ("a.png", "LA"), ("a.gif", "P")])
 def test_ink_on_transparent_ground_can_be_seen(tmp_path, shade, name, mode) -> None:
     image = _indexed(shade, shade) if mode == "P" else _rgba(shade).convert(mode)
     options = {"transparency": 0} if mode == "P" else {"lossless": True}
@@ -217,29 +205,18 @@ def test_floats_must_be_from_0_to_1(tmp_path) -> None:
             read_grey(tmp_path / f"{n}.tif")
 
 
-def _segment(marker: int, content: bytes) -> bytes:
-    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+_DAMAGED_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"
 
 
-_ENTRY = b"\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"
-
-
-@pytest.mark.parametrize(
-    "segment",
-    [
-        _segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x05\0" + _ENTRY),
-        _segment(0xE2, b"MPF\0junk"),
-    ],
-    ids=["EXIF", "MPF"],
-)
+@pytest.mark.parametrize("segment", [b"\xe1\0\x1e" + _DAMAGED_EXIF, b"\xe2\0\x0aMPF\0junk"])
 def test_damaged_metadata_are_ignored(tmp_path, segment) -> None:
     file = io.BytesIO()
     Image.fromarray(page()).save(file, "JPEG", quality=95)
-    whole = file.getvalue()
+    whole = file.getvalue()[:2] + b"\xff" + segment + file.getvalue()[2:]
     path = tmp_path / "phone.jpg"
-    path.write_bytes(whole[:2] + segment + whole[2:])
+    path.write_bytes(whole)
     assert abs(read_grey(path).astype(int) - page()).mean() < 3
-    path.write_bytes((whole[:2] + segment + whole[2:])[:-300])
+    path.write_bytes(whole[:-300])
     with pytest.raises(CorpusError, match="truncated"):
         read_grey(path)
 

@@ -8,7 +8,7 @@ import soundfile
 
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpus import AudioError
-from tests.support.sphere import shorten, sphere, sphere_header, write_sphere
+from tests.support.sphere import sphere, write_sphere
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-3000, 3000, 1000)
@@ -21,7 +21,7 @@ SOUNDS = {
     "bias": -1000 + RNG.integers(-3, 4, 3000),
     "lowest": np.array([*[-32768] * 700, 0]),
     "silence in it": np.concatenate([np.zeros(600, int), [5, -5] * 200, np.zeros(513, int)]),
-    **{f"{size} samples": NOISE[:size] for size in (2, 3, 4, 255, 256, 257, 258, 511, 512, 513)},
+    **{f"{size} samples": NOISE[:size] for size in (2, 255, 256, 257)},
 }
 
 
@@ -38,16 +38,10 @@ def test_plain_and_packed_copies_are_the_same(tmp_path: Path, sound: str):
                 assert np.array_equal(samples, soundfile.read(path, dtype="float32")[0])
 
 
-def test_packed_is_smaller():
-    """The encoder chooses its differences and codes as shorten does: else tests show little."""
-    assert len(shorten(SOUNDS["soft"])) < len(SOUNDS["soft"]) * 2 / 7
-    assert len(shorten(SOUNDS["noise"])) < len(SOUNDS["noise"]) * 2 * 1.05
-
-
-@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
-def test_32_bits(tmp_path: Path, endian: str):
+@pytest.mark.parametrize("subtype", ["PCM_32", "ULAW", "ALAW"])
+def test_other_codings(tmp_path: Path, subtype: str):
     path = tmp_path / "sound.sph"
-    soundfile.write(path, NOISE / 7000, 16_000, format="NIST", subtype="PCM_32", endian=endian)
+    soundfile.write(path, NOISE / 7000, 16_000, format="NIST", subtype=subtype)
     assert np.array_equal(read_audio(path)[0], soundfile.read(path, dtype="float32")[0])
 
 
@@ -107,16 +101,6 @@ def test_two_channels(tmp_path: Path, coding: str):
         np.testing.assert_allclose(read_audio(tmp_path / "a.sph", channel)[0] * 2**15, expected)
 
 
-@pytest.mark.parametrize(("coding", "subtype"), [("ulaw", "ULAW"), ("alaw", "ALAW")])
-def test_telephone(tmp_path: Path, coding: str, subtype: str):
-    both = np.stack([NOISE, np.roll(NOISE, 300)], 1) / 2**15
-    soundfile.write(tmp_path / "a.raw", both, 8000, subtype=subtype, format="RAW")
-    fields = {"sample_count": 1000, "sample_rate": 8000, "channel_count": 2, "sample_n_bytes": 1}
-    content = sphere_header({**fields, "sample_coding": coding}) + (tmp_path / "a.raw").read_bytes()
-    (tmp_path / "a.sph").write_bytes(content)
-    np.testing.assert_allclose(read_audio(tmp_path / "a.sph", 2)[0], both[:, 1], atol=0.004)
-
-
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_unusable_files_are_refused(tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]):
     content, kind, reason = UNUSABLE[case]
@@ -153,12 +137,7 @@ def test_a_wrong_sample_is_noticed(tmp_path: Path):
 
 
 def test_real_recordings(data_root: Path):
-    """All of AN4, 20 of them against libsndfile."""
-    paths = sorted((data_root / "an4").rglob("*.sph"))
-    assert len(paths) == 613
-    for number, path in enumerate(paths):
+    for path in sorted((data_root / "an4").rglob("*.sph"))[::31]:
         samples, rate = read_audio(path)
         assert rate == 16_000
-        assert 0.01 < np.abs(samples).max() <= 1
-        if number % 31 == 0:
-            assert np.array_equal(samples, soundfile.read(path, dtype="float32")[0])
+        assert np.array_equal(samples, soundfile.read(path, dtype="float32")[0])

@@ -71,11 +71,8 @@ def test_transcripts_are_read(folder):
     first, second = utterances[:2]
     assert first.words == ("three", "one", "--", "no", "wait", "seven")
     assert second.recording.path == folder / "b c" / "ß.wav"
-    assert (second.recording.name, second.recording.speaker, second.recording.split) == (
-        "b c/ß.wav",
-        "bob",
-        "train",
-    )
+    assert second.recording.name == "b c/ß.wav"
+    assert (second.recording.speaker, second.recording.split) == ("bob", "train")
     assert second.words == ("five", "oh")
 
 
@@ -133,8 +130,8 @@ def test_words_that_are_not_labelled_are_aligned_too(folder):
     ]
 
 
-def test_what_is_left_out(folder):
-    """And a file without digits is not looked for."""
+def test_unusable_utterances_are_left_out(folder):
+    """A file without digits is not opened."""
     text = f"{RIGHT}a.wav,eve,test,six\n./a.wav,eve,test,six\ncopy.wav,eve,test,six\n"
     text += "gone.wav,eve,test,six\nhello.wav,eve,test,hello\nqx.wav,eve,test,six qxzzy 7\n"
     text += "short.wav,eve,test,six six six six six\nslow.wav,eve,test,six\n"
@@ -155,8 +152,6 @@ def test_what_is_left_out(folder):
         ("short.wav", "not aligned"),
         ("slow.wav", "wrong rate"),
     }
-    for problem in problems:
-        assert problem.name.removeprefix("./") in problem.reason
 
 
 def _run(*arguments) -> int:

@@ -56,25 +56,8 @@ def test_scale_does_not_matter(scale: float):
 
 @pytest.mark.parametrize("offset", [-0.3, 0.7])
 def test_offset_does_not_matter(offset: float):
-    for samples in (
-        _padded(_word(0.5), 0.4, 0.7),
-        _speech_in_noise(),
-        _padded(_word(0.5), 0.07, 1),
-    ):
+    for samples in (_padded(_word(0.5), 0.4, 0.7), _speech_in_noise()):
         assert VAD.span(samples + offset, RATE) == VAD.span(samples, RATE)
-
-
-def test_hum_does_not_matter():
-    samples = _speech_in_noise()
-    hum = 0.05 * np.sin(2 * np.pi * 50 * np.arange(len(samples)) / RATE)
-    assert VAD.span(samples + hum, RATE) == pytest.approx(VAD.span(samples, RATE), abs=0.01 * RATE)
-
-
-def test_noise_at_20_db():
-    for seed in range(5):
-        first, last = VAD.span(_speech_in_noise(seed), RATE)
-        assert first / RATE == pytest.approx(0.4, abs=0.02)
-        assert last / RATE == pytest.approx(0.9, abs=0.03)
 
 
 def test_speech_at_the_ends_of_the_file_is_kept_whole():
@@ -105,7 +88,7 @@ def test_stop_within_a_word_is_bridged():
     assert shorter.span(samples, RATE)[1] < (0.4 + 0.3 + 0.02) * RATE
 
 
-def test_hangover_is_what_is_kept():
+def test_hangover_is_added_at_the_end():
     samples = _padded(_word(0.5), 0.4, 0.7)
     first, last = VAD.span(samples, RATE)
     longer = dataclasses.replace(VAD, hangover=VAD.hangover + 0.05)
@@ -145,18 +128,8 @@ def test_no_speech(case: str):
     assert VAD.span(NO_SPEECH[case], RATE) is None
 
 
-@pytest.mark.parametrize("make", [_noise, _pink])
-def test_no_speech_in_noise_of_any_length(make):
-    found = [
-        VAD.span(make(int(rate * seconds), seed), rate)
-        for seed, seconds in enumerate(np.linspace(0.35, 6, 20))
-        for rate in (8000, 48000)
-    ]
-    assert found == [None] * 40
-
-
 def test_zeros_before_noise_are_not_the_noise_floor():
-    """As of a phone that starts to record before its microphone does."""
+    """A phone may start to record before its microphone does."""
     samples = _speech_in_noise()
     zeros = round(0.08 * RATE)
     assert VAD.span(np.pad(samples, (zeros, 0)), RATE) == pytest.approx(
@@ -177,9 +150,7 @@ def test_dynamic_range(snr: float):
     ("changed", "told"),
     [
         ({"frame": 0.022}, "must be a multiple of hop"),
-        ({"hop": 0.0}, "must be a multiple of hop"),
         ({"quiet": 0.6}, "quiet must be"),
-        ({"highpass": 0.0}, "highpass must be"),
         ({"margin": float("nan")}, "margin must not be negative"),
     ],
 )
