@@ -1,6 +1,6 @@
 """Distributions that Pyro lacks: over sequences of different lengths, and over grey pixels.
 
-Shapes: T frames, F features of a frame, V categories; `...` is the batch shape.
+Shapes: T frames, F features of a frame; `...` is the batch shape.
 """
 
 import math
@@ -14,30 +14,7 @@ from torch.distributions import constraints
 from pvae_pyro.nn.packing import in_use
 
 
-class _Ragged(TorchDistribution):
-    """A distribution over the first `lengths` of T frames; the rest is padding.
-
-    Padding has no density, gets no gradient and is zero in samples, whatever it contains, NaN
-    included. It is replaced before it meets parameters, because 0 x NaN is NaN in a gradient.
-    """
-
-    def __init__(self, parameter: Tensor, lengths: Tensor, validate_args: bool | None):
-        """parameter: ``[..., T, F]``, whose shape is that of batch and event."""
-        self.lengths = lengths.to(parameter.device, non_blocking=True)
-        batch_shape = torch.broadcast_shapes(parameter.shape[:-2], lengths.shape)
-        self._parameter = parameter.expand(batch_shape + parameter.shape[-2:])
-        super().__init__(batch_shape, parameter.shape[-2:], validate_args=validate_args)
-
-    @property
-    def frames_in_use(self) -> Tensor:
-        """``[..., T, 1]``, True on frames in use."""
-        return in_use(self.lengths, self.event_shape[0])
-
-    def _without_padding(self, x: Tensor) -> Tensor:
-        return torch.where(self.frames_in_use, x, 0.0)
-
-
-class RaggedNormal(_Ragged):
+class RaggedNormal(TorchDistribution):
     """Independent Normals on the first `lengths` of T frames; the rest is padding.
 
         log p(x) = Σ_{t < length} Σ_f log N(x_tf; loc_tf, scale_f²)
@@ -68,17 +45,20 @@ class RaggedNormal(_Ragged):
         self.scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
         if self.scale.dim() > 1:
             raise ValueError(f"scale must be a scalar or [F]; got shape {tuple(self.scale.shape)}")
-        super().__init__(loc, lengths, validate_args)
+        self.lengths = lengths.to(loc.device, non_blocking=True)
+        batch_shape = torch.broadcast_shapes(loc.shape[:-2], lengths.shape)
+        self.loc = loc.expand(batch_shape + loc.shape[-2:])
+        super().__init__(batch_shape, loc.shape[-2:], validate_args=validate_args)
 
-    @property
-    def loc(self) -> Tensor:
-        return self._parameter
+    def _without_padding(self, x: Tensor) -> Tensor:
+        return torch.where(in_use(self.lengths, self.event_shape[0]), x, 0.0)
 
     @property
     def mean(self) -> Tensor:
         return self._without_padding(self.loc)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        # Padding is replaced before it meets parameters: 0 x NaN is NaN in a gradient.
         difference = self._without_padding(self._without_padding(value) - self.loc)
         residual = difference / self.scale
         log_normaliser = (self.scale.log() + 0.5 * math.log(2 * math.pi)).expand(
@@ -95,51 +75,6 @@ class RaggedNormal(_Ragged):
         batch_shape = torch.Size(batch_shape)
         loc, lengths = self.loc.expand(batch_shape + self.event_shape), self.lengths
         return RaggedNormal(loc, self.scale, lengths.expand(batch_shape), validate_args=False)
-
-
-class RaggedOneHotCategorical(_Ragged):
-    """Independent choices of one of V categories, on the first `lengths` of T frames.
-
-        log p(x) = Σ_{t < length} Σ_v x_tv log softmax(logits_t)_v,   x_t one-hot
-
-    The mean is the categories' probabilities. Padding is treated as in `RaggedNormal`.
-
-    Args:
-        logits: ``[..., T, V]``, not normalised.
-        lengths: frames in use, ``[...]``, integer, 0 to T.
-    """
-
-    arg_constraints: ClassVar = {
-        "logits": constraints.independent(constraints.real, 2),
-        "lengths": constraints.nonnegative_integer,
-    }
-    support: ClassVar = constraints.independent(constraints.one_hot, 1)
-
-    def __init__(self, logits: Tensor, lengths: Tensor, validate_args: bool | None = None):
-        super().__init__(logits, lengths, validate_args)
-
-    @property
-    def logits(self) -> Tensor:
-        return self._parameter
-
-    @property
-    def mean(self) -> Tensor:
-        return self._without_padding(self._without_padding(self.logits).softmax(-1))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        log_probabilities = self._without_padding(self.logits).log_softmax(-1)
-        return (self._without_padding(value) * log_probabilities).sum((-2, -1))
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        with torch.no_grad():
-            logits = self._without_padding(self.logits)
-            categories = torch.distributions.OneHotCategorical(logits=logits)
-            return self._without_padding(categories.sample(torch.Size(sample_shape)))
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "RaggedOneHotCategorical":
-        batch_shape = torch.Size(batch_shape)
-        logits, lengths = self.logits.expand(batch_shape + self.event_shape), self.lengths
-        return RaggedOneHotCategorical(logits, lengths.expand(batch_shape), validate_args=False)
 
 
 class SoftBernoulli(Bernoulli):

@@ -117,7 +117,7 @@ def test_generating_what_is_no_file(run, tmp_path, capsys):
             assert arrays[f"translated-{name}"].shape == shape
     capsys.readouterr()
     assert generate.main(["reconstruct", str(run), "--from", f"touch:{word}"]) == 1
-    assert "is a sound, which is not read as touch" in capsys.readouterr().err
+    assert f"{word} is a sound" in capsys.readouterr().err
 
 
 def test_judges_learn_vectors_and_tokens(own):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pvae_pyro.data.paired import column_of
-from pvae_pyro.distributions import RaggedOneHotCategorical
+from pvae_pyro.distributions import RaggedNormal
 from pvae_pyro.modality import Modality
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 
@@ -32,16 +32,13 @@ class TokenLikelihood(nn.Module):
         self.logits = nn.Linear(latent_dim, LONGEST * TOKENS)
 
     def forward(self, name, z, observation):
-        logits = self.logits(z).unflatten(-1, (LONGEST, TOKENS))
+        loc = self.logits(z).unflatten(-1, (LONGEST, TOKENS)).softmax(-1)
         if observation is None:
             lengths = torch.full(z.shape[:-1], LONGEST)
-            return pyro.sample(name, RaggedOneHotCategorical(logits, lengths))
-        num_frames = observation.value.shape[-2]
-        return pyro.sample(
-            name,
-            RaggedOneHotCategorical(logits[..., :num_frames, :], observation.lengths),
-            obs=observation.value,
-        )
+            return pyro.sample(name, RaggedNormal(loc, 0.3, lengths))
+        loc = loc[..., : observation.value.shape[-2], :]
+        tokens = RaggedNormal(loc, 0.3, observation.lengths)
+        return pyro.sample(name, tokens, obs=observation.value)
 
 
 def token_column(root, classes, copies=8):
