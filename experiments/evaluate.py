@@ -18,6 +18,7 @@ if not __package__:  # run as a file: use the code of this checkout, whatever is
 
 import argparse
 import hashlib
+import textwrap
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -111,7 +112,10 @@ def _digest_of_weights(run: SavedRun) -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {' '.join(keys_of(n)):42} {m.caption}" for n, m in MEASURES.items())
+    listed = "\n".join(
+        textwrap.fill(f"{' '.join(keys_of(name))}: {one.caption}", 90, subsequent_indent="    ")
+        for name, one in MEASURES.items()
+    )
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=f"measures (the keys of {EVALUATION}):\n{listed}",

@@ -25,7 +25,7 @@ from pvae_pyro.experiments.figures import FIGURES, FOLDER, draw
 from pvae_pyro.experiments.support.arguments import Help, add_place, add_seed, place
 from pvae_pyro.experiments.support.command import RunError, entry
 from pvae_pyro.experiments.support.data import add_places, places_of
-from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, scored_part
+from pvae_pyro.experiments.support.paper_table import TABLE_1, known_of, score_rows, scored_part
 from pvae_pyro.experiments.support.results import Results, read_results
 from pvae_pyro.experiments.support.run_folder import REPORT
 from pvae_pyro.experiments.support.saved_run import RESULTS, SavedRun, folder_within, open_run
@@ -100,25 +100,13 @@ def _what_was_run(results: Results) -> dict[str, str | None]:
 
 
 def _scores(results: Results) -> dict[str, Any]:
-    """The scores, which latents are in use, and the paper's purities."""
     corpus = results.dataset if results.dataset in TABLE_1 else "tidigit"
     paper = known_of(results, corpus)
     scores = []
-    for latent, purities in results.purity.items():
-        for name, purity in purities.items():
-            units = results.active_units[latent][name]
-            unused = "" if units else " (not in use: its purity means nothing)"
-            cells = [
-                f"{latent}, {name}{unused}",
-                _number(100 * purity, 2),
-                _number(results.nmi.get(latent, {}).get(name)),
-                _number(results.ari.get(latent, {}).get(name)),
-                _number(units, 0),
-                _number(results.kl(latent, name), 1),
-            ]
-            if paper:
-                cells.append(_number(paper.get(latent, {}).get(name), 2))
-            scores.append({"cells": cells, "in_use": units > 0})
+    for latent, name, in_use, cells in score_rows(results, corpus):
+        unused = "" if in_use else " (not in use: its purity means nothing)"
+        shown = cells if paper else cells[:-1]
+        scores.append({"cells": [f"{latent}, {name}{unused}", *shown], "in_use": in_use})
     return {
         "scores": scores,
         "scored_on": scored_part(results.config.hold_out),
@@ -154,10 +142,6 @@ def _measures(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
             title = name.replace("_", " ").capitalize()
             tables.append({"title": title, "caption": one.caption, "head": head, "rows": rows})
     return tables
-
-
-def _number(value: float | None, places: int = 3) -> str | None:
-    return None if value is None else f"{value:.{places}f}"
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -50,33 +50,43 @@ def known_of(results: Results, corpus: str) -> dict[str, dict[str, float]]:
     return {latent: purities for (model, latent), purities in rows.items() if model == row}
 
 
+def score_rows(results: Results, corpus: str) -> list[tuple[str, str, bool, list[str | None]]]:
+    """Of each latent and modality: whether it is in use, and the cells purity (%), NMI, ARI, active
+    units, KL (nats) and the paper's purity (%) on a corpus; None if unknown."""
+    paper = known_of(results, corpus)
+    rows = []
+    for latent, purities in results.purity.items():
+        for name, purity in purities.items():
+            units = results.active_units[latent][name]
+            cells = [
+                _number(100 * purity, 2),
+                _number(results.nmi.get(latent, {}).get(name), 3),
+                _number(results.ari.get(latent, {}).get(name), 3),
+                _number(units, 0),
+                _number(results.kl(latent, name), 1),
+                _number(paper.get(latent, {}).get(name), 2),
+            ]
+            rows.append((latent, name, units > 0, cells))
+    return rows
+
+
 def table(results: Results) -> str:
-    """A run's results as text: the scores, what shows whether a latent is in use at all, and, apart
-    from them, the paper's purity on the corpus of that name."""
+    """A run's scores as text, with the paper's purity on the same corpus if it has one."""
     paper = known_of(results, results.dataset)
-    name = results.dataset.upper()
     lines = [
         "",
         f"This run: {'STAND-IN: ' if results.stand_in else ''}{results.corpus}",
         f"Scored on the {scored_part(results.config.hold_out)}: unimodal inference, k-means,",
         "purity in %.",
         "",
-        f"{'':19}{'this run':>9}{'':28}{f'  | paper, {name}' if paper else ''}",
+        f"{'':19}{'this run':>9}{'':28}{f'  | paper, {results.dataset.upper()}' if paper else ''}",
         f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'active':>7}{'KL':>7}"
         f"{'  | purity' if paper else ''}",
     ]
-    for latent, purities in results.purity.items():
-        for modality, purity in purities.items():
-            units = results.active_units[latent][modality]
-            line = (
-                f"{latent:9}{modality:10}{100 * purity:9.2f}"
-                f"{_cell(results.nmi.get(latent, {}).get(modality), 3)}"
-                f"{_cell(results.ari.get(latent, {}).get(modality), 3)}"
-                f"{units:7.0f}{_cell(results.kl(latent, modality), 1)}"
-            )
-            if modality in paper.get(latent, {}):
-                line += f"  | {paper[latent][modality]:.2f}"
-            lines.append(line + "  (not in use: its purity means nothing)" * (units == 0))
+    for latent, name, in_use, (purity, *cells, of_paper) in score_rows(results, results.dataset):
+        line = f"{latent:9}{name:10}{purity:>9}" + "".join(f"{cell or '–':>7}" for cell in cells)
+        line += f"  | {of_paper}" if of_paper else ""
+        lines.append(line + "  (not in use: its purity means nothing)" * (not in_use))
     lines += [
         "",
         "active: dimensions whose posterior mean varies. KL to the prior, nats: of the guide of",
@@ -89,5 +99,5 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: float | None, places: int) -> str:
-    return f"{'–':>7}" if value is None else f"{value:7.{places}f}"
+def _number(value: float | None, places: int) -> str | None:
+    return None if value is None else f"{value:.{places}f}"

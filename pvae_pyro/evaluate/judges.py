@@ -1,10 +1,10 @@
 """Classifiers trained on real data, to judge what a model generates."""
 
-import hashlib
 import inspect
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 from torch import nn
@@ -81,7 +81,8 @@ def cached_judge(
         return {k: v.detach().cpu().numpy() for k, v in judge.state_dict().items()}, {}
 
     code = inspect.getsource(classifiers) + inspect.getsource(train_judge)
-    key = digest(_fingerprint(train), f"{num_classes} {steps}", code)
+    seen = (train.values, train.labels, train.offsets, train.normalisation, num_classes, steps)
+    key = digest(joblib.hash(seen), code)
     weights, _ = cached_arrays(key, compute, folder)
     with torch.random.fork_rng():
         judge = _untrained(train, num_classes)
@@ -168,17 +169,3 @@ def _batches(
     passes = -(-steps * size // len(kept))
     order = np.concatenate([rng.permutation(kept) for _ in range(passes)])
     return [order[n * size : (n + 1) * size] for n in range(steps)]
-
-
-def _fingerprint(examples: Examples) -> str:
-    """SHA-256 of all that a judge learns from."""
-    normalisation = examples.normalisation
-    sha = hashlib.sha256()
-    for array in (
-        examples.values, examples.labels, examples.offsets, normalisation.loc, normalisation.scale
-    ):  # fmt: skip
-        if array is not None:
-            array = np.ascontiguousarray(array)
-            sha.update(f"{array.dtype} {array.shape}".encode())
-            sha.update(array.data)
-    return sha.hexdigest()
