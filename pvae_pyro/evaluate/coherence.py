@@ -4,39 +4,25 @@ A judge maps an `Observation` of its modality to logits ``[B, K]`` (`pvae_pyro.e
 Latents are posterior means given one modality, unless they are drawn from the prior.
 """
 
-from collections.abc import Mapping
 from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.judges import class_judges, judge_accuracy, judged
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
 from pvae_pyro.generation import decode, shared_from_prior, shared_of, style_of
 
 
-def coherence(
-    model: nn.Module,
-    unimodal: Mapping[str, nn.Module],
-    judges: Mapping[str, nn.Module],
-    test: Mapping[str, Examples],
-    device: torch.device | str = "cpu",
-    *,
-    seed: int = 0,
-    limit: int = 1000,
-) -> dict[str, Any]:
+def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[str, Any]:
     """Fractions of the right class among translations, reconstructions and draws from the prior.
 
-    Args:
-        unimodal: modality -> its guide. judges, test: of each of these modalities.
-        seed: of the choice of examples and of draws from priors; the caller's random state does
-            not change.
-        limit: at most this many examples of each modality, and draws from the prior.
+    Of at most `settings.limit` test examples of each modality, and as many draws from the prior.
+    seed: of the choice and of the draws; the random state does not change.
 
-    Returns, with fractions in [0, 1] and ready for JSON:
+    Returns, with fractions in [0, 1]:
         "a->b": for each ordered pair, of translations of a into b that judge b gives the source's
             label; the style is from its prior. Shi et al. 2019 (arXiv:1911.03393), section 4.
         "real_style": {"a->b"}: the same in the style of a random example of b, of any class;
@@ -48,11 +34,12 @@ def coherence(
         "judge_accuracy": {modality}: on all real test examples.
         "num_examples": {modality: …, "prior": …}; and "seed".
     """
-    names = list(unimodal)
+    model, names, test, device = run.model, run.names, run.test, run.device
+    limit, judges = settings.limit, class_judges(run, settings)
     result: dict[str, Any] = {"judge_accuracy": {}, "reconstruction": {}, "real_style": {}}
     result |= {"prior": {}, "num_examples": {}, "seed": seed}
     some = {name: some_of(test[name], limit, seed) for name in names}
-    latents = {name: tensor_locs(unimodal[name], name, some[name], device) for name in names}
+    latents = {name: tensor_locs(run.unimodal[name], name, some[name], device) for name in names}
     rng = np.random.default_rng(seed)
 
     def right(source: str, target: str, given: dict[str, Tensor]) -> float:
@@ -79,9 +66,3 @@ def coherence(
             for a, b in combinations(names, 2):
                 result["prior"][f"{a},{b}"] = float((found[a] == found[b]).mean())
     return result
-
-
-def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`coherence` of the test partition."""
-    judges = class_judges(run, settings)
-    return coherence(run.model, run.unimodal, judges, run.test, run.device, limit=settings.limit)

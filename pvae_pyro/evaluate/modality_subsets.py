@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
@@ -19,60 +19,41 @@ from pvae_pyro.generation import decode, infer, product_of_experts, shared_of
 Infer = Callable[[Batch], dict[str, Tensor]]
 
 
-def subset_scores(
-    model: nn.Module,
-    guide: Any,
-    judges: Mapping[str, nn.Module],
-    test: Mapping[str, Examples],
-    num_clusters: int,
-    device: torch.device | str = "cpu",
-    *,
-    limit: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, Any]]:
+def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[str, Any]:
     """Scores of the shared latent inferred from every subset of the modalities.
 
-    Args:
-        guide: with `unimodal` and `multimodal`.
-        judges: see `coherence`. test: examples of the modalities are paired by class.
-        num_clusters: of k-means; at most as many as tuples of examples.
-        limit: at most this many tuples. seed: of their choice, and of styles.
+    Test examples of the modalities are paired by class; at most `settings.limit` tuples are used.
+    seed: of their choice, and of styles.
 
     Returns "a+b" -> method of inference -> purity of the shared latent's means, and coherence:
     target -> fraction of its generated examples, in a style from the prior, that its judge gives
     the class. Methods: "product", `product_of_experts`; "presence", the multimodal guide with some
     modalities missing, if it was trained for that; "multimodal", that guide with all modalities.
     """
-    tuples = _tuples(test, limit, seed)
+    if len(run.names) < 2:
+        return {"reason": "the model has one modality"}
+    judges, device = class_judges(run, settings), run.device
+    tuples = _tuples(run.test, settings.limit, seed)
     labels = next(iter(tuples.values())).labels
     names = list(tuples)
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, Any] = {}
     for subset in (s for n in range(len(names)) for s in combinations(names, n + 1)):
         targets = [name for name in names if name not in subset] or names
         found = result["+".join(subset)] = {}
-        for method, infer_by in _methods(guide, len(subset) == len(names)).items():
+        for method, infer_by in _methods(run.guide, len(subset) == len(names)).items():
             parts = [shared_of(infer_by(batch)) for batch in _batches(tuples, subset, device)]
             shared = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
             locs = torch.cat(list(shared.values()), -1).cpu().numpy()
-            purity = clustering_scores(locs, labels, min(num_clusters, len(labels)))["purity"]
+            purity = clustering_scores(locs, labels, min(run.num_clusters, len(labels)))["purity"]
             coherent = {}
             for target in targets:
                 with torch.random.fork_rng():
                     torch.manual_seed(seed)
-                    made = decode(model, shared, [target])[target]
+                    made = decode(run.model, shared, [target])[target]
                 right = judged(judges[target], made, device) == labels
                 coherent[target] = float(right.mean())
             found[method] = {"purity": purity, "coherence": coherent}
     return result
-
-
-def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`subset_scores` of the test partition, for models of several modalities."""
-    if len(run.names) < 2:
-        return {"reason": "the model has one modality"}
-    judges = class_judges(run, settings)
-    arguments = (run.model, run.guide, judges, run.test, run.num_clusters, run.device)
-    return subset_scores(*arguments, limit=settings.limit)
 
 
 def _methods(guide: Any, complete: bool) -> dict[str, Infer]:

@@ -102,10 +102,11 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
     """
     train, test = run.examples("train"), run.test
     found: dict[str, Any] = {}
-    for suffix, find in (("", run.latents), ("_of_samples", run.samples)):
-        for latent, of_modality in find("test").items():
+    for suffix, sampled in (("", False), ("_of_samples", True)):
+        of_train = run.latents("train", sampled)
+        for latent, of_modality in run.latents("test", sampled).items():
             for name, values in of_modality.items():
-                known, a, b = find("train")[latent][name], train[name], test[name]
+                known, a, b = of_train[latent][name], train[name], test[name]
                 probes = found.setdefault(latent, {}).setdefault(name, {})
                 probes[f"class{suffix}"] = linear_probe(known, a.labels, values, b.labels)
                 probes[f"speaker{suffix}"] = group_probe(known, a.groups, values, b.groups)

@@ -1,6 +1,6 @@
 """A trained model with its data, as all measures see it, and the settings of measuring."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -14,7 +14,7 @@ from torch import nn
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
+from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.svi import SVI
 
 if TYPE_CHECKING:  # it needs torchaudio, which a machine that only trains may lack
@@ -47,7 +47,7 @@ class TrainedRun:
     device: str
     num_clusters: int
     unseen_classes: tuple[str, ...] = ()
-    _found: dict[tuple[str, str], Latents] = field(default_factory=dict)
+    _latents: dict[tuple[str, bool], Latents] = field(default_factory=dict)
 
     @property
     def unimodal(self) -> dict[str, nn.Module]:
@@ -76,36 +76,23 @@ class TrainedRun:
         """The examples of `latents`: of "test" all, of "train" at most 20,000, always the same."""
         return self.test if partition == "test" else self._train
 
-    def latents(self, partition: str = "test") -> Latents:
-        """Posterior means of the unimodal guides, computed once."""
+    def latents(self, partition: str = "test", sampled: bool = False) -> Latents:
+        """Posterior means of the unimodal guides, computed once.
 
-        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
-            return posterior_locs(self.unimodal[name], name, examples, self.device)
-
-        return self._all("means", find, partition)
-
-    def samples(self, partition: str = "test") -> Latents:
-        """As `latents`, one draw from each posterior instead of its mean.
-
-        Each partition and modality has its own seed: with common noise they would seem alike.
+        sampled: one draw from each posterior instead of its mean. Each partition and modality has
+        its own seed: with common noise they would seem alike.
         """
-
-        def find(name: str, examples: Examples) -> dict[str, np.ndarray]:
-            guide, seed = self.unimodal[name], crc32(f"{partition} {name}".encode())
-            return posterior_samples(guide, name, examples, self.device, seed=seed)
-
-        return self._all("samples", find, partition)
-
-    def _all(
-        self, what: str, find: Callable[[str, Examples], dict[str, np.ndarray]], partition: str
-    ) -> Latents:
-        if (what, partition) not in self._found:
+        key = partition, sampled
+        if key not in self._latents:
             found: Latents = {}
             for name, examples in self.examples(partition).items():
-                for site, values in find(name, examples).items():
+                seed = crc32(f"{partition} {name}".encode()) if sampled else None
+                guide = self.unimodal[name]
+                locs = posterior_locs(guide, name, examples, self.device, seed=seed)
+                for site, values in locs.items():
                     found.setdefault(latent_of(site, name), {})[name] = values
-            self._found[what, partition] = found
-        return self._found[what, partition]
+            self._latents[key] = found
+        return self._latents[key]
 
     def test_batches(self, num_examples: int) -> list[Batch]:
         """The first test pairs in whole batches of 32: at least `num_examples`, or all."""

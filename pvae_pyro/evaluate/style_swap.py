@@ -1,32 +1,21 @@
 """What becomes of examples that are given the style of another example."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Observation
-from pvae_pyro.data.examples import Examples
 from pvae_pyro.evaluate.judges import class_judges, judged
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
 from pvae_pyro.generation import decode, infer, shared_of, style_of
 
 
-def style_swap(
-    model: nn.Module,
-    unimodal: Mapping[str, nn.Module],
-    judges: Mapping[str, nn.Module],
-    test: Mapping[str, Examples],
-    device: torch.device | str = "cpu",
-    *,
-    seed: int = 0,
-    limit: int = 1000,
+def measure(
+    run: TrainedRun, settings: MeasureSettings, seed: int = 0
 ) -> dict[str, dict[str, float | int | None]]:
     """Give each example a the style of another example b of its modality, of any class.
 
-    Args: as of `coherence`.
+    Of at most `settings.limit` test examples of each modality; seed: of their choice.
 
     Returns modality -> figure -> value, for modalities with a style latent:
         content_class: fraction judged to be of a's class.
@@ -36,9 +25,10 @@ def style_swap(
             to b's than to a's.
         num_examples, num_other: the number of pairs, and of those of different classes.
     """
+    judges, device = class_judges(run, settings), run.device
     result: dict[str, dict[str, float | int | None]] = {}
-    for name, guide in unimodal.items():
-        some = some_of(test[name], limit, seed)
+    for name, guide in run.unimodal.items():
+        some = some_of(run.test[name], settings.limit, seed)
         latents = tensor_locs(guide, name, some, device)
         own = style_of(latents, name)
         if not own or len(some) < 2:
@@ -47,7 +37,7 @@ def style_swap(
         given = {site: value.roll(-1, 0) for site, value in own.items()}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            generated = decode(model, shared_of(latents) | given, [name])[name]
+            generated = decode(run.model, shared_of(latents) | given, [name])[name]
         content, style = some.labels, np.roll(some.labels, -1)
         found = judged(judges[name], generated, device)
         other = content != style
@@ -62,12 +52,6 @@ def style_swap(
             "num_other": int(other.sum()),
         }
     return result
-
-
-def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`style_swap` of the test partition."""
-    judges = class_judges(run, settings)
-    return style_swap(run.model, run.unimodal, judges, run.test, run.device, limit=settings.limit)
 
 
 def _inferred(

@@ -10,11 +10,14 @@ import torch
 from torch import nn
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.coherence import coherence
+from pvae_pyro.evaluate import coherence as coherence_module
+from pvae_pyro.evaluate import style_swap as style_swap_module
 from pvae_pyro.evaluate.judges import train_judge
-from pvae_pyro.evaluate.style_swap import style_swap
+from tests.support.measuring import measured_by
 from tests.support.tiny import tiny_examples, tiny_pair
 
+coherence = measured_by(coherence_module)
+style_swap = measured_by(style_swap_module)
 CLASSES, STYLES = 3, 2
 NAMES = ("a", "b")
 

@@ -6,9 +6,12 @@ import torch
 from torch import nn
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.modality_subsets import subset_scores
+from pvae_pyro.evaluate import modality_subsets
 from pvae_pyro.guides import PartitionedGuide
 from tests.support import linear_gaussian
+from tests.support.measuring import measured_by
+
+subset_scores = measured_by(modality_subsets)
 
 SAME = Normalisation(np.float32(0), np.float32(1))
 
@@ -43,7 +46,7 @@ def world():
 
 
 def test_every_set_by_every_way(world):
-    found = subset_scores(*world, num_clusters=3)
+    found = subset_scores(*world)
     assert list(found) == ["a", "b", "a+b"]
     for some in ("a", "b"):
         assert set(found[some]) == {"product"}
@@ -64,7 +67,7 @@ def test_a_guide_that_knows_nothing_scores_as_chance(world):
     guide.unimodal = exact.unimodal
     for head in guide.multimodal.heads.values():
         nn.init.normal_(head.loc.weight, std=1e-3)
-    found = subset_scores(model, guide, judges, examples, num_clusters=3)
+    found = subset_scores(model, guide, judges, examples)
     assert set(found["a"]) == {"product", "presence"}
     assert found["a"]["product"]["coherence"]["b"] > 0.9
     assert found["a"]["presence"]["coherence"]["b"] < 0.7

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pvae_pyro.evaluate.clustering import evaluate_latents
-from pvae_pyro.evaluate.posterior import posterior_locs, posterior_samples
+from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.run import evaluate_terms
 from tests.support.tiny import tiny_examples, tiny_loader, tiny_svi
 
@@ -28,15 +28,15 @@ def test_posterior_samples_are_normal_around_the_means():
     guide = tiny_svi().guide.unimodal["image"]
     examples = tiny_examples(num_images=400)["image"]
     features = guide.encoders["image"](examples.observation(np.arange(len(examples))))
-    samples = posterior_samples(guide, "image", examples, "cpu", seed=3)
+    samples = posterior_locs(guide, "image", examples, "cpu", seed=3)
     for site, head in guide.heads.items():
         normal = head(features).base_dist
         z = ((torch.from_numpy(samples[site]) - normal.loc) / normal.scale).detach()
         assert abs(z.mean()) < 0.1
         assert z.std() == pytest.approx(1.0, abs=0.1)
-        again = posterior_samples(guide, "image", examples, "cpu", seed=3)[site]
+        again = posterior_locs(guide, "image", examples, "cpu", seed=3)[site]
         np.testing.assert_array_equal(again, samples[site])
-        other = posterior_samples(guide, "image", examples, "cpu", seed=4)[site]
+        other = posterior_locs(guide, "image", examples, "cpu", seed=4)[site]
         assert not np.array_equal(other, samples[site])
 
 

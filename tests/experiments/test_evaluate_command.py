@@ -219,7 +219,7 @@ def test_a_damaged_file_is_an_error_until_again(run, counted, capsys):
 def test_samples_of_two_partitions_share_no_noise(run, environment):
     trained = open_run(run, None, "cpu")
     noise = {
-        (partition, name): trained.samples(partition)["z"][name] - mean
+        (partition, name): trained.latents(partition, sampled=True)["z"][name] - mean
         for partition in ("train", "test")
         for name, mean in trained.latents(partition)["z"].items()
     }
