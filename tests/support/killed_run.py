@@ -1,7 +1,7 @@
 """Train and evaluate in a process that is killed at a chosen moment, and read what it left.
 
-The process counts in shared memory which phases it began. It writes files slowly, in small pieces,
-so that a kill can hit the middle of one.
+The process counts in shared memory which phases it began. It pauses before a finished file gets its
+name, so that a kill can hit that moment.
 """
 
 import json
@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file
 
 import pvae_pyro.data.cache
-import pvae_pyro.io.files
 import pvae_pyro.training.loop
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support import training_run
@@ -37,34 +36,10 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
 # phase -> about how long it takes, in seconds
 LENGTHS = {"training step": 0.03, "checkpoint": 0.2, "evaluation": 0.5, "cache write": 0.08}
 OPTIONS = ["--batch-size", "4", "--checkpoint-seconds", "0.03", "--epochs", "3"]
-PIECES, PAUSE = 8, 0.01
+PAUSE = 0.08
 
 _context = multiprocessing.get_context("forkserver")  # of a process that has imported this
 _context.set_forkserver_preload(["tests.support.killed_run"])
-
-
-class _SlowFile:
-    """A file that is written in pieces, with a pause after each."""
-
-    def __init__(self, file: Any):
-        self.file = file
-
-    def __enter__(self) -> "_SlowFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def write(self, content: bytes) -> int:
-        size = max(1, -(-len(content) // PIECES))
-        for start in range(0, len(content), size):
-            self.file.write(content[start : start + size])
-            self.file.flush()
-            time.sleep(PAUSE)
-        return len(content)
 
 
 def _counted(counts: Any, number: int, function: Any) -> Any:
@@ -86,7 +61,7 @@ def _train_and_evaluate(folder: Path, options: list[str], counts: Any) -> None:
     for number, functions in enumerate(PHASES.values()):
         for owner, name in functions:
             setattr(owner, name, _counted(counts, number, getattr(owner, name)))
-    pvae_pyro.io.files.open = lambda *args, **how: _SlowFile(open(*args, **how))  # type: ignore[attr-defined]  # noqa: SIM115
+    os.fsync = lambda descriptor: time.sleep(PAUSE)
     out = folder / "run"
     resume = ["--resume", str(out), "--no-report"]
     begun = (out / "config.json").exists()
