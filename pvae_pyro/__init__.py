@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each name is. Models, guides and runs are by name alone: the library is built without them.
+# The module of each name. Models, guides and runs are not imported above: layers stay apart.
 _MODULES = {
     "Batch": "batch",
     "JMVAE": "models",

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import safetensors.numpy
 
-from pvae_pyro.io.checksums import read_sealed, seal
+from pvae_pyro.io.checksums import read_checked, with_checksum
 from pvae_pyro.io.files import expanded, file_held, remove_unfinished, write_whole
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def cached_arrays(
         try:
             if lasts((arrays, metadata)):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, sealed(arrays, metadata))
+                write_whole(path, file_content(arrays, metadata))
         except OSError as error:
             advice = "it will be computed each time; PVAE_CACHE may name another folder"
             logger.warning("could not store %s (%s): %s", path, error, advice)
@@ -106,15 +106,15 @@ def _stored(path: Path) -> Arrays | None:
 
 
 def load(path: Path) -> Arrays:
-    """The content of a file of the cache. Raises OSError and ValueError as `read_sealed`."""
-    return read_sealed(path, _as_text, safetensors.numpy.load)
+    """The content of a file of the cache. Raises OSError and ValueError as `read_checked`."""
+    return read_checked(path, _as_text, safetensors.numpy.load)
 
 
-def sealed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+def file_content(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """The content of a file of the cache."""
     # safetensors writes the memory of an array as it lies.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return seal(arrays, metadata, _as_text(metadata), safetensors.numpy.save)
+    return with_checksum(arrays, metadata, _as_text(metadata), safetensors.numpy.save)
 
 
 def _as_text(metadata: dict[str, str]) -> str:

@@ -1,5 +1,7 @@
-"""The paper's image decoder (appendix B), for 28 x 28 pixels. Speech is decoded by an LSTM in its
-likelihood."""
+"""The paper's image decoder (appendix B), for 28 x 28 pixels.
+
+The LSTM that decodes speech is part of its likelihood (models/likelihoods.py).
+"""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""The paper's encoders of speech and images (appendix B); speech_encoders.py has others."""
+"""The paper's encoders of speech and images (appendix B); for others see speech_encoders.py."""
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ class SpeechEncoder(nn.Module):
 class ImageEncoder(nn.Module):
     """Two 4 x 4 convolutions of stride 2 and a linear layer: ``[B, 1, 28, 28]`` -> ``[B, 512]``.
 
-    8 and 16 channels mirror the decoder's; the paper's own numbers are lost.
+    8 and 16 channels mirror the decoder's; the paper does not state them.
     """
 
     def __init__(self, out_features: int = 512):

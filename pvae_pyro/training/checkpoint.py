@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pvae_pyro import distributed
 from pvae_pyro.errors import PvaeError
-from pvae_pyro.io.checksums import read_sealed, seal
+from pvae_pyro.io.checksums import read_checked, with_checksum
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.progress import Progress
@@ -70,12 +70,12 @@ def save_checkpoint(
     tensors |= {f"extra.{k}": v for k, v in (extra or {}).items()}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     header = {"progress": dict(progress), "config": None if config is None else dict(config)}
-    write_whole(Path(path), sealed(tensors, json.dumps(header)))
+    write_whole(Path(path), checkpoint_bytes(tensors, json.dumps(header)))
 
 
-def sealed(tensors: Mapping[str, Tensor], header: str) -> bytes:
+def checkpoint_bytes(tensors: Mapping[str, Tensor], header: str) -> bytes:
     """The content of a checkpoint file: CPU tensors, the JSON header, and a checksum of both."""
-    return seal(tensors, {_KEY: header}, header, save)
+    return with_checksum(tensors, {_KEY: header}, header, save)
 
 
 def load_checkpoint(path: Path, svi: SVI) -> Progress:
@@ -117,7 +117,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
 def _read(path: Path) -> tuple[dict[str, Tensor], _Header]:
     try:
         # Files of earlier versions have no checksum.
-        tensors, metadata = read_sealed(path, itemgetter(_KEY), load, without_checksum=True)
+        tensors, metadata = read_checked(path, itemgetter(_KEY), load, without_checksum=True)
         return tensors, _Header.model_validate_json(metadata[_KEY])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error

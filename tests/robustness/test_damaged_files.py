@@ -135,7 +135,7 @@ READERS = {
     "drawn.csv": ([b"path,label,split\nok.png,one,train\nok.png,one,test\n"], manifest_images),
     "said.csv": ([b"path,speaker,split,transcript\nok.wav,a,train,one two.\n"], read_transcripts),
     "a.ctm": ([b";; x\na_1a A 0.00 0.31 one 0.9\nb_2b 1 0.1 .2 oh\n"], lambda p: read_ctm([p])),
-    "key.safetensors": ([cache.sealed(ARRAYS, {"problems": "[]"})], read_cached),
+    "key.safetensors": ([cache.file_content(ARRAYS, {"problems": "[]"})], read_cached),
     "evaluation.json": ([json.dumps(EVALUATION).encode()], read_evaluation),
 }  # fmt: skip
 OF_A_RUN = {

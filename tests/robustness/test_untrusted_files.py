@@ -27,11 +27,11 @@ from pvae_pyro.figures.curves import read_metrics
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
     CheckpointError,
+    checkpoint_bytes,
     load_checkpoint,
     load_weights,
     read_progress,
     save_checkpoint,
-    sealed,
 )
 from tests.support.tiny import tiny_speech_svi
 
@@ -177,14 +177,16 @@ def test_another_models_checkpoint_with_a_right_checksum(checkpoint, change):
     assert load_checkpoint(checkpoint, tiny_speech_svi()).step == 3
     tensors = load_file(checkpoint)
     CHANGES[change](tensors)
-    checkpoint.write_bytes(sealed(tensors, '{"progress": {}}'))
+    checkpoint.write_bytes(checkpoint_bytes(tensors, '{"progress": {}}'))
     with pytest.raises(CheckpointError, match=CHECKPOINT):
         load_checkpoint(checkpoint, tiny_speech_svi())
 
 
 @pytest.mark.parametrize("progress", [{"epoch": -1}, {"step": 1.5}, {"batch": None}, None])
 def test_impossible_positions(checkpoint, progress):
-    checkpoint.write_bytes(sealed(load_file(checkpoint), json.dumps({"progress": progress})))
+    checkpoint.write_bytes(
+        checkpoint_bytes(load_file(checkpoint), json.dumps({"progress": progress}))
+    )
     with pytest.raises(CheckpointError, match=CHECKPOINT):
         read_progress(checkpoint)
 

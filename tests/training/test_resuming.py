@@ -13,9 +13,9 @@ from pvae_pyro.training.checked_steps import CheckedSteps
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
     CheckpointError,
+    checkpoint_bytes,
     load_checkpoint,
     read_progress,
-    sealed,
 )
 from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader
@@ -36,7 +36,7 @@ def contents(folder):
 def rewrite(path, **changes):
     """Change the position in a checkpoint, with a correct checksum."""
     progress = read_progress(path).model_dump() | changes
-    path.write_bytes(sealed(load_file(path), json.dumps({"progress": progress})))
+    path.write_bytes(checkpoint_bytes(load_file(path), json.dumps({"progress": progress})))
 
 
 DAMAGE = {
