@@ -38,10 +38,10 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Examples:
-    """Values, and what is known of them.
+    """Values and labels of the examples, their names and groups.
 
     values: ``[N, ...]``; for sequences, the frames of all examples end to end, ``[ΣT, F]``.
-    labels: ``[N]`` class indices. They pair examples and score results, and reach no batch.
+    labels: ``[N]`` class indices. They pair examples and score results, but are in no batch.
     normalisation: applied when a batch is made.
     offsets: for sequences, ``[N + 1]``: example n is ``values[offsets[n]:offsets[n + 1]]``.
     names, groups: of each example, e.g. its file and its speaker; may be empty.
@@ -97,18 +97,15 @@ class Examples:
         return Observation(torch.from_numpy(value), torch.from_numpy(lengths))
 
     def observation_of_present(self, index: np.ndarray, present: np.ndarray) -> Observation:
-        """As `observation`, of those that are `present`; the others are zero, of one frame.
-
-        Nothing of an absent example is looked at.
-        """
-        there = torch.from_numpy(present)
+        """As `observation` for examples that are `present`; the others are zero, of one frame."""
+        mask = torch.from_numpy(present)
         some = self.observation(index[present]) if present.any() else self.observation(index[:1])
         value = some.value.new_zeros(len(index), *some.value.shape[1:])
         lengths = None
         if some.lengths is not None:
             lengths = torch.ones(len(index), dtype=some.lengths.dtype)
         if present.any():
-            value[there] = some.value
+            value[mask] = some.value
             if lengths is not None and some.lengths is not None:
-                lengths[there] = some.lengths
-        return Observation(value, lengths, there)
+                lengths[mask] = some.lengths
+        return Observation(value, lengths, mask)

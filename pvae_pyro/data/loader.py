@@ -15,21 +15,20 @@ from pvae_pyro.data.pairing import pair_by_class
 class PairedLoader:
     """Batches of one partition; every epoch pairs anew (`pair_by_class`) and shuffles.
 
-    An epoch visits each example of the first modality once; the last batch may be smaller. It
-    is a function of (seed, epoch) alone, so training can be taken up at any batch.
+    An epoch visits each example of the first modality (the anchor) once; the last batch may be
+    smaller. It is a function of (seed, epoch) alone, so training can resume at any batch.
 
-    Where several processes train together each gets its own part of every batch, of about as
-    many frames, in random order, and of equal size: a last batch that they cannot share evenly is
-    repeated from its start until they can. So the batches are those of one process, however many
-    there are.
+    Where several processes train together, each gets a part of every batch, with about as many
+    frames, in random order, and of equal size: a last batch that cannot be shared evenly is
+    repeated from its start until it can. So the batches are those of a single process.
 
     Args:
-        examples: modality -> its examples; the first leads.
+        examples: modality -> its examples; the first is the anchor.
         device: where the batches go.
-        shuffle: False keeps the first modality's order, for evaluation.
+        shuffle: False keeps the anchor's order, for evaluation.
         part: (which, of how many) parts of each batch; None is (rank, number of processes).
-        names: the modalities that batches hold; all by default. The first leads all the same, so
-            models of different modalities see the same examples in the same order.
+        names: the modalities in the batches; None is all. The anchor stays the same, so models of
+            different modalities see the same examples in the same order.
         presence: which examples have which modalities; None: all have all. What is missing is zero
             in the batch, a sequence of one frame, and marked (`Observation.present`).
         anew: False pairs once and for all, as the first epoch does.
@@ -59,8 +58,8 @@ class PairedLoader:
         self.part = part or (distributed.rank(), distributed.world_size())
         self.presence = presence
         self.anew = anew
-        lead = next(iter(self.examples.values()))
-        self.num_examples = len(lead if presence is None else presence)
+        anchor = next(iter(self.examples.values()))
+        self.num_examples = len(anchor if presence is None else presence)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -74,7 +73,7 @@ class PairedLoader:
             yield {name: self._observation(name, pairs[name][tuples], rows) for name in self.names}
 
     def held(self, epoch: int, batch: int) -> dict[str, np.ndarray]:
-        """What a batch holds: modality -> the index of each example, -1 where it is missing."""
+        """Modality -> the index of each example of a batch, -1 where the modality is missing."""
         rows, pairs = next(self._rows(epoch, batch)), self._pairs(epoch)
         indices = {name: pairs[name][self._tuples(rows)] for name in self.names}
         if self.presence is None:
@@ -94,7 +93,7 @@ class PairedLoader:
             yield self._of_part(order[batch * self.batch_size : (batch + 1) * self.batch_size])
 
     def _tuples(self, rows: np.ndarray) -> np.ndarray:
-        """Which tuples of the pairing the examples are of."""
+        """The tuples of the pairing to which the examples belong."""
         return rows if self.presence is None else self.presence.rows[rows]
 
     def _of_part(self, rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ class Presence:
     """The examples of an epoch, each a tuple of a pairing with some of its modalities.
 
     rows: ``[R]`` indices of tuples; a tuple may come more than once, in several parts.
-    present: modality -> ``[R]`` bool. Every example has one modality at least.
+    present: modality -> ``[R]`` bool. Every example has at least one modality.
     """
 
     rows: np.ndarray
@@ -26,7 +26,7 @@ class Presence:
 
     @property
     def num_complete(self) -> int:
-        """Tuples of which every modality is there; those that come again are counted once."""
+        """Tuples with every modality; repeated ones are counted once."""
         return len(np.unique(self.rows[np.logical_and.reduce(list(self.present.values()))]))
 
     @property
@@ -41,16 +41,16 @@ class Presence:
 def missing_at_random(
     num_examples: int, names: Sequence[str], fraction: float, seed: int
 ) -> Presence:
-    """Each modality of each example is missing with probability `fraction`, on its own.
+    """Each modality of each example is missing with probability `fraction`, independently.
 
-    For good: a function of the seed, not of the epoch. Examples with nothing left are left out.
-    Raises ValueError where that is all of them.
+    A function of the seed, not of the epoch. Examples without any modality are left out. Raises
+    ValueError if that is all of them.
     """
     rng = np.random.default_rng([seed, 2])
     there = rng.random((len(names), num_examples)) >= fraction
     rows = np.flatnonzero(there.any(0))
     if not len(rows):
-        raise ValueError(f"of {num_examples} examples, {fraction:g} missing, nothing is left")
+        raise ValueError(f"with {fraction:g} missing, nothing is left of {num_examples} examples")
     return Presence(rows, {name: there[m, rows] for m, name in enumerate(names)})
 
 
@@ -59,10 +59,10 @@ def few_paired(
 ) -> Presence:
     """`fraction` of the tuples stay together; the others fall into one example per modality.
 
-    So no data are lost but the knowledge of what belongs together. Which stay is drawn at random,
-    for good, and one at least does.
+    So no data are lost except the knowledge of what belongs together. Which tuples stay is a
+    function of the seed; at least one does.
 
-    share: those that stay come again and again, until they make this share of the examples.
+    share: tuples that stay are repeated until they make up this share of the examples.
     """
     num_paired = max(1, round(fraction * num_examples))
     order = np.random.default_rng([seed, 3]).permutation(num_examples)

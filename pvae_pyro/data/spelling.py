@@ -1,4 +1,4 @@
-"""Names that are the same but for how they are written: of classes, speakers, files."""
+"""Different spellings of the same name: of classes, speakers and files."""
 
 import os
 import re
@@ -12,12 +12,11 @@ from pvae_pyro.errors import shown
 # Of no width, and of no meaning in any script: zero-width space, word joiner, byte order mark,
 # soft hyphen, marks of direction. The joiners of Persian and of Indian scripts do have one.
 _UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
-_TOLD = 5
+_MOST = 5
 
 
 def tidied(text: str) -> str:
-    """In Unicode's normal form C, with single plain spaces, and nothing that is not seen."""
+    """In Unicode's normal form C, with single plain spaces and no invisible characters."""
     return " ".join(unicodedata.normalize("NFC", text.translate(_UNSEEN)).split())
 
 
@@ -30,22 +29,19 @@ def look_alike(*names: Iterable[str]) -> list[list[str]]:
 
 
 def look_alike_lines(what: str, counts: Mapping[str, int]) -> list[str]:
-    """A sentence for each of the first few groups, with how many there are of each name.
-
-    what: they are called (``"classes"``).
-    """
+    """A sentence for each of the first few groups; `what` are the names of (``"classes"``)."""
     groups = look_alike(counts)
     lines = [
         f"{what} {' and '.join(f'{shown(repr(n))} ({counts[n]:,})' for n in group)} look alike: "
         "if they are the same, write them the same"
-        for group in groups[:_TOLD]
+        for group in groups[:_MOST]
     ]
-    rest = len(groups) - _TOLD
+    rest = len(groups) - _MOST
     return [*lines, *([f"{rest} more groups of {what} look alike"] if rest > 0 else [])]
 
 
 def found_file(folder: Path, name: str) -> Path:
-    """``folder / name``, or what is there of that name in another normal form of Unicode.
+    """``folder / name``, or the existing file whose name is in another normal form of Unicode.
 
     A Mac's programs, and archives made there, write é as e and an accent; tables do not.
     """
@@ -59,10 +55,8 @@ def found_file(folder: Path, name: str) -> Path:
 
 
 def _folded(name: str) -> str:
-    plain = unicodedata.normalize("NFKC", name).casefold()
-    plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    if _NUMBER.fullmatch(plain.strip()):
-        return f"{float(plain.strip().replace(',', '.'))!r}"
-    # Between numbers a separator tells them apart: s1_1 is not s11.
-    plain = re.sub(r"(?<=\d)[\s_\W]+(?=\d)", " ", plain)
-    return re.sub(r"(?<!\d)[\s_\W]+|[\s_\W]+(?!\d)", "", plain) or name
+    plain = unicodedata.normalize("NFKC", name).casefold().strip()
+    try:
+        return repr(float(plain.replace(",", ".")))
+    except ValueError:
+        return re.sub(r"[\s_-]+", " ", plain).strip() or name

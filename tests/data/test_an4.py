@@ -1,8 +1,6 @@
 """AN4: its digits from either layout, with the rest of its words passed over."""
 
 import shutil
-import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -191,27 +189,3 @@ def test_some_real_utterances(data_root: Path, tmp_path: Path):
     assert len(lengths) >= 20
     assert 0.05 < min(lengths) <= max(lengths) < 1
     assert 0.2 < np.median(lengths) < 0.5
-
-
-@pytest.mark.slow
-def test_the_whole_corpus(data_root: Path, tmp_path: Path, capsys):
-    started = time.monotonic()
-    corpus = an4_corpus(data_root, cache_dir=tmp_path)
-    aligning = time.monotonic() - started
-    an4_corpus(data_root, cache_dir=tmp_path)
-    again = time.monotonic() - started - aligning
-    speakers = {
-        split: {r.speaker for r in corpus.recordings if r.split == split}
-        for split in ("train", "test")
-    }
-    classes = Counter(r.label for r in corpus.recordings)
-    with capsys.disabled():
-        print(
-            f"\nAN4: {len(corpus.recordings)} digits of {len(speakers['train'])} + "
-            f"{len(speakers['test'])} speakers in {aligning:.1f} s, again in {again:.1f} s; "
-            f"left out: {len(corpus.problems)}; {dict(sorted(classes.items()))}"
-        )
-    assert len(corpus.recordings) >= 1900
-    assert len(speakers["train"] | speakers["test"]) == 83
-    assert not speakers["train"] & speakers["test"]
-    assert set(classes) == set("0123456789")

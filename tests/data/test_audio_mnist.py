@@ -96,19 +96,6 @@ def test_copies_are_left_out(tmp_path: Path, sounds: dict[str, bytes]):
     assert len(corpus.recordings) == 60
 
 
-@pytest.mark.parametrize(
-    "name", ["05/readme.md", "05/3_01_1.wav", "05/3_05_50.wav", "05/x_05_1.wav", "05/3_05_1.flac"]
-)
-def test_other_names(tmp_path: Path, sounds: dict[str, bytes], name: str):
-    folder = _write(tmp_path / "audio_mnist" / "data", sounds)
-    for added in (name, "36/notes.txt", "05/.hidden"):
-        (folder / added).write_bytes(b"text")
-    corpus = audio_mnist_corpus(tmp_path)
-    reason = f"{folder / name}: is not a recording named digit_05_index.wav"
-    assert [(p.kind, p.reason) for p in corpus.problems] == [("name", reason)]
-    assert len(corpus.recordings) == 60
-
-
 def test_empty(tmp_path: Path):
     (tmp_path / "audio_mnist" / "data" / "01").mkdir(parents=True)
     with pytest.raises(CorpusError, match="data has no recordings; delete it"):

@@ -160,7 +160,7 @@ def test_wanted_files(archive: Path, folder: Path):
     assert _names(archive.parent) == ["archive.tar.gz", "folder"]
 
 
-@pytest.mark.parametrize("kind", ["SYMTYPE", "LNKTYPE", "FIFOTYPE", "CHRTYPE", "DIRTYPE"])
+@pytest.mark.parametrize("kind", ["SYMTYPE", "DIRTYPE"])
 def test_files_alone_are_unpacked(archive: Path, folder: Path, kind: str):
     archive.write_bytes(_good((special(getattr(tarfile, kind), "top/evil.wav"), b"")))
     unpack(archive, folder, WANTED, _fine)

@@ -12,7 +12,7 @@ from pvae_pyro.data.corpora import fsdd
 from pvae_pyro.data.corpora.fsdd import content_digest, fsdd_corpus
 from pvae_pyro.data.corpus import CorpusError, Problem
 from tests.support.archives import tar_gz
-from tests.support.local_server import local_server, nobody
+from tests.support.local_server import local_server
 
 
 @pytest.fixture(scope="module")
@@ -140,17 +140,6 @@ def test_other_content_is_refused(serve, sounds: dict[str, bytes], tmp_path: Pat
     with pytest.raises(CorpusError, match=r"26eb9aa\.tar\.gz is not revision 26eb9aa of FSDD"):
         fsdd_corpus(tmp_path / "root")
     assert list((tmp_path / "root" / "fsdd").iterdir()) == []
-
-
-def test_a_copy_put_there_by_hand(tmp_path: Path, sounds: dict[str, bytes], serve, monkeypatch):
-    copy = tmp_path / "root" / "fsdd" / "26eb9aa.tar.gz"
-    with nobody() as url:
-        monkeypatch.setattr(fsdd, "URL", f"{url}a.tar.gz")
-        with pytest.raises(CorpusError, match=f"copy at {copy}"):
-            fsdd_corpus(tmp_path / "root")
-        copy.write_bytes(_archive(sounds))
-        assert len(fsdd_corpus(tmp_path / "root").recordings) == 40
-    assert copy.exists()
 
 
 def test_real_recordings(data_root: Path):

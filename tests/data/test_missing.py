@@ -13,7 +13,6 @@ from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.models import PVAE
 from pvae_pyro.objective.contrastive import hinge_of_present, negatives_among, rbf_kernel
 from pvae_pyro.objective.hsic import normalised_hsic
-from pvae_pyro.objective.latent_recovery import restyling
 from pvae_pyro.svi import SVI
 from tests.support import linear_gaussian
 from tests.support.tiny import tiny_batch, tiny_modalities
@@ -126,20 +125,6 @@ class _MultimodalAlways(torch.nn.Module):
         return self.guide.multimodal(batch)
 
 
-def test_all_present_is_as_if_nothing_was_said():
-    model, guide = gaussian_pair()
-    batch = gaussian_batch()
-    said = {
-        n: Observation(x.value, None, torch.ones(7, dtype=torch.bool)) for n, x in batch.items()
-    }
-    elbo = PartitionedELBO(beta=0.0, gamma=10.0, delta=1.0)
-    found = []
-    for given in (batch, said):
-        torch.manual_seed(0)
-        found.append(elbo.terms(model, guide, given)["objective"])
-    torch.testing.assert_close(*found)
-
-
 def test_without_other_terms_it_is_pyros_elbo():
     model, guide = gaussian_pair()
     batch = lacking(gaussian_batch())
@@ -199,24 +184,6 @@ def test_dependence_is_over_the_examples_that_are_there():
     a = PRESENT[0]
     torch.testing.assert_close(terms[a], normalised_hsic(shared[a], style[a]))
     assert (terms[~a] == 0).all()
-
-
-def test_no_style_is_taken_from_an_example_without():
-    model, guide = gaussian_pair()
-    z = {"z_sem": torch.randn(7, 2)}
-    present = {f"z_style_{m}": p for m, p in zip(("a", "b"), PRESENT.values(), strict=True)}
-    for site, there in present.items():
-        z[site] = torch.where(there.unsqueeze(-1), torch.randn(7, 2), torch.nan)
-    spoilt = 0
-    with pyro.validation_enabled(False):  # nan is what is looked for
-        for seed in range(5):
-            torch.manual_seed(seed)
-            found = restyling(model, guide.unimodal, z, present=present)
-            assert all(value.isfinite().all() for value in found.values())
-            torch.manual_seed(seed)
-            unsaid = restyling(model, guide.unimodal, z)
-            spoilt += any(value.isnan().any() for value in unsaid.values())
-    assert spoilt
 
 
 def test_guides_that_do_not_see_presence_refuse():

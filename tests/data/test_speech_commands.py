@@ -116,20 +116,6 @@ def test_what_is_missing_is_noted(folder: Path, tmp_path: Path):
     assert len(corpus.recordings) == 17
 
 
-def test_problems(folder: Path, tmp_path: Path, files: dict[str, bytes]):
-    (folder / "two" / "readme.txt").write_bytes(b"")
-    (folder / "two" / ".DS_Store").write_bytes(b"")
-    (folder / "two" / "0_nohash_0.wav").symlink_to("nowhere")
-    (folder / "two" / "ff_nohash_0.wav").write_bytes(files[f"one/{SPEAKERS[2]}_nohash_0.wav"])
-    corpus = speech_commands_corpus(tmp_path)
-    assert [(p.name, p.kind) for p in corpus.problems] == [
-        ("readme.txt", "name"),
-        ("two/0_nohash_0", "missing"),
-        ("two/ff_nohash_0", "duplicate"),
-    ]
-    assert len(corpus.recordings) == 20
-
-
 def test_no_digits(tmp_path: Path, files: dict[str, bytes]):
     others = {n: c for n, c in files.items() if n.startswith("marvin") or n.endswith(".txt")}
     _write(tmp_path / VERSION, others)
@@ -173,12 +159,3 @@ def test_archive_without_a_word(server, files, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(speech_commands, "SHA256", hashlib.sha256(archive).hexdigest())
     with pytest.raises(CorpusError, match=r"v0\.02\.tar\.gz lacks testing_list\.txt, six"):
         speech_commands_corpus(tmp_path)
-
-
-def test_torchaudios_own_archive_is_used(server, tmp_path: Path, monkeypatch):
-    archive = tmp_path / f"{VERSION}.tar.gz"
-    archive.write_bytes(server.files["archive.tar.gz"])
-    monkeypatch.setenv("PVAE_OFFLINE", "1")
-    assert len(speech_commands_corpus(tmp_path).recordings) == 20
-    assert server.asked == []
-    assert archive.exists()

@@ -16,10 +16,6 @@ from pvae_pyro.data.spelling import look_alike, look_alike_lines
         ("new york", "New_York"),
         ("new-york", "new york"),
         ("Straße", "STRASSE"),
-        ("ab", "a\u200db"),
-        ("don't", "don\u2019t"),
-        ("yes.", "yes"),
-        ("spk_1", "spk1"),
     ],
 )
 def test_alike(one, other):

@@ -1,6 +1,5 @@
 """CSV tables: rows that can be used, rows that are told of, and tables that cannot be read."""
 
-import os
 import unicodedata
 from pathlib import Path
 
@@ -34,12 +33,6 @@ def test_rows(tmp_path):
     assert [row.name for row in rows] == ["words.csv:2", "words.csv:3"]
 
 
-def test_tabs_and_a_root(tmp_path):
-    path = _table(tmp_path, "path\tlabel\tsplit\na,b.wav\tx\ttrain\n", "words.TSV")
-    (row,), _, _ = read_table(path, COLUMNS, tmp_path / "sounds")
-    assert row.path == tmp_path / "sounds" / "a,b.wav"
-
-
 @pytest.mark.parametrize(
     ("line", "kind", "told"),
     [
@@ -67,19 +60,6 @@ def test_rows_left_out(tmp_path, line, kind, told):
     assert (problem.name, problem.kind) == ("words.csv:3", kind)
     assert problem.reason.startswith("words.csv:3: ")
     assert told in problem.reason
-
-
-def test_inside_the_root_by_another_way(tmp_path):
-    (tmp_path / "sounds").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "sounds")
-    lines = f"link/a.wav,x,train\n{tmp_path}/sounds/b.wav,x,train\nc/../d.wav,x,train\n"
-    rows, problems, _ = read_table(_table(tmp_path, "path,label,split\n" + lines), COLUMNS)
-    assert problems == []
-    assert [os.path.relpath(row.path, tmp_path) for row in rows] == [
-        "sounds/a.wav",
-        "sounds/b.wav",
-        "d.wav",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -164,12 +144,6 @@ def test_as_spreadsheets_write_them(tmp_path, text, encoding):
         ("a.wav", "x", "train"),
         ("b.wav", "x", "test"),
     ]
-
-
-def test_utf16_that_is_cut(tmp_path):
-    (tmp_path / "words.csv").write_bytes("path,label,split\n".encode("utf-16")[:-1])
-    with pytest.raises(CorpusError, match=r"words\.csv:1: .*UTF-8"):
-        read_table(tmp_path / "words.csv", COLUMNS)
 
 
 def test_columns_that_are_not_read_are_told(tmp_path):

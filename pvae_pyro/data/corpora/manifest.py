@@ -57,26 +57,24 @@ def manifest_corpus(
         fields = row.fields
         try:
             start, end = _part(row)
-            of = _channel(fields.get("channel", ""))
         except ValueError as error:
             problems.append(Problem(row.name, "times", f"{row.name}: {error}"))
+            continue
+        number = fields.get("channel", "")
+        if number and not (number.isdecimal() and int(number) >= 1):
+            reason = f"{row.name}: channel must be a number from 1, not {number!r}"
+            problems.append(Problem(row.name, "row", reason))
             continue
         # Not named by its line: with a line more, all features would be computed again.
         name = fields["path"]
         name += "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
-        name += "" if of is None else f"#channel {of}"
-        label, speaker, of = fields["label"], fields["speaker"], channel if of is None else of
+        name += f"#channel {int(number)}" if number else ""
+        label, speaker, of = fields["label"], fields["speaker"], int(number or 0) or channel
         recordings.append(Recording(row.path, name, label, speaker, row.split, start, end, of))
     corpus = list_corpus(
         _name(manifest), sample_rate or _USUAL_RATE, recordings, problems, notes=notes
     )
     return replace(corpus, any_rate=sample_rate is None)
-
-
-def _channel(text: str) -> int | None:
-    if text and not (text.isdecimal() and int(text) >= 1):
-        raise ValueError(f"channel must be a number from 1, not {text!r}")
-    return int(text) if text else None
 
 
 def manifest_images(
