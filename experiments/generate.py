@@ -7,19 +7,17 @@
     python experiments/generate.py interpolate runs/my-run --from 3.png --to 8.png --in z_sem
     python experiments/generate.py sample runs/my-run --draws 8
 
-A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light;
-it is prepared as the training data were: silence at the ends of speech is cut off and a level far
-from theirs changed; light and dark are as in training, a digit is scaled and centred as in MNIST. A
-photograph must be cropped to the sheet. What was done is said. Look at sheet.png, whose first
-panels are what the model saw; from-*.wav is that, too, made sound again. Where the run has
-several modalities of sounds, say which one a file is of: --from spanish:dos.wav.
-Without --style the style comes from the prior, in --draws draws.
+A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light.
+It is prepared as the training data were: silence at the ends of speech is cut off, and a level far
+from theirs is changed; a sheet is cut out of its surroundings, light and dark are as in training,
+and a digit is scaled and centred as in MNIST. The changes are printed. The first panels of
+sheet.png, and from-*.wav, show what the model saw. If the run has several modalities of sounds,
+name that of a file: --from spanish:dos.wav. Without --style, styles are drawn from the prior.
 
-The folder --out (RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large) or a WAV
-for what went in and what came out (of what is neither picture nor sound, nothing more), and
-generated.npz with values and with the latents inferred from what --from names (drawn, for
-`sample`). What is generated is at its mean: nothing is random but what comes from the prior. Exit
-codes: 0, 1 for an error, 2 for wrong usage.
+The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large)
+or a WAV for each input and output, and generated.npz with their values and with the latents that
+were inferred from --from (for `sample`, drawn). The output is the mean of its distribution: only
+what comes from the prior is random. Exit codes: 0, 1 for an error, 2 for wrong usage.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Errors of commands, and how a command tells them."""
+"""Errors of commands, and how a command reports them."""
 
 import io
 import sys
@@ -11,40 +11,41 @@ INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
 class RunError(PvaeError):
-    """A run folder cannot be used as asked; the message says why."""
+    """A run cannot be made or used; the message says why."""
 
 
 class DeviceError(PvaeError):
-    """The device that was asked for cannot be used; the message says why."""
+    """The device cannot be used; the message says why."""
 
 
 def tell(error: BaseException) -> None:
-    """Print it on stderr. What a terminal would obey, for example in a file's name, is escaped."""
+    """Print it on stderr, with control characters escaped: a file's name may hold some."""
     print(f"error: {shown(str(error), keep=chr(10))}", file=sys.stderr)
 
 
 def entry(
-    kept: str = "", *errors: type[Exception]
+    after_interrupt: str = "", *errors: type[Exception]
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """A decorator for the `main` of a command: documented errors are printed in a line and the exit
-    code is 1; after Ctrl-C the exit code is `INTERRUPTED`; characters that the output's encoding
-    lacks are escaped.
+    """A decorator for the `main` of a command, which turns errors into exit codes.
 
-    kept: what becomes of the work done before Ctrl-C. errors: other errors that are documented.
+    Documented errors are printed in a line, and the exit code is 1; after Ctrl-C it is
+    `INTERRUPTED`. Characters that the output's encoding lacks are escaped.
+
+    after_interrupt: a remark to print after Ctrl-C. errors: further documented errors.
     """
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
         @wraps(main)
         def answer(argv: list[str] | None = None) -> int:
             if isinstance(sys.stdout, io.TextIOWrapper):
-                sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is
+                sys.stdout.reconfigure(errors="backslashreplace")  # stderr has it
             try:
                 return main(argv)
             except (PvaeError, OSError, *errors) as error:  # type: ignore[misc]
                 tell(error)
                 return 1
             except KeyboardInterrupt:
-                print(f"stopped; {kept}" if kept else "stopped", file=sys.stderr)
+                print("; ".join(filter(None, ["stopped", after_interrupt])), file=sys.stderr)
                 return INTERRUPTED
 
         return answer

@@ -20,7 +20,7 @@ from pvae_pyro.experiments.support.config import PLACES, Config, Options
 from pvae_pyro.experiments.support.options import MANIFEST, Corpora, VoiceActivityOptions
 from pvae_pyro.models.modalities import own_modality
 
-# Options of single corpora of speech; the reader of a corpus refuses those that it does not take.
+# Options of single corpora of speech; a corpus's reader refuses the options of others.
 OF_SPEECH = tuple(name for name in Corpora.model_fields if name != "image_root")
 
 
@@ -37,7 +37,7 @@ def load_columns(config: Config, root: Path) -> dict[str, PairedData]:
             own: dict[str, Any] = {} if name == "speech" else {"options": {}}
             arguments = {**speech_arguments(config), **own}
             columns[name] = speech_column(datasets[name], root, **arguments)
-            continue  # its classes and limit were heeded before its features were computed
+            continue  # it has been limited before its features were computed
         if name == "image":
             column = image_column(
                 config.image_dataset,

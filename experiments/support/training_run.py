@@ -143,8 +143,9 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     config = check_data(config, data, folder)
     if missing := set(config.modelled) - data.train.keys():
         raise RunError(f"the data lack the modalities {sorted(missing)}: see docs/modalities.md")
-    there = presence(config, data)
-    config = config.with_epochs(len(data.train[config.names[0]] if there is None else there))
+    present = presence(config, data)
+    examples = data.train[config.names[0]] if present is None else present
+    config = config.with_epochs(len(examples))
     config = config.but(
         max_frames=config.max_frames or longest(data),
         # generate.py prepares a user's own sounds with it, without the corpus.
@@ -156,7 +157,7 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
 def train_and_score(
     config: Config, data: PairedData, folder: Path, resume: bool
 ) -> dict[str, Any] | None:
-    """Returns what results.json holds; None if interrupted, and in all processes but the first.
+    """The content of results.json; None if interrupted, and in all processes but the first.
 
     Raises RunError if the model does not fit the checkpoint that is to be resumed, or if there are
     fewer examples to score than clusters.
@@ -174,13 +175,19 @@ def train_and_score(
         device=config.device,
         names=config.modelled,
     )
-    there = presence(config, data)
-    train = loader(data.train, presence=there, anew=config.pairs == "anew")
+    present = presence(config, data)
+    train = loader(data.train, presence=present, anew=config.pairs == "anew")
     # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.
     test = loader(data.test, part=(0, 1))
-    num_complete = train.num_examples if there is None else there.num_complete
+    num_complete = train.num_examples if present is None else present.num_complete
     counts = {"train": train.num_examples, "complete": num_complete, "test": test.num_examples}
-    _log_size(config, data, counts, len(train), sum(p.numel() for p in svi.parameters()))
+    num_weights = sum(parameter.numel() for parameter in svi.parameters())
+    log.info(
+        f"{data.corpus}\n{counts['train']} training examples an epoch ({num_complete} complete), "
+        f"{counts['test']} test examples, {config.epochs} epochs of {len(train)} steps, "
+        f"{num_weights / 1e6:.1f} M parameters on {config.device}, "
+        f"processes: {distributed.world_size()}"
+    )
     assert config.epochs is not None
     progress = fit(
         svi,
@@ -230,22 +237,6 @@ def _num_clusters(config: Config, data: PairedData) -> int:
             f"--num-clusters is {number}, but only {scored} test examples can be clustered"
         )
     return number
-
-
-def _log_size(
-    config: Config, data: PairedData, counts: dict[str, int], num_steps: int, num_parameters: int
-) -> None:
-    lines = [f"{data.corpus}\n{counts['train']} training examples an epoch"]
-    if counts["complete"] < counts["train"]:
-        lines.append(f"{counts['complete']} of them with every modality")
-    lines += [
-        f"{counts['test']} test examples",
-        f"{config.epochs} epochs of {num_steps} steps",
-        f"{num_parameters / 1e6:.1f} M parameters on {config.device}",
-    ]
-    if distributed.world_size() > 1:
-        lines.append(f"{distributed.world_size()} processes")
-    log.info(", ".join(lines))
 
 
 def _framing(config: Config, data: PairedData) -> dict[str, Tensor]:
