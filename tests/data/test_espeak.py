@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from pvae_pyro.data.corpora.espeak import _LANGUAGES, _VARIANTS, espeak_corpus
+from pvae_pyro.data.corpora.espeak import LANGUAGES, VARIANTS, espeak_corpus
 from pvae_pyro.data.corpus import AudioError, CorpusError
 from pvae_pyro.data.recording import Recording
 
@@ -57,8 +57,8 @@ def test_no_test_variant_is_trained_on(language):
         for split in ("train", "test")
     }
     assert not variants["train"] & variants["test"]
-    assert variants["train"] | variants["test"] == set(_VARIANTS)
-    assert len(variants["test"]) == round(len(_VARIANTS) / 4)
+    assert variants["train"] | variants["test"] == set(VARIANTS)
+    assert len(variants["test"]) == round(len(VARIANTS) / 4)
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -99,7 +99,7 @@ def test_every_voice_speaks_and_no_two_sound_the_same(language):
     recordings = espeak_corpus(language).recordings
     zero = recordings[0]
     voices = sorted({recording.speaker for recording in recordings})
-    assert len(voices) == len(_VARIANTS) * len(_LANGUAGES[language][1].split())
+    assert len(voices) == len(VARIANTS) * len(LANGUAGES[language][1].split())
     said = [dataclasses.replace(zero, speaker=voice).read()[0] for voice in voices]
     assert len({samples.tobytes() for samples in said}) == len(voices)
 
@@ -113,10 +113,10 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
 def test_a_missing_variant_is_named(monkeypatch, tmp_path):
     folder = tmp_path / "voices" / "!v"
     folder.mkdir(parents=True)
-    for variant in _VARIANTS[1:]:
+    for variant in VARIANTS[1:]:
         (folder / variant).touch()
     monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(tmp_path))
-    with pytest.raises(CorpusError, match=rf"lack the voices {_VARIANTS[0]} in"):
+    with pytest.raises(CorpusError, match=rf"lack the voices {VARIANTS[0]} in"):
         espeak_corpus("en")
 
 

@@ -18,7 +18,7 @@ from pvae_pyro.data.recording import Recording, SpeechCorpus
 
 # Language -> its name, eSpeak's accents, and the digits from 0. "en" is Great Britain. On these
 # words en-shaw sounds like en, and en-us-nyc like en-us, so neither is in the list.
-_LANGUAGES = {
+LANGUAGES = {
     "en": (
         "English",
         "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us",
@@ -32,7 +32,7 @@ _LANGUAGES = {
 # those with noise of the C library's global rand(), whispers, heavy echo, formants of no possible
 # vocal tract, digits nearer to other digits than to their own, and variants that sound like one in
 # the list (cepstra less than twice as far from it as a pitch step of 10 moves a voice).
-_VARIANTS = (
+VARIANTS = (
     *("Alex", "Andrea", "Annie", "Demonic", "Denis", "Diogo", "Gene", "Mario", "Mr serious"),
     *("Nguyen", "Storm", "anika", "announcer", "antonio", "aunty", "belinda", "croak", "ed"),
     *("edward", "f1", "f2", "f3", "f4", "f5", "grandma", "grandpa", "ian", "iven3", "john"),
@@ -105,12 +105,12 @@ def espeak_corpus(
     Raises `CorpusError` when ``espeakng-loader`` is not installed, and when its data lack a voice
     variant; reading raises `AudioError`.
     """
-    order = np.random.default_rng([0, 0]).permutation(len(_VARIANTS))
-    test_count = round(len(_VARIANTS) / 4)
+    order = np.random.default_rng([0, 0]).permutation(len(VARIANTS))
+    test_count = round(len(VARIANTS) / 4)
     test, train = order[:test_count].tolist(), order[test_count:].tolist()
     made_by = _made_by()
     return SpeechCorpus(
-        name=f"eSpeak NG digits ({_LANGUAGES[language][0]})",
+        name=f"eSpeak NG digits ({LANGUAGES[language][0]})",
         stand_in=True,
         sample_rate=16000,
         recordings=(
@@ -123,8 +123,8 @@ def espeak_corpus(
 def _plan(
     language: str, split: Split, variants: list[int], per_digit: int, made_by: str
 ) -> Iterator[EspeakRecording]:
-    _, accents, words = _LANGUAGES[language]
-    voices = [f"{accent}+{_VARIANTS[i]}" for i in variants for accent in accents.split()]
+    _, accents, words = LANGUAGES[language]
+    voices = [f"{accent}+{VARIANTS[i]}" for i in variants for accent in accents.split()]
     # Each split has its own stream, so that the size of one does not change the other.
     rng = np.random.default_rng([0, 1 if split == "train" else 2])
     for digit, word in enumerate(words.split()):
@@ -206,7 +206,7 @@ def _made_by() -> str:
     For a missing variant eSpeak itself would speak in the plain voice and report no error.
     """
     folder = Path(_loader().get_data_path()) / "voices" / "!v"
-    missing = [variant for variant in _VARIANTS if not (folder / variant).is_file()]
+    missing = [variant for variant in VARIANTS if not (folder / variant).is_file()]
     if missing:
         raise CorpusError(f"eSpeak NG's data lack the voices {', '.join(missing)} in {folder}")
     with _fresh_espeak() as espeak:
