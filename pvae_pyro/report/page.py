@@ -12,7 +12,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pvae_pyro.data.pictures.decoding import png_width
 from pvae_pyro.errors import shown
 from pvae_pyro.figures.style import RC
 
@@ -31,11 +30,10 @@ class PageFigure:
 
 def read_figure(file: Path, caption: str) -> PageFigure:
     """A figure from its PNG file, which is not decoded. Raises OSError if it cannot be read."""
-    try:
-        png = file.read_bytes()
-        width = png_width(png)
-    except ValueError as error:
-        raise OSError(f"{file} is not a PNG that can be read: {error}") from error
+    png = file.read_bytes()
+    if not png.startswith(b"\x89PNG\r\n\x1a\n") or png[12:16] != b"IHDR":
+        raise OSError(f"{file} is not a PNG file")
+    width = int.from_bytes(png[16:20], "big")
     return PageFigure(file.stem, caption, png, round(width * PIXELS_PER_INCH / RC["savefig.dpi"]))
 
 

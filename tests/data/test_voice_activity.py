@@ -147,28 +147,23 @@ def test_dynamic_range(snr: float):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"frame": 0.022}, "must be a multiple of hop"),
-        ({"quiet": 0.6}, "quiet must be"),
-        ({"margin": float("nan")}, "margin must not be negative"),
-    ],
+    "changed", [{"frame": 0.022}, {"hop": 0.0}, {"quiet": 0.6}, {"margin": float("nan")}]
 )
-def test_parameters_are_checked(changed: dict[str, float], told: str):
-    with pytest.raises(ValueError, match=told):
+def test_parameters_are_checked(changed: dict[str, float]):
+    with pytest.raises(ValueError, match="VoiceActivity"):
         VoiceActivity(**changed)
 
 
 @pytest.mark.parametrize(
-    ("samples", "rate", "told"),
+    ("samples", "rate", "reason"),
     [
         (np.zeros((100, 2)), RATE, r"not of shape \(100, 2\)"),
         (np.array([0.1, np.nan]), RATE, "finite"),
         (np.ones(100), 400, "rate of 400 Hz is too low"),
     ],
 )
-def test_samples_are_checked(samples: np.ndarray, rate: int, told: str):
-    with pytest.raises(ValueError, match=told):
+def test_samples_are_checked(samples: np.ndarray, rate: int, reason: str):
+    with pytest.raises(ValueError, match=reason):
         VAD.span(samples, rate)
 
 

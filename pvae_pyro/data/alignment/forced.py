@@ -34,14 +34,12 @@ def align_all(
     utterances: Sequence[Utterance],
     cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> list[list[AlignedWord] | Problem]:
     """`align_words` for each utterance, in order; a `Problem` where that, or reading, failed.
 
     cache_dir: folder to keep results in, shard by shard, so that an interrupted call continues
         where it stopped; None is `pvae_pyro.data.cache.cache_dir()`.
     workers: processes; None is one per core for many requests and one for a few.
-    progress: show a bar while aligning, if stderr is a terminal.
 
     Raises `CorpusError` if pocketsphinx is not installed.
     """
@@ -53,7 +51,7 @@ def align_all(
         directory=None if cache_dir is None else Path(cache_dir),
         pool_from=_POOL_FROM,
         workers=workers,
-        title="aligning" if progress else None,
+        title="aligning",
     )
     results: list[list[AlignedWord] | Problem] = []
     with contextlib.closing(parts):

@@ -73,14 +73,13 @@ def align_utterances(
     *,
     required_rate: int | None = None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> tuple[list[Token], list[Problem]]:
     """Those words of the utterances that have a label, in order, with their times; and problems.
 
     label: a function from a word to its class, or None to leave the word out. An utterance without
         a labelled word is not read.
     required_rate: the rate in Hz that every file must have; None is any.
-    cache_dir, workers, progress: see `align_all`.
+    cache_dir, workers: see `align_all`.
 
     The name of a token is ``<utterance>#<number of the word, from 1>``. Problems are a second
     transcript of the same name, files that `list_corpus` leaves out or that cannot be read, and
@@ -96,13 +95,11 @@ def align_utterances(
             reason = f"{shown(utterance.recording.path)}: there are two transcripts of {name}"
             problems.append(Problem(name, "duplicate", reason))
     whole = [utterance.recording for utterance in wanted.values()]
-    corpus = list_corpus(
-        "transcripts", _RATE, whole, required_rate=required_rate, progress=progress
-    )
+    corpus = list_corpus("transcripts", _RATE, whole, required_rate=required_rate)
     listed = [Utterance(r, wanted[r.name].words) for r in corpus.recordings]
     tokens: list[Token] = []
     problems += corpus.problems
-    results = align_all(listed, cache_dir, workers, progress)
+    results = align_all(listed, cache_dir, workers)
     for utterance, result in zip(listed, results, strict=True):
         if isinstance(result, Problem):
             problems.append(result)

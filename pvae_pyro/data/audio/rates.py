@@ -1,4 +1,4 @@
-"""The sample rate that the features of recordings of several rates are computed at."""
+"""The sample rate of the features of recordings at several rates."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pvae_pyro.data.recording import SpeechCorpus
 
 
 def at_lowest_rate(corpus: SpeechCorpus) -> SpeechCorpus:
-    """The corpus with its features at the lowest rate of its recordings, if it may have that.
+    """The corpus with features at the lowest rate of its usable recordings, if it allows that.
 
-    Above half of its rate a recording has nothing. Those that cannot be read do not count.
+    A recording contains nothing above half its rate. Notes tell of several rates.
     """
     counts = Counter(r.rate for r in corpus.recordings if r.rate is not None)
     lower = sorted(rate for rate in counts if rate < corpus.sample_rate)

@@ -1,7 +1,6 @@
 """Picture files, and the two ways in which they become 28 x 28 pixels."""
 
 import contextlib
-import io
 import os
 import warnings
 
@@ -89,20 +88,6 @@ def _opaque(image: Image.Image) -> Image.Image:
         light = alpha.any() and np.average(grey, weights=alpha) > _LIGHT
         ground = 0 if light else 255
     return Image.alpha_composite(Image.new("RGBA", image.size, (ground,) * 3), image)
-
-
-def png_width(content: bytes) -> int:
-    """The width in pixels of a PNG file, which is not decompressed.
-
-    Raises ValueError if it is damaged or no PNG.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            width = image.width
-            image.verify()
-    except Exception as error:  # Pillow's decoders raise nearly everything
-        raise ValueError(str(error)) from error
-    return width
 
 
 def square(pixels: np.ndarray) -> np.ndarray:
