@@ -16,8 +16,8 @@ modalities  two, and three
 Runs that are missing are trained, interrupted ones are resumed, and finished ones are taken as they
 are, if their options agree. Each is then evaluated (evaluate.py), except for table1, which needs
 purities alone. Other options are those of run_svi.py, for all runs alike. Each run has a folder in
---out. After every run, STUDY.json, STUDY.md and, if the rows are a fraction, STUDY.png are written
-there; they cover all finished runs in the folder. Exit codes are run_svi.py's.
+--out. After every run, STUDY.json and STUDY.md are written there; they cover all finished runs in
+the folder. Exit codes are run_svi.py's.
 """
 
 import sys
@@ -78,8 +78,6 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-# Studies whose rows are a fraction, and the name of the fraction.
-FRACTIONS = {"missing": "fraction missing of each modality", "paired": "fraction of pairs known"}
 # Study -> the measures of evaluate.py besides the coherence.
 MEASURES = {
     "missing": ("subsets",),
@@ -143,7 +141,6 @@ def main(argv: list[str] | None = None) -> int:
         data=arguments.data,
         measures=None if arguments.study == TABLE1 else MEASURES.get(arguments.study, ()),
         evaluate_limit=arguments.evaluate_limit,
-        fraction=FRACTIONS.get(arguments.study),
     )
     return study.conduct(runs)
 

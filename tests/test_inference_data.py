@@ -74,14 +74,6 @@ def test_nothing_but_padding_is_missing(data):
     assert any(last)  # nor is there a frame that nothing has
 
 
-def test_observed_data_are_the_batch(data):
-    batch = tiny_batch(7)
-    np.testing.assert_array_equal(values(data, "observed_data", "image"), batch["image"].value)
-    speech, lengths = values(data, "observed_data", "speech"), batch["speech"].lengths.tolist()
-    for row, length in enumerate(lengths):
-        np.testing.assert_array_equal(speech[row, :length], batch["speech"].value[row, :length])
-
-
 def test_log_likelihood_is_the_models_own(data, pair):
     """Draw by draw and example by example."""
     batch = tiny_batch(7)

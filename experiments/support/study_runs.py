@@ -19,8 +19,6 @@ from pvae_pyro.experiments.support.results import read_evaluation, read_results
 from pvae_pyro.experiments.support.run_folder import contradictions
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS, read_config
 from pvae_pyro.experiments.support.tables import collect, markdown
-from pvae_pyro.figures.scores_by_fraction import scores_by_fraction_figure
-from pvae_pyro.figures.style import save_figure
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import environment, write_json
 
@@ -31,7 +29,7 @@ class Study:
 
     rows: all rows of the study, in their order. out: folder of the runs and tables. data: as
     --data. measures: of evaluate.py, besides the coherence; None evaluates nothing and makes the
-    paper's Table 1. fraction: what the rows vary, if that is a fraction.
+    paper's Table 1.
     """
 
     name: str
@@ -40,7 +38,6 @@ class Study:
     data: Path | None
     measures: Iterable[str] | None
     evaluate_limit: int
-    fraction: str | None = None
 
     def conduct(self, runs: Mapping[tuple[str, int], Options]) -> int:
         """Train and evaluate the runs, (row, seed) -> options; write the tables after each.
@@ -84,9 +81,6 @@ class Study:
         content = {"study": self.name, "runs": runs, **environment()}
         write_json(self.out / f"{self.name}.json", content)
         write_whole(self.out / f"{self.name}.md", text.encode())
-        if self.fraction:
-            figure = scores_by_fraction_figure(runs, self.fraction)
-            save_figure(figure, self.out / self.name, ("png",))
 
 
 def run_one(folder: Path, asked: Options, root: Path | None = None) -> int:

@@ -84,15 +84,14 @@ def style_kept(
     device: torch.device | str = "cpu",
     *,
     speakers: Mapping[str, tuple[nn.Module, list[str]]] | None = None,
-    sounds: Collection[str] | None = None,
-    seed: int = 0,
+    sounds: Collection[str] = (),
     limit: int = 500,
 ) -> dict[str, Any]:
     """Whether examples that are given the style of a random other one follow that style.
 
     Args:
         speakers: see `judges.speaker_judges`. sounds: the modalities whose sequences are log
-            energies; by default all sequences. seed: of the pairs. limit: at most so many pairs.
+            energies. limit: at most so many pairs, the same ones each time.
 
     Returns modality -> quantity -> {"style": correlation (Pearson) of the generated examples with
     the style's example, "content": with the content's, "reconstruction": of reconstructions with
@@ -102,7 +101,7 @@ def style_kept(
     nothing of modalities without a style latent.
     """
     kept: dict[str, Any] = {}
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for name, guide in unimodal.items():
         content = test[name].take(rng.permutation(len(test[name]))[:limit])
         style = test[name].take(rng.permutation(len(test[name]))[: len(content)])
@@ -112,20 +111,25 @@ def style_kept(
             continue
         restyled = decode(model, shared_of(of_content) | own, [name])[name]
         reconstructed = decode(model, of_content, [name])[name]
-        is_sound = sounds is None or name in sounds
-        made, again, of_content_q, of_style_q = (
-            quantities(x, content.normalisation, is_sound)
-            for x in (restyled, reconstructed, _all(content), _all(style))
-        )
-        kept[name] = {}
-        for q in made:
-            from_content = _within(of_content_q[q], content.labels)
-            restyled_q = _within(made[q], content.labels)
-            kept[name][q] = {
-                "style": _correlation(restyled_q, _within(of_style_q[q], style.labels)),
-                "content": _correlation(restyled_q, from_content),
-                "reconstruction": _correlation(_within(again[q], content.labels), from_content),
+        within = [
+            {
+                quantity: _within(values, of.labels)
+                for quantity, values in quantities(x, of.normalisation, name in sounds).items()
             }
+            for x, of in (
+                (restyled, content), (reconstructed, content), (_all(content), content),
+                (_all(style), style),
+            )
+        ]  # fmt: skip
+        made, again, original, given = within
+        kept[name] = {
+            quantity: {
+                "style": _correlation(made[quantity], given[quantity]),
+                "content": _correlation(made[quantity], original[quantity]),
+                "reconstruction": _correlation(again[quantity], original[quantity]),
+            }
+            for quantity in made
+        }
         if speakers and name in speakers:
             kept[name]["speaker"] = _speaker(*speakers[name], restyled, content, style, device)
     return kept

@@ -27,12 +27,6 @@ def test_every_criterion_finds_separated_clusters(k):
     assert found["agreed_by"] == 3
 
 
-def test_unequal_sizes():
-    found = find_num_classes(clusters_of([150, 100, 80, 60, 40, 25, 15], seed=1), most=12)
-    assert found["agreed"] == 7
-    assert found["criteria"]["silhouette"] == found["criteria"]["density"] == 7
-
-
 @pytest.mark.parametrize("kind", ["one cluster", "uniform"])
 def test_no_structure_is_one_class(kind):
     rng = np.random.default_rng(0)

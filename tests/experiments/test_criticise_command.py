@@ -53,11 +53,3 @@ def test_an_unfinished_run_is_an_error(run, capsys):
     (run / "results.json").unlink()
     assert criticise.main([str(run), *QUICK]) == 1
     assert "is not finished" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", [["--limit", "0"], ["--seed", "-1"], ["--num-samples", "x"]])
-def test_wrong_usage_is_refused(option, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        criticise.main(["run", *option])
-    assert stopped.value.code == 2
-    assert option[0] in capsys.readouterr().err

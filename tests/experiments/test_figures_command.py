@@ -128,11 +128,3 @@ def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed
     else:
         assert names(run / "figures") == {"tsne-z", "inertia-z"}  # and nothing pooled
         assert drawn == {"inertia": ["$z$ of speech"], "scatter": ["$z$ of speech"]}
-
-
-@pytest.mark.parametrize("option", [["--only", "fig2"], ["--formats", "gif"], ["--seed", "-1"]])
-def test_wrong_usage_is_refused(option, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        figures.main(["run", *option])
-    assert stopped.value.code == 2
-    assert "error:" in capsys.readouterr().err

@@ -143,15 +143,6 @@ def test_cells_have_the_content_of_the_column_and_the_style_of_the_row(examples,
             np.testing.assert_allclose(shown(axes), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_originals_are_framed(examples):
-    model, guide = tiny_pair()
-    figure = translation_grid(
-        model, guide.unimodal, examples, "image", "image", CONTENTS, STYLES, **SHOWN
-    )
-    framed = [axes.spines["left"].get_visible() for axes in figure.axes]
-    assert framed == [True] * 3 + [True, False, False, False] * 2
-
-
 def test_all_panels_share_one_scale_and_one_axis_is_labelled(examples):
     model, guide = tiny_pair()
     figure = translation_grid(
@@ -185,15 +176,6 @@ def test_a_single_latent_cannot_be_combined(examples):
     model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
     with pytest.raises(ValueError, match="no style latent"):
         translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
-
-
-def test_a_vector_is_a_strip():
-    value = torch.arange(10.0).reshape(2, 5)
-    first, second = panels(Observation(value), Normalisation(np.full(5, 1.0), np.full(5, 2.0)))
-    np.testing.assert_array_equal(first, [[1, 3, 5, 7, 9]])
-    assert second.shape == (1, 5)
-    drawing = Drawing.of([first, second], [first], None)
-    assert (drawing.aspect, drawing.colours) == (0.35, "viridis")
 
 
 # One latent, every modality
