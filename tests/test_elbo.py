@@ -221,30 +221,6 @@ def test_module_stock_svi_and_terms_agree(particles):
             torch.testing.assert_close(grads[way][name], gradient)
 
 
-def test_permuting_the_batch_permutes_the_terms(monkeypatch):
-    """The guide's draws and the negatives are tied to the examples; then nothing else changes."""
-    model, guide = make_pair()
-    batch = make_batch(6)
-    order = torch.randperm(6)
-    negatives = torch.tensor([1, 2, 3, 4, 5, 0])
-    elbo = PartitionedELBO()
-    monkeypatch.setattr(
-        "torch.distributions.normal._standard_normal",
-        lambda shape, dtype, device: torch.zeros(shape, dtype=dtype, device=device),
-    )
-    monkeypatch.setattr(pvae_pyro.elbo, "derangement", lambda size, device: negatives)
-    terms = elbo.terms(model, guide, batch)
-    # x⁻ of the row that holds example n must be the row that holds example negatives[n].
-    monkeypatch.setattr(
-        pvae_pyro.elbo, "derangement", lambda size, device: order.argsort()[negatives[order]]
-    )
-    permuted = elbo.terms(
-        model, guide, {name: type(o)(o.value[order]) for name, o in batch.items()}
-    )
-    for name, value in terms.items():
-        torch.testing.assert_close(permuted[name], value[order])
-
-
 def test_scaling_the_latents_scales_their_kl():
     """KL annealing scales the guide's sites with the model's."""
     model, guide = make_pair()

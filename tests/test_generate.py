@@ -12,7 +12,6 @@ from pvae_pyro.models import JMVAE
 from tests.support.linear_gaussian import (
     DIM,
     NOISE,
-    SIZES,
     make_batch,
     make_pair,
     set_exact_posterior,
@@ -95,18 +94,6 @@ def test_what_is_given_stays_and_what_is_not_is_drawn_from_its_prior():
         assert len(style.unique(dim=0)) == 400  # no chunk is drawn as another one was
     assert torch.equal(found[0][1], found[1][1])
     assert (found[0][1] - found[2][1]).abs().median() > 0.3
-
-
-def test_a_given_style_is_the_style_and_nothing_is_left_to_chance():
-    model, _ = make_pair()
-    z = {site: torch.randn(6, DIM) for site in ("z_sem", "z_style_a", "z_style_b")}
-    before = torch.get_rng_state()
-    found = decode(model, z, ["a", "b"])
-    assert torch.equal(torch.get_rng_state(), before)
-    for name in SIZES:
-        sem, style = recovered(model, name, found[name])
-        torch.testing.assert_close(sem, z["z_sem"], atol=1e-5, rtol=0)
-        torch.testing.assert_close(style, z[f"z_style_{name}"], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("joint", [False, True])

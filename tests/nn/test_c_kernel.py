@@ -134,7 +134,7 @@ def test_a_failing_compiler_is_logged(monkeypatch, caplog, variable, value, logg
 
 
 @needs_compiler
-@pytest.mark.parametrize("unknown", ["-march", "-fopenmp", "-march*|*-fopenmp"])
+@pytest.mark.parametrize("unknown", ["-march", "-march*|*-fopenmp"])
 def test_a_compiler_may_lack_an_option(monkeypatch, tmp_path, unknown: str) -> None:
     script = tmp_path / "old-cc"
     script.write_text(f'#!/bin/sh\ncase "$*" in *{unknown}*) exit 1;; esac\nexec cc "$@"\n')

@@ -99,13 +99,3 @@ def test_evaluation_frozen_and_with_gradients_is_training(encoder):
 def test_lengths_are_required_and_checked(encoder, lengths, message):
     with pytest.raises(ValueError, match=message):
         encoder(Observation(torch.zeros(2, 5, MELS), lengths))
-
-
-@pytest.mark.parametrize("num_cells", [256, 512])
-@pytest.mark.parametrize("name", OTHERS)
-def test_about_as_many_parameters_as_the_lstm(name, num_cells):
-    sizes = [
-        sum(parameter.numel() for parameter in SPEECH_ENCODERS[kind](80, num_cells).parameters())
-        for kind in (name, "lstm")
-    ]
-    assert 0.85 < sizes[0] / sizes[1] < 1.15
