@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -69,8 +69,15 @@ def list_corpus(
             )
             continue
         found.append(Problem(recording.name, "duplicate", f"{shown(path)}: {reason}"))
-    notes = (*notes, *_remarks(listed.values(), formats))
-    return SpeechCorpus(name, False, sample_rate, tuple(listed.values()), tuple(found), notes)
+    notes = list(notes)
+    mixed = {recording.path for recording in listed.values() if recording.channel is None}
+    if number := sum(path in formats and formats[path].channels > 1 for path in mixed):
+        notes.append(
+            f"files with several channels, whose mean is used (--channel selects one): {number:,}"
+        )
+    return SpeechCorpus(
+        name, False, sample_rate, tuple(listed.values()), tuple(found), tuple(notes)
+    )
 
 
 def _overlap(one: Recording, other: Recording) -> bool:
@@ -118,25 +125,6 @@ def _formats(paths: Sequence[Path]) -> dict[Path, Format]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = zip(paths, pool.map(read, paths), strict=True)
         return {path: form for path, form in found if form is not None}
-
-
-def _remarks(recordings: Iterable[Recording], formats: Mapping[Path, Format]) -> list[str]:
-    """One sentence about each property of the files' formats that a user should know."""
-    kinds: dict[str, set[Path]] = {
-        "with several channels: their mean is used (--channel selects one)": set(),
-        "with several channels: one is used": set(),
-        "with eight bits a sample, whose rounding can be heard": set(),
-    }
-    mean, one, eight_bit = kinds.values()
-    for recording in recordings:
-        path = recording.path
-        if path not in formats:
-            continue
-        if formats[path].channels > 1:
-            (mean if recording.channel is None else one).add(path)
-        if formats[path].eight_bit:
-            eight_bit.add(path)
-    return [f"files {kind}: {len(paths):,}" for kind, paths in kinds.items() if paths]
 
 
 def named_files(

@@ -134,7 +134,6 @@ def test_two_speakers_on_two_channels(tmp_path):
     np.testing.assert_allclose(bob.read()[0], noise[1600:4000, 1], atol=1e-6)
     assert ann.name == "call.wav#0.0-0.5#channel 1"
     assert ann.identity != bob.identity
-    assert any("several channels" in note for note in corpus.notes)
     assert not any("not read" in note for note in corpus.notes)
 
 
@@ -147,10 +146,7 @@ def test_one_channel_of_a_corpus(tmp_path):
     for channel, expected in ((None, noise.mean(1)), (1, noise[:, 0]), (2, noise[:, 1])):
         samples, _ = corpora[channel].recordings[0].read()
         np.testing.assert_allclose(samples, expected, atol=1e-6)
-        told = " ".join(corpora[channel].notes)
-        assert "several channels" in told
-        assert ("--channel" in told) == (channel is None)
-        assert "eight bits" in told
+        assert any("--channel" in note for note in corpora[channel].notes) == (channel is None)
     assert len({corpus.recordings[0].identity for corpus in corpora.values()}) == 3
     with pytest.raises(AudioError, match="has 1 channel, and channel 2"):
         corpora[2].recordings[1].read()

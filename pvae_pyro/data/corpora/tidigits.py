@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pvae_pyro.data.alignment.ctm import Span, read_ctm
+from pvae_pyro.data.alignment.ctm import read_ctm
 from pvae_pyro.data.alignment.forced import Utterance
 from pvae_pyro.data.alignment.transcripts import align_utterances
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
@@ -59,6 +59,9 @@ class _Utterance:
     def name(self) -> str:
         return f"{self.split}/{self.group}/{self.speaker}/{self.digits}{self.take}"
 
+    def recording(self, part: str = "", label: str = "") -> Recording:
+        return Recording(self.path, f"{self.name}{part}", label, self.speaker, self.split)
+
 
 def tidigits_corpus(
     root: str | os.PathLike[str],
@@ -105,37 +108,42 @@ def tidigits_corpus(
     bad = {problem.name: problem for problem in bad_spans}
     # An alignment says speaker and digits only: it is of no use where two utterances have both.
     number = Counter(utterance.id for utterance in everyone)
-    aligned: dict[str, tuple[Span, ...]] = {}
+    digits: dict[str, list[Recording]] = {}
     to_align = []
     for utterance in utterances:
         words = spans.get(utterance.id, ()) if number[utterance.id] == 1 else ()
-        digits = "".join(span.word for span in words)
+        spoken = "".join(span.word for span in words)
         if number[utterance.id] == 1 and utterance.id in bad:
             problem = bad[utterance.id]
             problems.append(Problem(utterance.name, problem.kind, problem.reason))
         elif not words:
             to_align.append(utterance)
-        elif digits != utterance.digits:
-            reason = f"{shown(utterance.path)}: is aligned with the digits {digits!r}"
+        elif spoken != utterance.digits:
+            reason = f"{shown(utterance.path)}: is aligned with the digits {spoken!r}"
             problems.append(Problem(utterance.name, "transcript", reason))
         else:
-            aligned[utterance.name] = words
+            digits[utterance.name] = [
+                replace(utterance.recording(f"#{place}", label), start=span.start, end=span.end)
+                for place, span in enumerate(words, 1)
+                if (label := digit_label(span.word, oh)) is not None
+            ]
     notes = []
     if to_align:
-        aligned_here, not_aligned = _align(to_align)
-        aligned |= aligned_here
+        tokens, not_aligned = align_utterances(
+            [Utterance(u.recording(), tuple(WORDS[digit] for digit in u.digits)) for u in to_align],
+            partial(digit_label, oh=oh),
+            required_rate=SAMPLE_RATE,
+        )
+        for token in tokens:
+            name = token.recording.name.split("#")[0]
+            digits.setdefault(name, []).append(token.recording)
         problems += not_aligned
         where = shown(files[0].parent) if files else "tidigits_ctm (--alignments)"
         notes.append(
             f"{len(to_align)} of {len(utterances)} utterances had no alignment in {where}: made "
             "here"
         )
-    recordings = [
-        Recording(u.path, f"{u.name}#{place}", label, u.speaker, u.split, span.start, span.end)
-        for u in utterances
-        for place, span in enumerate(aligned.get(u.name, ()), 1)
-        if (label := digit_label(span.word, oh)) is not None
-    ]
+    recordings = [digit for utterance in utterances for digit in digits.get(utterance.name, ())]
     corpus = list_corpus(
         f"TIDIGITS ({speakers})",
         SAMPLE_RATE,
@@ -147,29 +155,6 @@ def tidigits_corpus(
     if speakers == "children":
         return corpus
     return replace(corpus, completeness=partial(_completeness, oh))
-
-
-def _align(utterances: list[_Utterance]) -> tuple[dict[str, tuple[Span, ...]], list[Problem]]:
-    """Spans of the digits by utterance, and the utterances that could not be aligned."""
-    tokens, problems = align_utterances(
-        [
-            Utterance(
-                Recording(u.path, u.name, "", u.speaker, u.split),
-                tuple(WORDS[digit] for digit in u.digits),
-            )
-            for u in utterances
-        ],
-        str,  # every word is wanted
-        required_rate=SAMPLE_RATE,
-    )
-    symbols = {word: symbol for symbol, word in WORDS.items()}
-    spans: dict[str, tuple[Span, ...]] = {}
-    for token in tokens:
-        utterance = token.recording.name.split("#")[0]
-        word = token.aligned
-        span = Span(symbols[word.word], word.start, word.end)
-        spans[utterance] = (*spans.get(utterance, ()), span)
-    return spans, problems
 
 
 def _folders(root: Path) -> list[Path]:
