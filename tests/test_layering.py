@@ -1,4 +1,4 @@
-"""Imports run one way: experiments -> models, guides -> pvae_pyro; and what names may not leak."""
+"""Imports run one way: experiments -> models, guides -> pvae_pyro. No file names are repeated."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# folder -> which of the others it may import, each of which is `pvae_pyro.<folder>`
+# folder -> folders it may import; each is imported as `pvae_pyro.<folder>`
 MAY_IMPORT = {
     "pvae_pyro": set(),
     "models": {"models"},

@@ -1,4 +1,4 @@
-"""A second speech: its own corpus, features, normalisation and sounds."""
+"""A second speech modality has its own corpus, features, normalisation and sounds."""
 
 import json
 
@@ -17,7 +17,7 @@ pytest.importorskip("espeakng_loader")
 
 @pytest.fixture(scope="module")
 def run(environment, tmp_path_factory):
-    """Words at 8 kHz, one's own, and Spanish ones at 16 kHz."""
+    """A run on a manifest's words at 8 kHz and on Spanish words at 16 kHz."""
     here = tmp_path_factory.mktemp("two")
     rng = np.random.default_rng(0)
     lines = ["path,label,speaker,split"]
@@ -47,7 +47,7 @@ def test_each_has_its_own_features(run):
     assert config.max_frames == max(of.lengths.max() for of in data.train.values())
 
 
-def test_a_run_of_an_earlier_version_is_of_speech_and_image(run, tmp_path):
+def test_a_run_of_an_earlier_version_has_speech_and_image(run, tmp_path):
     kept = read_config(run).model_dump_json(exclude={"modalities", "modality", "sample_rates"})
     (tmp_path / "config.json").write_text(kept, "utf-8")
     earlier = read_config(tmp_path)
@@ -55,7 +55,7 @@ def test_a_run_of_an_earlier_version_is_of_speech_and_image(run, tmp_path):
     assert list(load_data(earlier, tmp_path).train) == ["speech", "image"]
 
 
-def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
+def test_a_sound_file_needs_a_modality_if_there_are_two_speeches(run, tmp_path, capsys):
     word = run.parent / "test00.wav"
     asked = ["translate", str(run), "--draws", "1", "--out", str(tmp_path / "out")]
     assert generate.main([*asked, "--from", str(word)]) == 1
@@ -67,13 +67,13 @@ def test_a_sound_is_of_the_modality_that_is_said(run, tmp_path, capsys):
     assert rates == {"from-spanish.wav": 16000, "translated-speech.wav": 8000}
 
 
-def test_options_of_what_is_not_there_are_told():
-    def told(*words):
+def test_options_without_effect_are_named():
+    def unused(*words):
         options = asked(*words)
         return set(unused_options(options.model_fields_set, options.resolved("cpu")))
 
     both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
-    assert told(*both, "--speech-scale", 2) == set()
+    assert unused(*both, "--speech-scale", 2) == set()
     images = ("--image-scale", 2, "--image-dataset", "mnist")
-    assert told(*both, *images) == {"--image-scale", "--image-dataset"}
-    assert told(*both, "--model", "vae-spanish", "--num-cells", 4, "--alpha", 1) == {"--alpha"}
+    assert unused(*both, *images) == {"--image-scale", "--image-dataset"}
+    assert unused(*both, "--model", "vae-spanish", "--num-cells", 4, "--alpha", 1) == {"--alpha"}

@@ -6,9 +6,9 @@ import tarfile
 
 
 def tar_gz(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
-    """A gzipped tar archive of files, or of what a TarInfo says, and their content.
+    """A gzipped tar archive of members, each a name or a TarInfo, with their contents.
 
-    The same bytes each time: a gzip header has the second it was made in, unless told another.
+    The same bytes each time: without `mtime`, a gzip header holds the current time.
     """
     file = io.BytesIO()
     with (

@@ -1,4 +1,4 @@
-"""Single spoken digits joined into strings, so that it is known where each digit lies."""
+"""Strings of spoken digits, joined from single digits, so that all boundaries are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _HEARD = -30.0  # dB of the loudest frame
 
 @dataclass(frozen=True)
 class Joined:
-    """files: start and end of each recording in the string; heard: of the digit in it; seconds."""
+    """files, heard: start and end in seconds of each recording, and of the sound in it."""
 
     samples: np.ndarray
     rate: int

@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that serves bytes, and can misbehave."""
+"""A web server on 127.0.0.1 that serves bytes, and can be made to fail."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ class LocalServer:
     """url: ends in "/". files: name -> content. redirects: name -> address.
 
     break_after: bytes of a file, after which the server hangs up. before_answer: called for each
-    request. asked: the names that were asked for.
+    request. asked: the names that were requested.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""An HTML page, taken apart: its elements, headings and text, and the files within it."""
+"""A parsed HTML page: its elements, headings and text, and the files embedded in it."""
 
 import base64
 import re
@@ -38,7 +38,7 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
     def files(self, name):
-        """The contents of all elements of that name, and what each is called."""
+        """The content and the description of each element of that name."""
         return [
             (base64.b64decode(a["src"].split(",", 1)[1]), a.get("alt") or a.get("aria-label"))
             for a in self.all(name)

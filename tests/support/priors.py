@@ -1,4 +1,4 @@
-"""Every prior, small, and away from how it begins."""
+"""Every prior, small, with parameters away from their initial values."""
 
 import torch
 
@@ -26,12 +26,12 @@ def flow(dim):
     return prior
 
 
-# Of a size; a VampPrior follows no head yet.
+# kind -> prior of so many dimensions; a VampPrior follows no head yet.
 PRIORS = {"normal": StandardNormal, "mixture": mixture, "vamp": VampPrior, "flow": flow}
 
 
 def make_prior(kind, dim):
-    """Ready to be called; of a VampPrior, with a head that nothing else holds."""
+    """A prior that can be called; a VampPrior follows a head that nothing else uses."""
     prior = PRIORS[kind](dim) if kind != "vamp" else VampPrior(dim, 3)
     if kind == "vamp":
         prior.follow(GaussianHead(FEATURES, dim))

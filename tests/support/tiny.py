@@ -1,4 +1,4 @@
-"""Tiny spoken-and-written-digit stand-ins, for tests of the machinery."""
+"""Tiny models and data of spoken and written digits."""
 
 from functools import partial
 
@@ -39,7 +39,7 @@ def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal, sees_presence=Fal
 
 
 def tiny_speech_svi(seed=0, learning_rate=1e-3):
-    """Of one modality, some 2,000 numbers: a checkpoint is small."""
+    """One modality and some 2,000 weights, so that a checkpoint is small."""
     torch.manual_seed(seed)
     (speech, _) = tiny_modalities()
     model, guide = JMVAE([speech], 3), VAEGuide(speech, 3)

@@ -1,4 +1,4 @@
-"""Corpora as they lie on a disk, with every digit twice to train and twice to test, all noise."""
+"""Corpora on disk, made of noise: each digit twice for training and twice for testing."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -14,7 +14,7 @@ TINY = ["--dataset", "tidigit", "--limit", "2", "--num-cells", "8", "--no-report
 
 
 def command(arguments, cache, **kwargs):
-    """run_svi.py in a process of its own; `cache` are environment variables."""
+    """Run run_svi.py in another process; `cache` holds environment variables."""
     return subprocess.run(
         [sys.executable, "experiments/run_svi.py", *map(str, arguments)],
         cwd=REPOSITORY,

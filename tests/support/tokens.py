@@ -1,4 +1,4 @@
-"""A modality of neither sound nor sight: sequences of tokens, of different lengths."""
+"""A modality that is neither sound nor picture: token sequences of different lengths."""
 
 import numpy as np
 import pyro
@@ -25,7 +25,7 @@ class TokenEncoder(nn.Module):
 
 
 class TokenLikelihood(nn.Module):
-    """Each token by itself, given z and its place; as many as are observed, or LONGEST."""
+    """Tokens are independent given z; as many as are observed, or LONGEST."""
 
     def __init__(self, latent_dim):
         super().__init__()
@@ -42,7 +42,7 @@ class TokenLikelihood(nn.Module):
 
 
 def token_column(root, classes, copies=8):
-    """A class is the token that is the most frequent."""
+    """The class of a sequence is its most frequent token."""
     rng = np.random.default_rng(1)
     partitions = {}
     for split in ("train", "test"):

@@ -1,4 +1,4 @@
-"""What stands in for a training where its results alone matter."""
+"""A fake of `run_svi.main`, for tests that need only the results of a training."""
 
 import json
 
@@ -13,9 +13,9 @@ def parsed(words):
 
 
 class Trainer:
-    """In run_svi.main's place: it writes what a run leaves, and nothing else.
+    """Replaces `run_svi.main`: writes the files of a run without training.
 
-    calls: the words it was called with. stops: row -> exit code of runs that do not finish.
+    calls: the arguments of each call. stops: row -> exit code of runs that do not finish.
     results: replaces parts of every results.json.
     """
 
