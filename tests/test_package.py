@@ -40,8 +40,6 @@ def test_the_console_command(capsys):
     assert cli.main([]) == 2
     assert cli.main(["fly"]) == 2
     assert "fly" in capsys.readouterr().err
-    for module in cli.COMMANDS.values():
-        assert (REPOSITORY / "experiments" / f"{module}.py").exists()
 
 
 @pytest.mark.parametrize(
