@@ -71,7 +71,7 @@ class Generator:
             longest = max(3.0, (self.config.max_frames or 0) * settings.hop)
             values = read_sound(
                 path, settings, normalisation, trim=trim, channel=channel, longest=longest
-            ).log_mel
+            )
         else:
             values, changes = read_picture(path, self.config.image_dataset == "mnist", self.framing)
             if changes:

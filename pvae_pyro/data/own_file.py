@@ -1,7 +1,6 @@
 """A user's own sound and picture files, prepared as the training data were."""
 
 import os
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,15 +22,6 @@ PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", "
 _SILENCE = 0.25  # seconds
 
 
-@dataclass(frozen=True)
-class Sound:
-    """samples ``[n]`` at rate Hz, and their log-Mel energies ``[T, F]``, not normalised."""
-
-    samples: np.ndarray
-    rate: int
-    log_mel: np.ndarray
-
-
 def kind_of(path: str | os.PathLike[str]) -> str:
     """``sound`` or ``picture``, by the file's name. Raises ValueError for another ending."""
     ending = os.path.splitext(path)[1].lower()
@@ -49,18 +39,18 @@ def read_sound(
     normalisation: Normalisation,
     *,
     trim: bool | None = None,
-    keep_level: bool = False,
     channel: int | None = None,
     longest: float = 3.0,
-) -> Sound:
-    """A spoken word from a file of any kind that `read_audio` reads.
+) -> np.ndarray:
+    """Log-Mel energies ``[T, F]`` of a spoken word from any file that `read_audio` reads.
+
+    A sound whose normalised energies have a mean beyond ±1, twice the variation within a corpus,
+    is scaled to ±1.
 
     Args:
         settings, normalisation: of the training data's features.
         trim: cut off what is not speech at both ends (`VoiceActivity`); None does so where it is
             more than a quarter of a second, which words cut out of recordings do not have.
-        keep_level: do not change the level. Otherwise, a sound whose normalised energies have a
-            mean beyond ±1, twice the variation within a corpus, is scaled to ±1.
         channel: the channel to take, from 1; None is the mean of all.
         longest: the most seconds of speech.
 
@@ -79,13 +69,11 @@ def read_sound(
         reason = f"{seconds:.1f} s of speech, and the longest word is {longest:g} s: cut it"
         raise AudioError(f"{shown(path)}: {reason}", "too long")
     samples = resampled(samples, rate, settings.sample_rate)
-    if not keep_level:
-        # Energies at the floor do not rise with the others, so once is not enough.
-        for _ in range(2):
-            mean = float(normalisation.apply(settings(samples, settings.sample_rate)).mean())
-            nats = (np.clip(mean, -1, 1) - mean) / float(np.mean(1 / normalisation.scale))
-            samples = samples * np.float32(np.exp(nats / 2))  # energies are squares
-    return Sound(samples, settings.sample_rate, settings(samples, settings.sample_rate))
+    for _ in range(2):  # energies at the floor do not rise with the others: once is not enough
+        mean = float(normalisation.apply(settings(samples, settings.sample_rate)).mean())
+        nats = (np.clip(mean, -1, 1) - mean) / float(np.mean(1 / normalisation.scale))
+        samples = samples * np.float32(np.exp(nats / 2))  # energies are squares
+    return settings(samples, settings.sample_rate)
 
 
 def read_picture(

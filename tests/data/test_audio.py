@@ -116,7 +116,9 @@ UNUSABLE = {
     "joined Ogg": (_encoded(NOISE, "OGG") * 2, "unreadable", "joined"),
     "16 bits in 32": (_wav(NOISE / 65536, "PCM_32"), "silent", "silent"),
     "16 bits in floats": (_wav(NOISE * 32768, "FLOAT"), "range", "of 1.6.*full scale"),
-    "opposite phase": (_wav(np.stack([NOISE, -NOISE], 1)), "opposite phase", "--channel 1"),
+    "opposite phase": (
+        _wav(np.stack([NOISE, 0.1 - 0.9 * NOISE], 1)), "opposite phase", "--channel 1"
+    ),
     "no samples": (_wav(SAMPLES[:0]), "no samples", "no samples"),
     "silent": (_wav(SAMPLES * 0), "silent", "silent"),
     "NaN": (_wav(np.float32([0.5, np.nan]), "FLOAT"), "not finite", "NaN"),
@@ -225,17 +227,6 @@ def test_channels(tmp_path: Path):
     with pytest.raises(AudioError, match="has 2 channels, and channel 3") as error:
         read_audio(path, 3)
     assert error.value.kind == "channels"
-
-
-@pytest.mark.parametrize("offset", [0.0, 0.2])
-def test_channels_in_opposite_phase(tmp_path: Path, offset: float):
-    hiss = np.random.default_rng(1).normal(0, 1e-3, (2, 1000))
-    path = tmp_path / "a.wav"
-    path.write_bytes(_wav((np.stack([NOISE, -0.9 * NOISE]) + hiss + offset).T, "FLOAT"))
-    with pytest.raises(AudioError) as error:
-        read_audio(path)
-    assert error.value.kind == "opposite phase"
-    np.testing.assert_allclose(read_audio(path, 1)[0], NOISE + offset, atol=0.01)
 
 
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8"])
