@@ -142,9 +142,9 @@ def test_header_is_read_without_the_sound(tmp_path: Path):
     path = tmp_path / "sound.wav"
     stereo = np.stack([NOISE, NOISE], 1)
     for content, expected in (
-        (_wav(stereo, "PCM_U8"), Format(8000, 2, True)),
-        (_encoded(NOISE, "MP3", rate=16_000), Format(16_000, 1, False)),
-        (sphere(np.int16(stereo * 9000), 20_000, coding="shorten"), Format(20_000, 2, False)),
+        (_wav(stereo, "PCM_U8"), Format(8000, 2)),
+        (_encoded(NOISE, "MP3", rate=16_000), Format(16_000, 1)),
+        (sphere(np.int16(stereo * 9000), 20_000, coding="shorten"), Format(20_000, 2)),
     ):
         path.write_bytes(content)
         assert read_format(path) == expected

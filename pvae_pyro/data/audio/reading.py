@@ -14,7 +14,6 @@ from pvae_pyro.errors import shown
 
 # Formats of libsndfile in which truncation is noticed: by libsndfile, or below.
 _FORMATS = {"WAV", "WAVEX", "AIFF", "AU", "FLAC", "OGG"}
-_EIGHT_BIT = {"PCM_S8", "PCM_U8", "DPCM_8"}  # µ-law and A-law have the range of fourteen bits
 _SPHERE = b"NIST_1A"
 _MP3 = re.compile(rb"ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")  # a tag, or a frame of layer 1 to 3
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # type, number of segments (RFC 3533)
@@ -43,11 +42,10 @@ _SHORTENED = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+
 
 
 class Format(NamedTuple):
-    """What a file's header says: rate in Hz, channels, and whether samples have eight bits."""
+    """What a file's header says: rate in Hz, and the number of channels."""
 
     rate: int
     channels: int
-    eight_bit: bool
 
 
 def read_audio(path: str | os.PathLike[str], channel: int | None = None) -> tuple[np.ndarray, int]:
@@ -95,12 +93,11 @@ def read_format(path: str | os.PathLike[str]) -> Format:
         start = file.read(8)
         file.seek(0)
         if start.startswith(_SPHERE):
-            form = Format(*sphere_format(file, name), False)
+            form = Format(*sphere_format(file, name))
         else:
             try:
                 with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
-                    eight_bit = sound.subtype in _EIGHT_BIT
-                    form = Format(sound.samplerate, sound.channels, eight_bit)
+                    form = Format(sound.samplerate, sound.channels)
             except soundfile.LibsndfileError as error:
                 raise AudioError(f"{name}: the format is unknown", "unreadable") from error
     check_length(0, form.rate, name)

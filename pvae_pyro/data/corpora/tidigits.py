@@ -6,12 +6,12 @@ Leonard & Doddington 1993, https://catalog.ldc.upenn.edu/LDC93S10. Licensed: not
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pvae_pyro.data.alignment.ctm import read_ctm
+from pvae_pyro.data.alignment.ctm import Span, read_ctm
 from pvae_pyro.data.alignment.forced import Utterance
 from pvae_pyro.data.alignment.transcripts import align_utterances
 from pvae_pyro.data.corpora.digit_words import WORDS, digit_label
@@ -105,28 +105,20 @@ def tidigits_corpus(
     if alignments is not None and not {u.id for u in everyone} & spans.keys():
         reason = f": {bad_spans[0].reason}" if bad_spans else ""
         raise CorpusError(f"{shown(alignments)} aligns no utterance that is here{reason}")
-    bad = {problem.name: problem for problem in bad_spans}
     # An alignment says speaker and digits only: it is of no use where two utterances have both.
     number = Counter(utterance.id for utterance in everyone)
+    spans = {name: words for name, words in spans.items() if number[name] == 1}
+    bad = {problem.name: problem for problem in bad_spans if number[problem.name] == 1}
     digits: dict[str, list[Recording]] = {}
     to_align = []
     for utterance in utterances:
-        words = spans.get(utterance.id, ()) if number[utterance.id] == 1 else ()
-        spoken = "".join(span.word for span in words)
-        if number[utterance.id] == 1 and utterance.id in bad:
-            problem = bad[utterance.id]
-            problems.append(Problem(utterance.name, problem.kind, problem.reason))
-        elif not words:
-            to_align.append(utterance)
-        elif spoken != utterance.digits:
-            reason = f"{shown(utterance.path)}: is aligned with the digits {spoken!r}"
-            problems.append(Problem(utterance.name, "transcript", reason))
+        problem = _check_alignment(utterance, spans, bad)
+        if problem is not None:
+            problems.append(problem)
+        elif utterance.id in spans:
+            digits[utterance.name] = _cut(utterance, spans[utterance.id], oh)
         else:
-            digits[utterance.name] = [
-                replace(utterance.recording(f"#{place}", label), start=span.start, end=span.end)
-                for place, span in enumerate(words, 1)
-                if (label := digit_label(span.word, oh)) is not None
-            ]
+            to_align.append(utterance)
     notes = []
     if to_align:
         tokens, not_aligned = align_utterances(
@@ -139,22 +131,36 @@ def tidigits_corpus(
             digits.setdefault(name, []).append(token.recording)
         problems += not_aligned
         where = shown(files[0].parent) if files else "tidigits_ctm (--alignments)"
-        notes.append(
-            f"{len(to_align)} of {len(utterances)} utterances had no alignment in {where}: made "
-            "here"
-        )
+        lacking = f"{len(to_align)} of {len(utterances)} utterances had no alignment in {where}"
+        notes.append(f"{lacking}: made here")
     recordings = [digit for utterance in utterances for digit in digits.get(utterance.name, ())]
+    title = f"TIDIGITS ({speakers})"
     corpus = list_corpus(
-        f"TIDIGITS ({speakers})",
-        SAMPLE_RATE,
-        recordings,
-        problems,
-        notes=notes,
-        required_rate=SAMPLE_RATE,
+        title, SAMPLE_RATE, recordings, problems, notes=notes, required_rate=SAMPLE_RATE
     )
     if speakers == "children":
         return corpus
     return replace(corpus, completeness=partial(_completeness, oh))
+
+
+def _check_alignment(
+    utterance: _Utterance, spans: Mapping[str, Sequence[Span]], bad: Mapping[str, Problem]
+) -> Problem | None:
+    if problem := bad.get(utterance.id):
+        return Problem(utterance.name, problem.kind, problem.reason)
+    spoken = "".join(span.word for span in spans.get(utterance.id, ()))
+    if spoken in ("", utterance.digits):
+        return None
+    reason = f"{shown(utterance.path)}: is aligned with the digits {spoken!r}"
+    return Problem(utterance.name, "transcript", reason)
+
+
+def _cut(utterance: _Utterance, spans: Sequence[Span], oh: str) -> list[Recording]:
+    return [
+        replace(utterance.recording(f"#{place}", label), start=span.start, end=span.end)
+        for place, span in enumerate(spans, 1)
+        if (label := digit_label(span.word, oh)) is not None
+    ]
 
 
 def _folders(root: Path) -> list[Path]:
