@@ -54,7 +54,7 @@ def test_generated_padding_is_zero_and_duration_is_the_sites():
     assert len(lengths.unique()) > 1
 
 
-@pytest.mark.parametrize("source", ["speech", "image", None])
+@pytest.mark.parametrize("source", ["speech", None])
 def test_parallel_prediction_equals_sequential(source):
     """In shape exactly; in distribution by mean and standard deviation of every element."""
     model, guide = tiny_pair()
@@ -69,7 +69,7 @@ def test_parallel_prediction_equals_sequential(source):
         arguments, keywords = ({source: batch[source]},), {"observed": ()}
         chosen = guide.unimodal[source]
     draws = {
-        parallel: Predictive(model, guide=chosen, num_samples=400, parallel=parallel)(
+        parallel: Predictive(model, guide=chosen, num_samples=200, parallel=parallel)(
             *arguments, **keywords
         )
         for parallel in (False, True)
@@ -79,10 +79,10 @@ def test_parallel_prediction_equals_sequential(source):
     for name, value in draws[False].items():
         other = draws[True][name]
         assert other.shape == value.shape, name
-        # The second moment is the first one of squares; 5.5 standard errors over some
-        # thousand elements are passed by chance once in ten thousand runs.
+        # The first moment, and that of the squares. Among some thousand elements, chance exceeds
+        # 5.5 standard errors once in ten thousand runs.
         for moment in (value, other), (value.square(), other.square()):
-            error = sum(m.var(0) for m in moment).div(400).sqrt()
+            error = sum(m.var(0) for m in moment).div(200).sqrt()
             difference = (moment[0].mean(0) - moment[1].mean(0)).abs()
             assert (difference <= 5.5 * error + 1e-6).all(), name
 

@@ -1,11 +1,11 @@
-"""Runs with other networks and likelihoods, from training to figures."""
+"""Runs of the command with other networks and likelihoods."""
 
 import json
 import math
 
 import pytest
 
-from pvae_pyro.experiments import evaluate, figures, run_svi
+from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support.saved_run import load_run
 
 EPOCHS = 2
@@ -26,21 +26,14 @@ def run(small, environment, tmp_path):
     return train
 
 
-def test_a_bernoulli_run_ends_in_scores_and_pictures(run):
-    folder, results, model = run("--image-likelihood", "bernoulli", "--speech-encoder", "conv")
+def test_a_bernoulli_run_ends_in_scores(run):
+    _, results, model = run("--image-likelihood", "bernoulli", "--speech-encoder", "conv")
     assert results["config"]["image_likelihood"] == model.likelihoods["image"].family == "bernoulli"
     # Near log 2 a pixel, before anything is learnt.
     assert results["test_terms"]["log_prob/image"] == pytest.approx(-784 * math.log(2), rel=0.05)
-    measures = ["--only", "coherence", "log_likelihood", "--judge-steps", "2"]
-    assert evaluate.main([str(folder), *measures, "--num-samples", "5"]) == 0
-    measured = json.loads((folder / "evaluation.json").read_text())
-    assert measured["coherence"]
-    assert math.isfinite(measured["log_likelihood"]["joint"]["mean"])
-    assert figures.main([str(folder), "--only", "translate", "--formats", "png"]) == 0
-    assert (folder / "figures" / "translate-speech-to-image.png").stat().st_size > 5000
 
 
-def test_learnt_scales_are_kept_and_gone_on_with(run):
+def test_learnt_scales_are_saved_and_resumed(run):
     options = ["--image-likelihood", "laplace", "--speech-encoder", "transformer", "--learn-scale"]
     folder, _, model = run(*options)
     for name, start in (("speech", 1.0), ("image", 0.5)):
