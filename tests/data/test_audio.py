@@ -183,12 +183,12 @@ def test_flac_written_into_a_pipe(tmp_path: Path):
             read_audio(path)
 
 
-def _mp3(samples: np.ndarray, xing: bool, constant: bool = False) -> bytes:
-    """At 16 kHz, by FFmpeg, which leaves out the header with the number of frames if told so."""
+def _mp3(samples: np.ndarray, xing: bool) -> bytes:
+    """At 16 kHz, with or without the header that says the number of frames."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp3", options={"write_xing": str(int(xing))}) as out:
-        options = {"b": "64k"} if constant else {"flags": "+qscale", "global_quality": "472"}
-        stream = out.add_stream("libmp3lame", rate=16_000, options=options)
+        variable = {"flags": "+qscale", "global_quality": "472"}
+        stream = out.add_stream("libmp3lame", rate=16_000, options=variable)
         stream.layout = "mono"
         ints = (samples * 32767).astype(np.int16).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(ints, format="s16", layout="mono")
@@ -204,14 +204,13 @@ _ART = b"ID3\x03\0\0\0\0\x27\x10" + b"APIC" + bytes(5004)  # 39 * 128 + 16
 
 
 @pytest.mark.parametrize("before", [b"", _ART], ids=["", "cover art"])
-@pytest.mark.parametrize("constant", [False, True], ids=["VBR", "CBR"])
 @pytest.mark.parametrize("xing", [False, True])
-def test_mp3_is_read_to_its_end(tmp_path: Path, before, constant, xing):
+def test_mp3_is_read_to_its_end(tmp_path: Path, before, xing):
     """Without the header, decoders guess a length from the first frame's bit rate."""
     time = np.arange(8000) / 16_000
     hum = 0.3 * np.sin(2 * np.pi * 300 * time) * np.hanning(8000)
     path = tmp_path / "a.mp3"
-    path.write_bytes(before + _mp3(hum, xing, constant))
+    path.write_bytes(before + _mp3(hum, xing))
     samples, rate = read_audio(path)
     assert rate == 16_000
     assert len(samples) == (8000 if xing else 16 * 576)  # only the header counts the padding

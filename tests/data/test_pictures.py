@@ -95,7 +95,7 @@ BAR[6:10, 10:60] = 220  # a title
 def test_frames_and_lines_are_removed(drawn: np.ndarray) -> None:
     drawing = find_drawing(drawn, "x")
     assert alike(placed(drawing.ink), digit()) > 0.8
-    assert drawing.lined
+    assert drawing.changes
 
 
 SURROUNDED = {
@@ -122,7 +122,7 @@ def test_a_shadow_is_no_sheet() -> None:
     drawing = find_drawing((page() * across).astype(np.uint8), "x")
     assert alike(placed(drawing.ink), digit()) > 0.7
     assert not drawing.light
-    assert not drawing.lined
+    assert not drawing.changes
 
 
 @pytest.mark.parametrize("value", [20, 250])

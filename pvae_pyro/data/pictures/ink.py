@@ -34,19 +34,14 @@ class Drawing:
     light: whether the ink is lighter than the ground.
     ink: ``[height, width]`` from 0 to 1, cropped to what is drawn.
     extent: the longest side of the ink divided by that of the page.
-    lined: whether a frame or lines were removed.
+    changes: what was removed, for a message.
     """
 
     page: np.ndarray
     light: bool
     ink: np.ndarray
     extent: float
-    lined: bool
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """What was changed in the picture, for a message."""
-        return ("a frame or lines were removed",) if self.lined else ()
+    changes: tuple[str, ...]
 
 
 def find_drawing(pixels: np.ndarray, name: str) -> Drawing:
@@ -75,7 +70,8 @@ def find_drawing(pixels: np.ndarray, name: str) -> Drawing:
         ink = _closely(page, strokes, light)
         rows, columns = _span(_without_specks(ink)[0])
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Drawing(page, light, ink, float(extent / max(strokes.shape)), lined)
+    changes = ("a frame or lines were removed",) if lined else ()
+    return Drawing(page, light, ink, float(extent / max(strokes.shape)), changes)
 
 
 def border(pixels: np.ndarray) -> np.ndarray:
