@@ -40,7 +40,7 @@ def here(cache, monkeypatch, capsys):
     return run
 
 
-def test_results_say_what_they_are(finished):
+def test_results_describe_the_run(finished):
     folder, done = finished
     results = json.loads((folder / "results.json").read_text())
     for score in ("purity", "nmi", "ari", "active_units"):
@@ -102,7 +102,7 @@ def test_another_process_makes_the_same_bits(finished, cache, tmp_path):
     }
 
 
-def test_another_number_of_threads_is_told(small_runs, here, tmp_path):
+def test_another_number_of_threads_is_reported(small_runs, here, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(small_runs["pvae"], folder)
     path = folder / "config.json"
@@ -117,7 +117,7 @@ def test_another_number_of_threads_is_told(small_runs, here, tmp_path):
     assert json.loads((folder / "results.json").read_text())["threads"] == 1
 
 
-def test_interrupt_saves_and_resume_goes_on(here, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_saved_and_resumed(here, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     metrics, update = folder / "metrics.jsonl", SVI.update
 
@@ -157,13 +157,13 @@ def test_resume_refuses_other_options_and_missing_runs(finished, small, here, tm
     assert "nothing" in done.stderr
 
 
-def test_require_corpus_tells_where_it_is_to_be_had(here, tmp_path):
+def test_require_corpus_says_where_to_get_it(here, tmp_path):
     done = here(["--dataset", "tidigit", "--require-corpus", "--out", tmp_path / "r"])
     assert done.returncode == 1
     assert "https://catalog.ldc.upenn.edu/LDC93S10" in done.stderr
 
 
-def test_mistakes_of_place_are_told_in_a_line(here, tmp_path):
+def test_unusable_folders_devices_and_datasets_are_named(here, tmp_path):
     (tmp_path / "file").write_text("mine")
     for arguments, message in (
         (["--out", tmp_path / "file"], "file"),
