@@ -172,11 +172,9 @@ def summary(content: dict[str, Any]) -> str:
             lines.append(f"{latent}, {name}:{scores} active {units}")
     for name, one in MEASURES.items():
         for path, *cells in table_rows(content.get(name, {}), one.columns):
-            columns = one.columns or ("",)
-            shown = [
-                f"{c} {v}".strip() for c, v in zip(columns, cells, strict=True) if v is not None
-            ]
-            lines.append(f"{name}, {path}: {' '.join(shown)}")
+            pairs = zip(one.columns or ("",), cells, strict=True)
+            if shown := " ".join(f"{col} {cell}" for col, cell in pairs if cell is not None):
+                lines.append(f"{name}, {path}: {shown.strip()}")
     return "\n".join(lines)
 
 
