@@ -220,6 +220,7 @@ print(compute_features(corpus, cache_dir=sys.argv[1], workers=2)[1]["lengths"].t
 """
 
 
+@pytest.mark.slow
 def test_other_processes_do_not_run_an_unguarded_script(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
