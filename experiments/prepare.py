@@ -24,7 +24,7 @@ from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.features import compute_features, refuse_problems
 from pvae_pyro.data.loading import open_speech
-from pvae_pyro.data.paired import alike
+from pvae_pyro.data.spelling import alike
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.arguments import number, place

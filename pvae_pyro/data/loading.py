@@ -179,7 +179,7 @@ def open_speech(
     corpus = speech_corpus(dataset, root, options or {}, require_corpus=require_corpus)
     refuse_problems(corpus.problems, strict)
     if not corpus.recordings:
-        raise CorpusError(f"{corpus.name}: nothing can be used{_the_first(corpus.problems)}")
+        raise CorpusError(f"{corpus.name}: nothing can be used{_first_of(corpus.problems)}")
     if classes is not None:
         corpus = _of_classes(corpus, classes)
     if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
@@ -217,25 +217,20 @@ def log_remarks(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return remarks
 
 
-def _the_first(problems: Sequence[Problem]) -> str:
-    if not problems:
-        return ""
-    return f"; the first of {len(problems)} problems: {problems[0].reason}"
+def _first_of(problems: Sequence[Problem]) -> str:
+    return f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
 
 
 def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
-    there = {recording.label for recording in corpus.recordings}
-    if unknown := sorted(set(classes) - there):
+    existing = {recording.label for recording in corpus.recordings}
+    if unknown := sorted(set(classes) - existing):
         raise CorpusError(
             f"{corpus.name}: no recording of class {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(there)) or 'none'}{_the_first(corpus.problems)}"
+            f"{', '.join(sorted(existing))}{_first_of(corpus.problems)}"
         )
     kept = tuple(recording for recording in corpus.recordings if recording.label in classes)
-    return replace(
-        corpus,
-        recordings=kept,
-        notes=(*corpus.notes, f"only the classes {', '.join(sorted(set(classes)))}"),
-    )
+    note = f"only the classes {', '.join(sorted(set(classes)))}"
+    return replace(corpus, recordings=kept, notes=(*corpus.notes, note))
 
 
 def _limited(recordings: Sequence[Recording], limit: int) -> list[Recording]:

@@ -10,7 +10,7 @@ import numpy as np
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.spelling import look_alike
+from pvae_pyro.data.spelling import alike
 
 
 @dataclass(frozen=True)
@@ -248,12 +248,3 @@ def _refuse_missing_classes(anchor: str, first: PairedData, name: str, data: Pai
                 + f", or use those that both have: --classes {common}"
                 * bool(common)
             )
-
-
-def alike(missing: Sequence[str], there: Sequence[str]) -> str:
-    """Which of the classes that exist may be the missing ones in another spelling."""
-    groups = [
-        g for g in look_alike(missing, there) if set(g) & set(missing) and set(g) & set(there)
-    ]
-    pairs = ", ".join(" and ".join(map(repr, group)) for group in groups)
-    return f" ({pairs} look alike: write them the same)" * bool(groups)

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -38,6 +38,15 @@ def look_alike_lines(what: str, counts: Mapping[str, int]) -> list[str]:
     ]
     rest = len(groups) - _MOST
     return [*lines, *([f"{rest} more groups of {what} look alike"] if rest > 0 else [])]
+
+
+def alike(missing: Sequence[str], there: Sequence[str]) -> str:
+    """Which of the classes that exist may be the missing ones in another spelling."""
+    groups = [
+        g for g in look_alike(missing, there) if set(g) & set(missing) and set(g) & set(there)
+    ]
+    pairs = ", ".join(" and ".join(map(repr, group)) for group in groups)
+    return f" ({pairs} look alike: write them the same)" * bool(groups)
 
 
 def found_file(folder: Path, name: str) -> Path:

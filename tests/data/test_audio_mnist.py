@@ -146,10 +146,12 @@ CHANGED = {
 
 @pytest.mark.parametrize("case", CHANGED)
 def test_other_content_is_refused(server, sounds: dict[str, bytes], tmp_path: Path, case: str):
-    change, told = CHANGED[case]
+    change, message = CHANGED[case]
     changed = {n: s for n, s in {**sounds, **change}.items() if s is not None}
     server.files["archive.tar.gz"] = _archive(changed)
-    told = rf"{audio_mnist.REVISION}\.tar\.gz is not revision {audio_mnist.REVISION} .*: .*{told}"
-    with pytest.raises(CorpusError, match=told):
+    message = (
+        rf"{audio_mnist.REVISION}\.tar\.gz is not revision {audio_mnist.REVISION} .*: .*{message}"
+    )
+    with pytest.raises(CorpusError, match=message):
         audio_mnist_corpus(tmp_path)
     assert list((tmp_path / "audio_mnist").iterdir()) == []

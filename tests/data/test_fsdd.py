@@ -55,7 +55,7 @@ def test_names_are_read(folder: Path, tmp_path: Path):
     np.testing.assert_allclose(np.abs(samples), 0.35, atol=1e-4)  # the 35th made
 
 
-def test_other_revision_is_told(folder: Path, tmp_path: Path, monkeypatch):
+def test_other_revision_is_reported(folder: Path, tmp_path: Path, monkeypatch):
     corpus = fsdd_corpus(tmp_path)
     assert corpus.notes == (f"{folder} differs from revision 26eb9aa of FSDD",)
     monkeypatch.setattr(fsdd, "CONTENT", content_digest(corpus.recordings))

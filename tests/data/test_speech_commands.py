@@ -151,11 +151,3 @@ def test_another_archive(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(CorpusError, match=SHA256):
         speech_commands_corpus(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_archive_without_a_word(server, files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    archive = tar_gz(*((n, c) for n, c in files.items() if not n.startswith(("six", "test"))))
-    server.files["archive.tar.gz"] = archive
-    monkeypatch.setattr(speech_commands, "SHA256", hashlib.sha256(archive).hexdigest())
-    with pytest.raises(CorpusError, match=r"v0\.02\.tar\.gz lacks testing_list\.txt, six"):
-        speech_commands_corpus(tmp_path)

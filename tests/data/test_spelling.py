@@ -39,7 +39,7 @@ def test_not_alike(one, other):
     assert look_alike([one], [other]) == []
 
 
-def test_both_names_and_their_numbers_are_told():
+def test_both_names_and_their_numbers_are_reported():
     (line,) = look_alike_lines("classes", {"Yes": 1234, "no": 7, "yes": 5})
     assert all(part in line for part in ("classes", "'Yes' (1,234)", "'yes' (5)"))
     letters = {name: 1 for letter in "abcdefgh" for name in (letter, letter.upper())}

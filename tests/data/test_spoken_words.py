@@ -1,7 +1,6 @@
-"""Multilingual Spoken Words: the table decides; what it says of a clip is checked or told."""
+"""Multilingual Spoken Words: the table decides; its statements are checked."""
 
 import csv
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -99,21 +98,6 @@ def test_words(corpus: Corpus, tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_letters_of_either_normal_form(tmp_path: Path, clips: list[bytes], form):
-    made = Corpus(tmp_path, clips, "de", top="mswc_microset")
-    for part in ("TRAIN", "TEST"):
-        for word in DIGITS["de"].split():
-            made.add(part, unicodedata.normalize(form, word))
-    found = spoken_words_corpus(tmp_path, "de")
-    assert found.notes == ()
-    assert {r.label for r in found.recordings} == set("0123456789")
-    assert all(len(r.read()[0]) for r in found.recordings)
-    assert _found(tmp_path, language="de", words=[unicodedata.normalize(form, "Fünf")]) == [
-        (unicodedata.normalize(form, "Fünf"), "ana", split) for split in ("train", "test")
-    ]
-
-
 def test_left_out_and_noted(corpus: Corpus, tmp_path: Path):
     before = _found(tmp_path)
     corpus.add("DEV", "dos")
@@ -157,8 +141,10 @@ def test_problems(corpus: Corpus, tmp_path: Path, case: str):
     (problem,) = found.problems
     assert problem.kind == kind
     # Where there is a path to name, it is the file's; else the table's line.
-    told = row[1] if kind == "missing" else "clips" if kind == "unreadable" else "es_splits.csv:22"
-    assert told in problem.reason
+    message = (
+        row[1] if kind == "missing" else "clips" if kind == "unreadable" else "es_splits.csv:22"
+    )
+    assert message in problem.reason
 
 
 TABLES = {
@@ -174,9 +160,9 @@ TABLES = {
 
 @pytest.mark.parametrize("case", TABLES)
 def test_tables_that_cannot_be_used(corpus: Corpus, tmp_path: Path, case: str):
-    content, told = TABLES[case]
+    content, message = TABLES[case]
     corpus.table.write_bytes(content)
-    with pytest.raises(CorpusError, match=rf"es_splits\.csv: {told}"):
+    with pytest.raises(CorpusError, match=rf"es_splits\.csv: {message}"):
         spoken_words_corpus(tmp_path)
 
 
@@ -186,8 +172,8 @@ def test_absent(corpus: Corpus, tmp_path: Path, there: str):
         corpus.table.unlink()
     if there != "clips":
         (corpus.folder / "clips").rename(corpus.folder / "other")
-    told = r"mswc/es has no es_splits\.csv with a folder clips .*/audio/es\.tar\.gz"
-    with pytest.raises(CorpusMissing, match=told):
+    message = r"mswc/es has no es_splits\.csv with a folder clips .*/audio/es\.tar\.gz"
+    with pytest.raises(CorpusMissing, match=message):
         spoken_words_corpus(tmp_path)
 
 

@@ -100,9 +100,12 @@ def test_speakers(speakers, groups, utterances, tmp_path):
 def test_alignments_of_something_else(utterances, tmp_path):
     write(tmp_path, "tidigits", utterances)
     other = tmp_path / "words.ctm"
-    for text, told in (("zz_1a 1 0.1 0.1 1\n", "here$"), ("path,label\n", "here: words.ctm:1: ")):
+    for text, end in (
+        ("zz_1a 1 0.1 0.1 1\n", "here$"),
+        ("path,label\n", "here: words.ctm:1: "),
+    ):
         other.write_text(text)
-        with pytest.raises(CorpusError, match=f"words.ctm aligns no utterance that is {told}"):
+        with pytest.raises(CorpusError, match=f"words.ctm aligns no utterance that is {end}"):
             tidigits_corpus(tmp_path, alignments=other)
 
 
@@ -116,7 +119,7 @@ def test_oh(utterances, tmp_path):
     _assert_as_expected(dropped, {k: v for k, v in expected.items() if v[0] != "o"})
 
 
-def _told(root, **options):
+def _completeness(root, **options):
     corpus = tidigits_corpus(root, **options)
     read = []
     for recording in corpus.recordings:
@@ -126,7 +129,7 @@ def _told(root, **options):
     return corpus.completeness(read)
 
 
-def test_counts_are_told(utterances, tmp_path, monkeypatch):
+def test_counts_are_reported(utterances, tmp_path, monkeypatch):
     """Of the digits that could be read: names alone are no corpus."""
     write(tmp_path, "tidigits", utterances)
     write_ctm(tmp_path / "tidigits_ctm", utterances)
@@ -136,12 +139,12 @@ def test_counts_are_told(utterances, tmp_path, monkeypatch):
     }
     counts = {split: len(found) for split, found in spans.items()}
     ohs = {split: sum(span[0] == "o" for span in found) for split, found in spans.items()}
-    assert _told(tmp_path) == (
+    assert _completeness(tmp_path) == (
         f"NOT COMPLETE: {counts['train']} of 28,329 train digits, "
         f"{counts['test']} of 28,583 test digits of the adults"
     )
     without = {split: counts[split] - ohs[split] for split in counts}
-    assert _told(tmp_path, oh="drop") == (
+    assert _completeness(tmp_path, oh="drop") == (
         f"NOT COMPLETE: {without['train']} of 25,761 train digits, "
         f"{without['test']} of 26,026 test digits of the adults"
     )
@@ -149,15 +152,15 @@ def test_counts_are_told(utterances, tmp_path, monkeypatch):
     monkeypatch.setattr(tidigits, "ADULT_OHS", ohs)
     for speakers in ("adults", "all"):
         for oh in ("zero", "drop", "separate"):
-            assert _told(tmp_path, speakers=speakers, oh=oh).startswith("complete: ")
+            assert _completeness(tmp_path, speakers=speakers, oh=oh).startswith("complete: ")
     assert tidigits_corpus(tmp_path, speakers="children").completeness is None
     path = next(tmp_path.rglob(f"{adults[0].name}.wav"))
     whole = path.read_bytes()
     for damage in (b"", whole[:-100]):
         path.write_bytes(damage)
-        assert _told(tmp_path).startswith("NOT COMPLETE: ")
+        assert _completeness(tmp_path).startswith("NOT COMPLETE: ")
     path.unlink()
-    assert _told(tmp_path).startswith("NOT COMPLETE: ")
+    assert _completeness(tmp_path).startswith("NOT COMPLETE: ")
 
 
 def test_a_speaker_of_one_name_in_two_groups(tmp_path, monkeypatch):
