@@ -27,7 +27,7 @@ class GaussianGuide(nn.Module):
     Args:
         modalities: those to infer from.
         latents: site -> dimension, in the model's order.
-        style_of: site -> modality; an example without the modality has no such latent.
+        requires: site -> the modality without which an example has no such latent.
         sees_presence: accept missing modalities.
         hidden: size of the hidden layer that mixes features and presence.
     """
@@ -36,12 +36,12 @@ class GaussianGuide(nn.Module):
         self,
         modalities: Iterable[Modality],
         latents: Mapping[str, int],
-        style_of: Mapping[str, str] | None = None,
+        requires: Mapping[str, str] | None = None,
         sees_presence: bool = False,
         hidden: int = 512,
     ):
         super().__init__()
-        self.style_of = dict(style_of or {})
+        self.requires = dict(requires or {})
         self.sees_presence = sees_presence
         self.encoders = nn.ModuleDict({m.name: m.encoder() for m in modalities})
         self.sizes: dict[str, int] = {n: e.out_features for n, e in self.encoders.items()}  # type: ignore[misc]
@@ -59,7 +59,7 @@ class GaussianGuide(nn.Module):
         z = {}
         with pyro.plate("examples", batch_size(batch), dim=-1):
             for site, head in self.heads.items():
-                modality = self.style_of.get(site)
+                modality = self.requires.get(site)
                 if modality is None or modality in batch:
                     with where_present(batch[modality] if modality else None):
                         z[site] = pyro.sample(site, head(features))
