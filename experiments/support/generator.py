@@ -8,8 +8,8 @@ import torch
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.data.pictures.framing import Framing
+from pvae_pyro.data.user_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.device import resolve_device

@@ -8,8 +8,8 @@ from PIL import Image
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import AudioError
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.data.own_file import kind_of, observation, read_picture, read_sound
 from pvae_pyro.data.pictures.framing import Framing
+from pvae_pyro.data.user_file import kind_of, observation, read_picture, read_sound
 
 SETTINGS = LogMel(8000)
 USUAL = Normalisation(np.full(80, -6.0, np.float32), np.full(80, 2.0, np.float32))
