@@ -16,7 +16,7 @@ from pvae_pyro.nn.lstm.ragged_lstm import cpu_language
 
 _SET_FOR_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = (
-    *("pvae-pyro", "pyro-ppl", "torch", "torchaudio", "torchvision"),
+    *("pvae-pyro", "pyro-ppl", "torch", "torchaudio"),
     *("scikit-learn", "numpy", "arviz"),
 )
 

@@ -15,7 +15,8 @@ from pvae_pyro.data.download import fetch
 logger = logging.getLogger(__name__)
 
 _MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's
-# SHA-256 of the unpacked file, for packers differ, and MD5 of the mirror's gzip file.
+# SHA-256 of the unpacked file, for packers differ, and MD5 of the mirror's gzip file (as in
+# torchvision.datasets.MNIST.resources).
 FILES = {
     "train-images-idx3-ubyte": (
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
