@@ -182,20 +182,6 @@ def test_estimates_of_hand_made_weights():
     )
 
 
-@pytest.mark.parametrize(("chunk", "counts"), [(1, [1] * 7), (12, [2, 2, 2, 1]), (500, [7])])
-def test_chunks_bound_the_decoder_and_change_nothing(chunk, counts):
-    model, guide = tiny_pair()
-    seen = []
-    hook = model.likelihoods["image"].register_forward_hook(
-        lambda _, arguments, __: seen.append(len(arguments[1]))
-    )
-    weights = log_weights(model, guide, tiny_batch(), num_samples=7, chunk=chunk)
-    hook.remove()
-    assert seen == counts
-    whole = log_weights(model, guide, tiny_batch(), num_samples=7)
-    torch.testing.assert_close(weights, whole)
-
-
 def test_scales_are_no_part_of_a_density_and_masks_are():
     model, guide = make_pair()
     batch = make_batch()

@@ -6,7 +6,6 @@ import pytest
 from pvae_pyro.evaluate.num_classes import (
     find_num_classes,
     pairs_kept,
-    prediction_strength,
 )
 
 ALL = {"silhouette", "prediction_strength", "density"}
@@ -96,10 +95,3 @@ def test_pairs_kept_by_hand():
     outliers = np.array([2, 3, 4, 4]), np.array([0, 0, 0, 1])
     assert pairs_kept(np.append(clusters, outliers[0]), np.append(clusters, outliers[1])) == 1
     assert pairs_kept(np.array([0, 0, 1]), np.zeros(3, int)) == 0
-
-
-def test_prediction_strength_of_true_and_of_too_many_clusters():
-    strength = prediction_strength(clusters_of([60] * 3), 5, np.random.default_rng(0))
-    assert strength[0] == 1
-    assert strength[2] == 1
-    assert (strength[3:] < 0.7).all()

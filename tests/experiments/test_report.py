@@ -66,7 +66,7 @@ def edit(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_it_is_one_file_that_needs_no_other(run, drawn, capsys):
+def test_the_page_needs_no_other_file(run, drawn, capsys):
     page = written(run)
     assert capsys.readouterr().out.startswith(f"{run / 'report.html'}: ")
     for name, attributes in page.tags:
@@ -84,7 +84,7 @@ def in_use(**not_in_use):
     return {z: {"speech": 32, "image": not_in_use.get(z, 32)} for z in ("z_sem", "z_style")}
 
 
-def test_what_was_run_and_how_it_did(run, drawn):
+def test_configuration_and_scores(run, drawn):
     edit(run, active_units=in_use())
     page = written(run)
     results = json.loads((run / "results.json").read_text())
@@ -100,7 +100,7 @@ def test_what_was_run_and_how_it_did(run, drawn):
     assert "evaluation.json is missing" in page.text
 
 
-def test_a_stand_in_is_told_and_a_latent_not_in_use_too(run, drawn):
+def test_stand_ins_and_unused_latents_are_marked(run, drawn):
     edit(run, stand_in=True, dataset="tidigit", active_units=in_use(z_style=0))
     page = written(run)
     assert page.text.count("STAND-IN") == 3  # on top, beside the corpus and under the scores
@@ -123,7 +123,7 @@ def test_a_stand_in_is_told_and_a_latent_not_in_use_too(run, drawn):
         ("vae-image", ["Image, reconstructed"], 0),
     ],
 )  # fmt: skip
-def test_every_model_has_what_it_can_show(copied, drawn, model, titles, players):
+def test_galleries_of_every_model(copied, drawn, model, titles, players):
     page = written(copied(model))
     assert [title for level, title in page.headings if level == 3] == titles
     assert len(page.all("audio")) == players
@@ -190,7 +190,7 @@ def test_each_cell_is_made_of_the_content_and_style_beside_it(monkeypatch):
             np.testing.assert_allclose(latents[site], value, atol=1e-5)
 
 
-def test_what_has_no_sound_is_silent_and_what_cannot_be_drawn_is_left_out():
+def test_modalities_without_sound_or_picture():
     model, guide = tiny_pair()
     examples = tiny_examples()
     shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
@@ -203,7 +203,7 @@ def test_what_has_no_sound_is_silent_and_what_cannot_be_drawn_is_left_out():
     assert [one.title for one in shown] == ["Speech, reconstructed and restyled"]
 
 
-def test_text_stays_text(run, drawn):
+def test_labels_are_escaped(run, drawn):
     """Labels, speakers, file names and settings are others' to choose."""
     folder = run.rename(run.with_name("<b>run"))
     opened = open_run(folder, None)
@@ -227,7 +227,7 @@ def test_text_stays_text(run, drawn):
     assert "<i>own: another figure" in page.text
 
 
-def test_figures_that_are_there_are_not_drawn_again(run, drawn):
+def test_current_figures_are_not_drawn_again(run, drawn):
     kept = run / "figures" / "tsne-z_sem.png"
     kept.parent.mkdir()
     Image.new("RGB", (9, 7), "red").save(kept)
@@ -242,7 +242,7 @@ def test_figures_that_are_there_are_not_drawn_again(run, drawn):
     assert drawn == ["tsne"]
 
 
-def test_what_evaluate_measured_is_there(run, drawn):
+def test_measures_of_evaluate_are_shown(run, drawn):
     assert evaluate.main([str(run), "--only", "retrieval", "probes"]) == 0
     path = run / "evaluation.json"
     content = json.loads(path.read_text())
@@ -258,7 +258,7 @@ def test_what_evaluate_measured_is_there(run, drawn):
 
 
 @pytest.mark.parametrize("name", ["results.json", "evaluation.json", "figures/own.png"])
-def test_damaged_files_are_told_and_the_report_stays(run, drawn, name, capsys):
+def test_damaged_files_are_errors_and_the_report_is_unchanged(run, drawn, name, capsys):
     (run / "report.html").write_text("before")
     (run / "figures").mkdir()
     (run / name).write_text("{")
@@ -269,7 +269,7 @@ def test_damaged_files_are_told_and_the_report_stays(run, drawn, name, capsys):
     assert (run / "report.html").read_text() == "before"
 
 
-def test_out_and_what_is_no_finished_run(run, drawn, tmp_path, capsys):
+def test_out_and_unfinished_runs(run, drawn, tmp_path, capsys):
     out = tmp_path / "elsewhere.html"
     assert report.main([str(run), "--out", str(out)]) == 0
     assert out.read_text("utf-8").startswith("<!doctype html>")

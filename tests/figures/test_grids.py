@@ -171,13 +171,6 @@ def test_classes_and_groups_are_named(examples):
     assert "style latent of the speech" in figure.get_suptitle().replace("\n", " ")
 
 
-def test_a_single_latent_cannot_be_combined(examples):
-    modalities = tiny_modalities()
-    model, guide = JMVAE(modalities, 5), JMVAEGuide(modalities, 5)
-    with pytest.raises(ValueError, match="no style latent"):
-        translation_grid(model, guide.unimodal, examples, "image", "image", **SHOWN)
-
-
 # One latent, every modality
 
 
