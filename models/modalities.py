@@ -97,7 +97,7 @@ def own_modality(name: str) -> Modality:
     try:
         modality = pkgutil.resolve_name(OWN[name])
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"modality {name!r}: {OWN[name]} is not there: {error}") from error
+        raise ValueError(f"modality {name!r}: {OWN[name]} cannot be imported: {error}") from error
     if not isinstance(modality, Modality) or modality.name != name:
-        raise ValueError(f"modality {name!r}: {OWN[name]} is no Modality of that name")
+        raise ValueError(f"modality {name!r}: {OWN[name]} is not a Modality of that name")
     return modality

@@ -150,8 +150,8 @@ def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, 
         run_svi.main([*small, "--model", "vae-touch"])
     assert "--modalities has no touch" in capsys.readouterr().err
     for at, message in (
-        ("pvae_pyro.models.nowhere:TOUCH", "is not there"),
-        ("tests.support.tokens:MODALITY", "no Modality of that name"),
+        ("pvae_pyro.models.nowhere:TOUCH", "cannot be imported"),
+        ("tests.support.tokens:MODALITY", "not a Modality of that name"),
     ):
         monkeypatch.setitem(modalities.OWN, "touch", at)
         with pytest.raises(RunError, match=message):
