@@ -155,7 +155,6 @@ def test_options_reach_the_corpus(manifest, tmp_path, options, left):
         (["--min-seconds", "3"], "--max-seconds"),
         (["--max-seconds", "inf"], "--max-seconds inf"),
         (["--vad-shortest", "nan"], "--vad-shortest nan"),
-        (["--no-trim", "--vad-depth", "20"], "--no-trim"),
         (["--sample-rate", "20"], "--sample-rate 20"),
         (["--sample-rate", "999999999"], "192000"),
     ],
