@@ -157,17 +157,7 @@ def desk(made_desk, cache, monkeypatch):
     return made_desk
 
 
-SLOW = [pytest.mark.slow]  # three processes, each of which imports torch and Pyro
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(line, marks=SLOW if line.startswith("torchrun") else [])
-        for line in command_lines()
-        if not line.startswith(NOT_RUN)
-    ],
-)
+@pytest.mark.parametrize("line", [line for line in command_lines() if not line.startswith(NOT_RUN)])
 def test_command_lines_run(line, desk, tmp_path, monkeypatch):
     """Each as it stands, with the options of `TINY` added."""
     words = shlex.split(line)
