@@ -9,10 +9,11 @@
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light.
 It is prepared as the training data were: silence at the ends of speech is cut off, and a level far
-from theirs is changed; a sheet is cut out of its surroundings, light and dark are as in training,
-and a digit is scaled and centred as in MNIST. The changes are printed. The first panels of
-sheet.png, and from-*.wav, show what the model saw. If the run has several modalities of sounds,
-name that of a file: --from spanish:dos.wav. Without --style, styles are drawn from the prior.
+from theirs is changed; light and dark are as in training, and a digit is scaled and centred as in
+MNIST. A photograph must be cropped to the inside of the sheet. The changes are printed. The first
+panels of sheet.png, and from-*.wav, show what the model saw. If the run has several modalities of
+sounds, name that of a file: --from spanish:dos.wav. Without --style, styles are drawn
+from the prior.
 
 The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large)
 or a WAV for each input and output, and generated.npz with their values and with the latents that
