@@ -11,10 +11,7 @@ from pvae_pyro.data.spelling import look_alike, look_alike_lines
         ("Yes", "yes"),
         ("7", "7.0"),
         ("7", "07"),
-        ("7", "7,0"),
-        ("7", "\uff17"),  # of full width
-        ("new york", "New_York"),
-        ("new-york", "new york"),
+        ("new-york", "New_York"),
         ("Straße", "STRASSE"),
     ],
 )
@@ -26,12 +23,9 @@ def test_alike(one, other):
     ("one", "other"),
     [
         ("si", "sí"),
-        ("1-1", "11"),
         ("s1_1", "s11"),
-        ("?", "!"),
         ("-1", "1"),
         ("7", "7.5"),
-        ("a", "b"),
         ("7", "7"),
     ],
 )
