@@ -14,28 +14,31 @@ import soundfile
 
 from pvae_pyro.data.audio.reading import Format, read_audio, read_format
 from pvae_pyro.data.corpus import AudioError
-from pvae_pyro.errors import shown
 from tests.support.sphere import sphere
 
 SAMPLES = np.array([0.5, -0.25, 0.0, 1 / 32768, -1.0], dtype=np.float32)
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 1000)
 
 
-@pytest.mark.parametrize("format", ["WAV", "WAVEX", "FLAC", "AIFF", "AU", "NIST"])
-def test_samples_and_rate(tmp_path: Path, format: str):
-    path = tmp_path / "sound"
-    soundfile.write(path, SAMPLES, 11025, format=format, subtype="PCM_16")
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *((format, "PCM_16") for format in ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "NIST")),
+        *(("WAV", subtype) for subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+    ],
+)
+def test_samples_and_rate(tmp_path: Path, format: str, subtype: str):
+    path = tmp_path / "ñandú 二"
+    soundfile.write(path, SAMPLES, 11025, format=format, subtype=subtype)
     samples, rate = read_audio(path)
-    assert rate == 11025
-    assert samples.dtype == np.float32
+    assert (samples.dtype, rate) == (np.float32, 11025)
     assert samples.tolist() == SAMPLES.tolist()  # sixteen bits hold these values exactly
 
 
-@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
-def test_wide_samples(tmp_path: Path, subtype: str):
-    path = tmp_path / "sound.wav"
-    soundfile.write(path, SAMPLES, 8000, subtype=subtype)
-    assert read_audio(str(path))[0].tolist() == SAMPLES.tolist()
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8"])
+def test_eight_bits(tmp_path: Path, subtype: str):
+    (tmp_path / "a.wav").write_bytes(_wav(NOISE, subtype))
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], NOISE, atol=0.02)
 
 
 @pytest.mark.parametrize("coding", [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
@@ -46,18 +49,6 @@ def test_lossy_codings(tmp_path: Path, coding: tuple[str, str]):
     samples, rate = read_audio(path)
     assert (len(samples), rate) == (60_000, 48_000)
     assert np.abs(samples - sine).mean() < 0.02
-
-
-@pytest.mark.parametrize("name", ["ñandú 二.wav".encode(), b"\xff\xfe.wav", b"no.raw"])
-def test_names(tmp_path: Path, name: bytes):
-    path = tmp_path / os.fsdecode(name)
-    path.write_bytes(_wav())
-    assert len(read_audio(path)[0]) == 5
-    path.write_bytes(b"")
-    shown = name.decode("utf-8", "backslashreplace")
-    with pytest.raises(AudioError) as error:
-        read_audio(path)
-    assert str(error.value) == f"{tmp_path}/{shown}: the file is empty"
 
 
 def _encoded(samples: np.ndarray = SAMPLES, format: str = "WAV", **options: str | int) -> bytes:
@@ -94,20 +85,15 @@ def _damaged_mp3() -> bytes:
 UNUSABLE = {
     "empty": (b"", "empty", "empty"),
     "text": (b"text" * 99, "unreadable", "text, not a sound"),
-    "other format": (_encoded(format="W64"), "unreadable", "W64.*convert it"),
-    "zeros": (bytes(9999), "unreadable", "unknown format"),
     "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "unreadable", "git lfs"),
     "annex": (b"/annex/objects/SHA256E-s16044--ab.wav\n", "unreadable", "git annex get"),
     "HTML": (b"\n<!DOCTYPE html><title>404</title>", "unreadable", "HTML page"),
     "M4A": (b"\0\0\0\x20ftypM4A " + bytes(99), "unreadable", "M4A.*convert it"),
-    "zip": (b"PK\x03\x04" + bytes(99), "unreadable", "archive"),
     "cut header": (_wav()[:30], "header", "damaged"),
     "cut WAV": (_cut("WAV"), "truncated", "[0-9]+ of 2000 bytes"),
     "cut AIFF": (_cut("AIFF"), "truncated", "[0-9]+ of [0-9]+ bytes"),
-    "cut AU": (_cut("AU"), "truncated", "[0-9]+ of 2000 bytes"),
     "cut FLAC": (_cut("FLAC", np.resize(NOISE, 40_000)), "truncated", "truncated"),
     "cut MP3": (_cut("MP3", np.resize(NOISE, 40_000)), "truncated", "[0-9]+ of [0-9]+ bytes"),
-    "cut OGG": (_cut("OGG"), "truncated", "no end"),
     "2^30 bytes in WAV": (_wav_saying(2**30), "truncated", "2000 of 1073741824 bytes"),
     "damaged MP3": (_damaged_mp3(), "truncated", "after [0-9]+ samples"),
     "MP3 of two rates": (
@@ -122,7 +108,6 @@ UNUSABLE = {
     "no samples": (_wav(SAMPLES[:0]), "no samples", "no samples"),
     "silent": (_wav(SAMPLES * 0), "silent", "silent"),
     "NaN": (_wav(np.float32([0.5, np.nan]), "FLOAT"), "not finite", "NaN"),
-    "infinite": (_wav(np.float32([0.5, np.inf]), "FLOAT"), "not finite", "infinite"),
     "3999 Hz": (_wav(rate=3999), "wrong rate", "3999 Hz"),
     "192001 Hz": (_wav(rate=192_001), "wrong rate", "192001 Hz"),
 }  # fmt: skip
@@ -148,15 +133,12 @@ def test_header_is_read_without_the_sound(tmp_path: Path):
     ):
         path.write_bytes(content)
         assert read_format(path) == expected
-    for content in (b"text" * 99, b"NIST_1A\n   1024\n"):
-        path.write_bytes(content)
-        with pytest.raises(AudioError, match=str(path)):
-            read_format(path)
+    path.write_bytes(b"text" * 99)
+    with pytest.raises(AudioError, match=str(path)):
+        read_format(path)
 
 
-@pytest.mark.parametrize(
-    "sizes", [(2**32 - 1,) * 2, (0x7FFFF024, 0x7FFFF000), (0x80000024, 2**31), (36, 0)]
-)
+@pytest.mark.parametrize("sizes", [(2**32 - 1, 2**32 - 1), (0x7FFFF024, 0x7FFFF000), (36, 0)])
 def test_wav_without_a_length_is_read_to_its_end(tmp_path: Path, sizes: tuple[int, int]):
     """As FFmpeg, SoX and arecord write it into a pipe, and a recorder that was killed."""
     ints = np.concatenate([np.zeros(200), NOISE])
@@ -228,12 +210,6 @@ def test_channels(tmp_path: Path):
     assert error.value.kind == "channels"
 
 
-@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8"])
-def test_eight_bits(tmp_path: Path, subtype: str):
-    (tmp_path / "a.wav").write_bytes(_wav(NOISE, subtype))
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], NOISE, atol=0.02)
-
-
 @pytest.mark.parametrize(("format", "step"), [("WAV", 1), ("AIFF", 1), ("AU", 1), ("FLAC", 7)])
 def test_truncated_files_are_refused_wherever_they_end(tmp_path: Path, format: str, step: int):
     content = _encoded(NOISE[:40], format)
@@ -244,15 +220,14 @@ def test_truncated_files_are_refused_wherever_they_end(tmp_path: Path, format: s
             read_audio(path)
 
 
-def test_what_is_not_a_file_is_refused(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "kind"), [("none", "missing"), ("", "unreadable"), ("pipe", "unreadable")]
+)
+def test_what_is_not_a_file_is_refused(tmp_path: Path, name: str, kind: str):
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "file").touch()
-    kinds = dict.fromkeys(["missing", "file/inside"], "missing")
-    kinds |= dict.fromkeys(["", "pipe", "x" * 300], "unreadable")
-    for name, kind in kinds.items():
-        with pytest.raises(AudioError, match=f"^{tmp_path}/?{re.escape(shown(name))}: ") as error:
-            read_audio(tmp_path / name)
-        assert error.value.kind == kind, name
+    with pytest.raises(AudioError, match=f"^{tmp_path / name}: ") as error:
+        read_audio(tmp_path / name)
+    assert error.value.kind == kind
 
 
 def test_real_recordings(data_root: Path):

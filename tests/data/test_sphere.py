@@ -14,10 +14,8 @@ RNG = np.random.default_rng(0)
 NOISE = RNG.integers(-3000, 3000, 1000)
 SOUNDS = {
     "noise": RNG.integers(-32768, 32768, 40_000),
-    "sine": (20_000 * np.sin(np.arange(20_000) * 0.14)).astype(int),
     "soft": (3 * np.sin(np.arange(20_000) * 0.03)).astype(int),
     "extremes": RNG.choice([-32768, 32767], 5000),
-    "to and fro": np.where(np.arange(1000) % 2, 32767, -32768),
     "bias": -1000 + RNG.integers(-3, 4, 3000),
     "lowest": np.array([*[-32768] * 700, 0]),
     "silence in it": np.concatenate([np.zeros(600, int), [5, -5] * 200, np.zeros(513, int)]),
@@ -47,8 +45,7 @@ def test_other_codings(tmp_path: Path, subtype: str):
 
 HEADERS = {
     "as TIDIGITS": {"database_id": "TIDIGITS", "utterance_id": "z9z6531a"},
-    "long": {"comment": "x" * 3000},
-    "text with spaces": {"prompt": "sample_count is not a field here"},
+    "long": {"comment": "sample_count is not a field here" * 99},
     "whole real number": {"sample_rate": 20_000.0},
     "no checksum": {"sample_checksum": None},
     "signed checksum": {"sample_checksum": int(NOISE.sum()) % 2**16 - 2**16},
@@ -64,7 +61,7 @@ def test_headers(tmp_path: Path, case: str):
     assert rate == 20_000
 
 
-def _pcm(count: float | None = None, **fields: int | float | str | None) -> bytes:
+def _pcm(count: int | None = None, **fields: int | float | str | None) -> bytes:
     return sphere(NOISE, 20_000, sample_count=count, **fields)
 
 
@@ -73,23 +70,16 @@ def _packed(count: int | None = None, **fields: int | float | str | None) -> byt
 
 
 UNUSABLE = {
-    "magic only": (b"NIST_1A", "truncated", "after 0 samples"),
     "cut header": (_pcm()[:700], "truncated", "declares 1000 samples, and .* has [0-9]"),
     "no sample_rate": (_packed(sample_rate=None), "wrong rate", "0 Hz"),
-    "no channel_count": (_packed(channel_count=None), "truncated", "after 0 samples"),
     "cut": (_pcm()[:-500], "truncated", "declares 1000 samples, and .* has [0-9]"),
-    "too few": (_pcm(1001), "truncated", "declares 1001 samples, and .* has [0-9]"),
     "too many": (_pcm(999), "sample count", "declares 999 samples.*more"),
     "shortened, too few": (_packed(1001), "truncated", "declares 1001 samples, and .* has [0-9]"),
     "shortened, too many": (_packed(999), "sample count", "declares 999 samples.*more"),
-    "shortened, cut": (_packed()[:-500], "truncated", "declares 1000 samples, and .* has [0-9]"),
-    "2^62 samples": (_packed(2**62), "too long", "hour"),
-    "no shorten": (_packed()[:1024] + bytes(99), "truncated", "after 0"),
     "checksum": (_pcm(sample_checksum=1), "checksum", "checksum"),
     "shortened, checksum": (_packed(sample_checksum=1), "checksum", "checksum"),
     "silent": (sphere(NOISE * 0, 20_000, coding="shorten"), "silent", "silent"),
     "wavpack": (_packed(sample_coding="pcm,embedded-wavpack"), "header", "coding is unknown"),
-    "192001 Hz": (_packed(sample_rate=192_001), "wrong rate", "192001 Hz"),
 }  # fmt: skip
 
 
