@@ -38,16 +38,12 @@ def test_rows(tmp_path):
     [
         ("a.wav,x", "row", "number of fields"),
         ("a.wav,x,train,more", "row", "number of fields"),
-        ("a.wav,,train", "row", "label is empty"),
         ("a.wav,  ,train", "row", "label is empty"),
         ("a.wav,x,dev", "unknown split", "unknown split 'dev'; it must be train or test"),
-        ("a.wav,x,training", "unknown split", "'training'"),
         ("b\\c.wav,x,train", "missing", "write / between folders"),
-        ("../a.wav,x,train", "escapes its root", "'../a.wav' is outside"),
         ("b/../../a.wav,x,train", "escapes its root", "is outside"),
         ("/etc/passwd,x,train", "escapes its root", "'/etc/passwd' is outside"),
         ("link/a.wav,x,train", "escapes its root", "is outside"),
-        ("a\0.wav,x,train", "unreadable", "is no path"),
     ],
 )
 def test_rows_left_out(tmp_path, line, kind, message):
@@ -67,11 +63,8 @@ def test_rows_left_out(tmp_path, line, kind, message):
     [
         ("path,split\na,train\n", "has no column label; it needs path,label,split, and has path,s"),
         ("", "has no column path, label, split"),
-        ("path,label,split,label\na,b,train,c\n", "two columns for label"),
         ("path,word,split,Text\na,b,train,c\n", "two columns for label, word and Text"),
-        ("path,label,split\n", "lists nothing"),
         ("path,label,split\n,,\n", "lists nothing"),
-        ("path,label,split\n" + "a" * 200_000 + ",b,train\n", r"csv:2: is not CSV from here"),
         ('{"audio_filepath": "a", "offset": 0.1, "text": "b"}\n', "words.csv: has"),
     ],
 )
@@ -88,20 +81,16 @@ def test_not_utf8_and_not_there(tmp_path):
         read_table(path, COLUMNS)
     with pytest.raises(CorpusError, match=r"none\.csv: cannot be read"):
         read_table(tmp_path / "none.csv", COLUMNS)
-    with pytest.raises(CorpusError, match="cannot be read"):
-        read_table(tmp_path, COLUMNS)
 
 
-@pytest.mark.parametrize("line", [7, 500])
-def test_the_line_of_a_stray_quote_is_named(tmp_path, line):
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_line_of_a_stray_quote_is_named(tmp_path, closed):
     lines = ["a.wav,x,train"] * 1000
-    lines[line - 2] = '"a.wav,x,train'
+    lines[498] = '"a.wav,x,train'
+    if closed:
+        lines[540] = '"a.wav",x,train'
     path = _table(tmp_path, "path,label,split\n" + "\n".join(lines))
-    with pytest.raises(CorpusError, match=rf"words\.csv:{line}: .*quote"):
-        read_table(path, COLUMNS)
-    lines[line + 40] = '"a.wav",x,train'  # a later quote closes it
-    _table(tmp_path, "path,label,split\n" + "\n".join(lines))
-    with pytest.raises(CorpusError, match=rf"words\.csv:{line}: .*quote"):
+    with pytest.raises(CorpusError, match=r"words\.csv:500: .*quote"):
         read_table(path, COLUMNS)
 
 
@@ -124,17 +113,15 @@ def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
     "text",
     [
         "path,label,split,,\na.wav,x,train,,\n,,,,\nb.wav,x,test,,\n",
-        "path,label,split\na.wav,x,train,,\nb.wav,x,test,,\n",
         "path;label;split\na.wav;x;train\nb.wav;x;test\n",
         "path\tlabel\tsplit\na.wav\tx\ttrain\nb.wav\tx\ttest\n",
         "path|label|split\na.wav|x|train\nb.wav|x|test\n",
         "\n\npath,label,split\n\na.wav,x,train\nb.wav,x,test",
         "path,label,split\ra.wav,x,train\rb.wav,x,test\r",
         ",path,label,split\n0,a.wav,x,train\n1,b.wav,x,test\n",  # pandas' index
-        '"path","label","split"\n"a.wav","x","train"\n"b.wav","x","test"\n',
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_as_spreadsheets_write_them(tmp_path, text, encoding):
     path = tmp_path / "words.csv"
     path.write_bytes(text.encode(encoding))
@@ -150,9 +137,7 @@ def test_columns_that_are_not_read_are_reported(tmp_path):
     text = ",path,label,split,age,Empty,word\n0,a.wav,x,train,7,,y\n"
     (row,), _, (note,) = read_table(_table(tmp_path, text), COLUMNS)
     assert row.fields["label"] == "x"
-    assert "age" in note
-    assert "word" in note
-    assert "without a name" in note
+    assert all(part in note for part in ("age", "word", "without a name"))
     assert "empty" not in note
 
 
@@ -161,7 +146,6 @@ def test_columns_that_are_not_read_are_reported(tmp_path):
     [
         "audio_filepath,text,client_id,set",
         "File,Word,Speaker ID,Partition",
-        "wav_filename,transcript,spk,subset",
         "file-name,sentence,talker,split",
     ],
 )
@@ -175,11 +159,7 @@ def test_names_that_others_give_columns(tmp_path, header):
 
 
 @pytest.mark.parametrize(
-    "columns",
-    [
-        *("start_ms", "start,offset", "clip start", "frame_end", "length", "xmin,ymin", "bbox"),
-        *("t0,t1", "from,to", "segment", "StartMs", "start,num_samples"),
-    ],
+    "columns", ["start,offset", "clip start", "bbox", "t0,t1", "StartMs", "start,num_samples"]
 )
 def test_a_column_that_looks_like_a_part_is_not_passed_over(tmp_path, columns):
     values = ",1" * (columns.count(",") + 1)
@@ -192,10 +172,9 @@ def test_a_column_that_looks_like_a_part_is_not_passed_over(tmp_path, columns):
 
 @pytest.mark.parametrize(("on_disk", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
 def test_a_file_whose_name_is_in_another_normal_form(tmp_path, on_disk, written):
-    name = "Zoë/año/é.wav"
-    there = tmp_path / unicodedata.normalize("NFC", "Zoë") / unicodedata.normalize(on_disk, "año")
-    there.mkdir(parents=True)
-    file = there / unicodedata.normalize(on_disk, "é.wav")
+    name = "año/é.wav"
+    file = tmp_path / unicodedata.normalize(on_disk, name)
+    file.parent.mkdir()
     file.touch()
     path = _table(tmp_path, f"path,label,split\n{unicodedata.normalize(written, name)},x,train\n")
     (row,), _, _ = read_table(path, COLUMNS)
