@@ -1,6 +1,5 @@
 """Multilingual Spoken Words: the table decides; its statements are checked."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -28,28 +27,25 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 
 class Corpus:
-    """`<root>/mswc/<language>`, to which rows and their clips are added."""
+    """`<root>/mswc/es`, to which rows and their clips are added."""
 
-    def __init__(self, root: Path, clips: list[bytes], language: str = "es", top: str = "mswc"):
-        self.folder = root / top / language
-        self.table = self.folder / f"{language}_splits.csv"
+    def __init__(self, root: Path, clips: list[bytes]):
+        self.folder = root / "mswc" / "es"
+        self.table = self.folder / "es_splits.csv"
         self.rows = [HEADER]
         self.unused = list(clips)
         (self.folder / "clips").mkdir(parents=True)
 
-    def add(self, part: str, word: str, valid="True", speaker="ana", link=None, clip=True) -> str:
-        name = link or f"{word}/common_voice_es_{len(self.rows)}.opus"
-        self.rows.append([part, name, word, valid, speaker, "FEMALE"])
-        if clip:
-            path = self.folder / "clips" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.unused.pop())
-        self.write()
-        return name
+    def add(self, part: str, word: str, valid: str = "True", speaker: str = "ana") -> None:
+        name = f"{word}/common_voice_es_{len(self.rows)}.opus"
+        path = self.folder / "clips" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self.unused.pop())
+        self.add_row([part, name, word, valid, speaker, "FEMALE"])
 
-    def write(self) -> None:
-        with self.table.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(self.rows)
+    def add_row(self, row: list[str]) -> None:
+        self.rows.append(row)
+        self.table.write_text("".join(f"{','.join(row)}\n" for row in self.rows), "utf-8")
 
 
 @pytest.fixture
@@ -111,20 +107,13 @@ def test_left_out_and_noted(corpus: Corpus, tmp_path: Path):
     ]
 
 
-def test_no_word_at_all(corpus: Corpus, tmp_path: Path):
-    with pytest.raises(CorpusError, match=r"es_splits\.csv: has no usable recording of gato"):
-        spoken_words_corpus(tmp_path, words=["gato"])
-
-
-ESCAPING = ["../../../evil.opus", "/etc/hostname", "uno/../../x.opus", "link/evil.opus"]
+ESCAPING = ["../../../evil.opus", "link/evil.opus"]
 ROWS = {
     **{link: (["TRAIN", link, "uno", "True", "ana", ""], "escapes its root") for link in ESCAPING},
     "missing clip": (["TRAIN", "uno/none.opus", "uno", "True", "ana", ""], "missing"),
-    "no clip": (["TRAIN", "", "uno", "True", "ana", ""], "unreadable"),
     "another set": (["OTHER", "uno/x.opus", "uno", "True", "ana", ""], "unknown split"),
     "nobody": (["TRAIN", "uno/x.opus", "uno", "True", "NA", ""], "no speaker"),
     "too short": (["TRAIN", "uno/x.opus", "uno"], "row"),
-    "too long": (["TRAIN", "uno/x.opus", "uno", "True", "ana", "", "more"], "row"),
 }
 
 
@@ -134,49 +123,32 @@ def test_problems(corpus: Corpus, tmp_path: Path, case: str):
     row, kind = ROWS[case]
     (tmp_path / "evil.opus").write_bytes(corpus.unused.pop())
     (corpus.folder / "clips" / "link").symlink_to(tmp_path)
-    corpus.rows.append(row)
-    corpus.write()
+    corpus.add_row(row)
     found = spoken_words_corpus(tmp_path)
     assert _found(tmp_path) == before
     (problem,) = found.problems
     assert problem.kind == kind
-    # Where there is a path to name, it is the file's; else the table's line.
-    message = (
-        row[1] if kind == "missing" else "clips" if kind == "unreadable" else "es_splits.csv:22"
-    )
-    assert message in problem.reason
+    assert (row[1] if kind == "missing" else "es_splits.csv:22") in problem.reason
 
 
-TABLES = {
-    "no column": (b"SET,LINK,WORD,SPEAKER\n", "has no column VALID"),
-    "only a header": (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n", "has no usable recording"),
-    "not UTF-8": (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n\xff\xfe", "cannot be read"),
-    "one field without end": (
-        b'SET,LINK,WORD,VALID,SPEAKER,GENDER\n"' + b"TRAIN\n" * 50_000,
-        "cannot be read .*field",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", TABLES)
-def test_tables_that_cannot_be_used(corpus: Corpus, tmp_path: Path, case: str):
-    content, message = TABLES[case]
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SET,LINK,WORD,SPEAKER\n", "has no column VALID"),
+        (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n", "has no usable recording of cero, uno"),
+        (b"SET,LINK,WORD,VALID,SPEAKER,GENDER\n\xff\xfe", "cannot be read"),
+    ],
+)
+def test_tables_that_cannot_be_used(corpus: Corpus, tmp_path: Path, content: bytes, message: str):
     corpus.table.write_bytes(content)
     with pytest.raises(CorpusError, match=rf"es_splits\.csv: {message}"):
         spoken_words_corpus(tmp_path)
 
 
-@pytest.mark.parametrize("there", ["nothing", "table", "clips"])
-def test_absent(corpus: Corpus, tmp_path: Path, there: str):
-    if there != "table":
-        corpus.table.unlink()
-    if there != "clips":
-        (corpus.folder / "clips").rename(corpus.folder / "other")
+def test_what_is_not_there(corpus: Corpus, tmp_path: Path):
+    corpus.table.unlink()
     message = r"mswc/es has no es_splits\.csv with a folder clips .*/audio/es\.tar\.gz"
     with pytest.raises(CorpusMissing, match=message):
         spoken_words_corpus(tmp_path)
-
-
-def test_unknown_digits(tmp_path: Path):
     with pytest.raises(CorpusError, match="language 'eo' are not known, only those of ca, de, en"):
         spoken_words_corpus(tmp_path, "eo")
