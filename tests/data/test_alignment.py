@@ -1,11 +1,9 @@
 """Forced alignment finds words, is reproducible, and keeps its results in the cache."""
 
-import math
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,32 +31,27 @@ def spoken() -> list[Joined]:
     return [joined([voices[i] for i in rng.choice(len(voices), 4)], 16000, n) for n in range(12)]
 
 
+def _align(string: Joined) -> list[AlignedWord]:
+    return align_words(string.samples, string.rate, string.words)
+
+
 def _edges(words: list[AlignedWord]) -> np.ndarray:
     return np.array([(word.start, word.end) for word in words])
 
 
-def _aligned(made: list[Joined]) -> list[tuple[Joined, np.ndarray]]:
-    """Strings of which all words are found, and their edges ``[words, 2]``."""
-    found = []
+def _errors(made: list[Joined]) -> np.ndarray:
+    """How far, in seconds, all edges are from those of the sound and of the file, ``[2, N]``."""
+    errors: list[np.ndarray] = []
     for string in made:
-        try:
-            words = align_words(string.samples, string.rate, string.words)
-        except AlignmentError:
-            continue
+        words = _align(string)
         assert [word.word for word in words] == list(string.words)
-        found.append((string, _edges(words)))
-    return found
-
-
-def _errors(found: list[tuple[Joined, np.ndarray]], known: str = "heard") -> np.ndarray:
-    """How far all edges are from the known, in seconds."""
-    return np.concatenate([np.abs(edges - getattr(s, known)).ravel() for s, edges in found])
+        known = np.stack([string.heard, string.files])
+        errors.append(np.abs(_edges(words) - known).reshape(2, -1))
+    return np.concatenate(errors, 1)
 
 
 def test_words_are_where_they_were_put(spoken):
-    found = _aligned(spoken)
-    assert len(found) == len(spoken)
-    errors = _errors(found)
+    errors, _ = _errors(spoken)
     assert np.median(errors) <= 0.040
     assert np.quantile(errors, 0.75) <= 0.150
 
@@ -78,10 +71,7 @@ def test_times_are_in_order_and_inside(spoken):
 
 
 def test_the_result_depends_on_nothing_before_it(spoken):
-    def all_of(made: list[Joined]) -> list[list[AlignedWord]]:
-        return [align_words(string.samples, string.rate, string.words) for string in made]
-
-    assert all_of(spoken) == all_of(spoken[::-1])[::-1]
+    assert [*map(_align, spoken)] == [*map(_align, spoken[::-1])][::-1]
 
 
 def test_wrong_words_score_less(spoken):
@@ -90,12 +80,12 @@ def test_wrong_words_score_less(spoken):
     for string in spoken:
         other = list(string.words)
         other[1] = WORDS[(WORDS.index(other[1]) + 4) % 10]
-        right.append(align_words(string.samples, string.rate, string.words)[1].score)
+        right.append(_align(string)[1].score)
         wrong.append(align_words(string.samples, string.rate, other)[1].score)
     assert np.mean(right) > np.mean(wrong) + 1
 
 
-@pytest.mark.parametrize("word", ["qxzzy", "Six", "7", "<sil>", "zero(2)", "six seven", ""])
+@pytest.mark.parametrize("word", ["qxzzy", "7", "<sil>", "zero(2)", "six seven", ""])
 def test_unknown_word(spoken, word):
     with pytest.raises(AlignmentError) as caught:
         align_words(spoken[0].samples, spoken[0].rate, ["one", word])
@@ -113,43 +103,11 @@ def test_no_room_for_the_words(spoken):
 
 
 def test_an_interrupted_decoder_is_replaced(spoken):
-    string = spoken[0]
-    before = align_words(string.samples, string.rate, string.words)
+    before = _align(spoken[0])
     aligner._decoder().start_utt()  # Ctrl-C leaves it in this state
-    with pytest.raises(AlignmentError, match="cannot be aligned: Failed") as caught:
-        align_words(string.samples, string.rate, string.words)
-    assert caught.value.kind == "not aligned"
-    assert align_words(string.samples, string.rate, string.words) == before
-
-
-class _Found:
-    """A decoder that finds these segments, (word, first frame, last frame)."""
-
-    def __init__(self, *segments: tuple[str, int, int]):
-        self._segments = segments
-
-    def seg(self):
-        return [
-            SimpleNamespace(word=w, start_frame=a, end_frame=b, ascore=math.exp(-(b + 1 - a) / 512))
-            for w, a, b in self._segments
-        ]
-
-    def __getattr__(self, name):
-        return lambda *_, **__: "pronunciation"
-
-
-def test_fillers_and_variants(monkeypatch):
-    segments = [("<s>", 0, 1), ("zero(2)", 2, 9), ("[NOISE]", 10, 11), ("<sil>", 12, 19)]
-    segments += [("one", 20, 101), ("++UM++", 102, 102), ("</s>", 103, 110)]
-    monkeypatch.setattr(aligner, "_decoder", lambda: _Found(*segments))
-    zero, one = align_words(np.ones(8012, np.float32), 8000, ["zero", "one"])
-    assert (zero.word, zero.start, zero.end) == ("zero", 0.02, 0.1)
-    assert (one.word, one.start, one.end) == ("one", 0.2, 1.001)  # not after the sound's end
-    assert (zero.score, one.score) == pytest.approx((-2, -2))  # 1024 / 512, a frame
-    overlapping = _Found(("zero", 2, 9), ("one", 9, 30))
-    monkeypatch.setattr(aligner, "_decoder", lambda: overlapping)
-    with pytest.raises(AlignmentError, match="'one' cannot be aligned: it has no place"):
-        align_words(np.ones(8012, np.float32), 8000, ["zero", "one"])
+    with pytest.raises(AlignmentError, match="cannot be aligned: Failed"):
+        _align(spoken[0])
+    assert _align(spoken[0]) == before
 
 
 def test_not_installed(monkeypatch, spoken):
@@ -187,7 +145,7 @@ def utterances(spoken, monkeypatch) -> list[Utterance]:
 
 
 def test_all_in_order(utterances, spoken, tmp_path):
-    expected = [align_words(s.samples, s.rate, s.words) for s in spoken[:8]]
+    expected = [*map(_align, spoken[:8])]
     assert align_all(utterances, tmp_path) == expected
     assert len(list(tmp_path.iterdir())) == 3
     unread = [_changed(utterance, sound=_forbidden) for utterance in utterances]
@@ -219,15 +177,6 @@ def test_problems(utterances, tmp_path):
         utterances = [_changed(utterance, sound=_forbidden) for utterance in utterances]
 
 
-def test_a_missing_file_is_looked_for_again(utterances, tmp_path):
-    missing = [*utterances[:4], _changed(utterances[4], sound=partial(_unreadable, "missing"))]
-    assert isinstance(align_all(missing, tmp_path)[4], Problem)
-    assert isinstance(align_all(utterances[:5], tmp_path)[4], list)
-
-
 def test_strings_of_recorded_digits(data_root: Path):
     made = strings(fsdd_corpus(data_root).recordings, 8000, 20)
-    found = _aligned(made)
-    assert len(found) == len(made)
-    for known in ("heard", "files"):
-        assert np.median(_errors(found, known)) <= 0.040
+    assert (np.median(_errors(made), axis=1) <= 0.040).all()

@@ -10,10 +10,9 @@ from pvae_pyro.data.alignment.aligner import align_words
 from pvae_pyro.data.alignment.transcripts import read_transcripts
 from pvae_pyro.data.audio.reading import read_audio
 from pvae_pyro.data.corpora.an4 import an4_corpus
-from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing
 from pvae_pyro.data.recording import SpeechCorpus
-from tests.support.joined import Joined, joined
+from tests.support.joined import Joined, american_strings
 from tests.support.sphere import write_sphere
 
 pytest.importorskip("pocketsphinx")
@@ -26,11 +25,8 @@ def _cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def spoken() -> Joined:
-    """The digits 3 1 7 0 in an American voice of eSpeak NG."""
     pytest.importorskip("espeakng_loader")
-    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
-    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
-    return joined([next(r for r in voices if r.label == digit) for digit in "3170"], 16000, 0)
+    return american_strings("3170")[0]
 
 
 # File, its transcript in AN4's ways to write it, and what its digits are.
@@ -91,13 +87,10 @@ def test_official_lists(official):
         file.partition("/")[2]: digits for file, (_, digits) in (TRAIN | TEST).items() if digits
     }
     assert _digits(corpus) == expected
-    names = [recording.name for recording in corpus.recordings]
-    assert names[4:8] == [
-        *("fash/cen1-fash-b#1", "fash/cen1-fash-b#3", "fash/cen1-fash-b#4", "mblw/an1-mblw-b#3")
-    ]
-    assert names[-1] == "fcaw/an406-fcaw-b#4"
-    assert [(r.speaker, r.split) for r in corpus.recordings][6:9] == [
-        *(("fash", "train"), ("mblw", "train"), ("fcaw", "test"))
+    assert [(r.name, r.speaker, r.split) for r in corpus.recordings][6:9] == [
+        ("fash/cen1-fash-b#4", "fash", "train"),
+        ("mblw/an1-mblw-b#3", "mblw", "train"),
+        ("fcaw/an406-fcaw-b#1", "fcaw", "test"),
     ]
     whole, rate = read_audio(official / "an4" / "wav" / "an4_clstk" / "fash" / "an255-fash-b.sph")
     words = align_words(whole, rate, ("three", "one", "seven", "oh"))
@@ -165,9 +158,6 @@ def test_not_there(tmp_path, official):
         an4_corpus(official)
     (official / "an4" / "etc" / "an4_test.fileids").unlink()
     with pytest.raises(CorpusError, match=r"an4_test\.fileids: cannot be read"):
-        an4_corpus(official)
-    (official / "an4" / "etc" / "an4_train.transcription").write_bytes(b"\xff (a)")
-    with pytest.raises(CorpusError, match=r"an4_train\.transcription:1: is not UTF-8"):
         an4_corpus(official)
 
 

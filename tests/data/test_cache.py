@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,18 +17,9 @@ ARRAYS = {
 METADATA = {"names": '["ä"]'}
 
 
-class Computation:
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self):
-        self.calls += 1
-        return ARRAYS, METADATA
-
-
 @pytest.fixture
-def compute() -> Computation:
-    return Computation()
+def compute() -> Mock:
+    return Mock(return_value=(ARRAYS, METADATA))
 
 
 def _assert_as_computed(result) -> None:
@@ -39,44 +31,33 @@ def _assert_as_computed(result) -> None:
         np.testing.assert_array_equal(arrays[name], array)
 
 
-def test_computed_once(tmp_path: Path, compute: Computation):
+def test_computed_once(tmp_path: Path, compute: Mock):
     for _ in range(3):
         _assert_as_computed(cached_arrays("key", compute, tmp_path / "new" / "folder"))
-    assert compute.calls == 1
+    assert compute.call_count == 1
     # One file, and no unfinished one beside it.
     assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["key.safetensors"]
 
 
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
+DAMAGE = {
+    "cut": lambda content: content[:-5],
+    "a changed byte": lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:],
+    "changed metadata": lambda content: content.replace("ä".encode(), "ö".encode()),
+    "empty": lambda content: b"",
+}
 
 
-def _flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1
-    path.write_bytes(content)
-
-
-def _change_metadata(path: Path) -> None:
-    content = path.read_bytes()
-    assert "ä".encode() in content
-    path.write_bytes(content.replace("ä".encode(), "ö".encode()))
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize("damage", [_cut, _flip_a_bit, _change_metadata, _empty])
-def test_damaged_file_is_computed_again(tmp_path: Path, compute, caplog, damage):
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_computed_again(tmp_path: Path, compute, caplog, damage):
     cached_arrays("key", compute, tmp_path)
-    damage(tmp_path / "key.safetensors")
+    path = tmp_path / "key.safetensors"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with caplog.at_level(logging.WARNING):
         _assert_as_computed(cached_arrays("key", compute, tmp_path))
-    assert compute.calls == 2
+    assert compute.call_count == 2
     assert "key.safetensors is damaged" in caplog.text
     _assert_as_computed(cached_arrays("key", compute, tmp_path))
-    assert compute.calls == 2
+    assert compute.call_count == 2
 
 
 def test_a_result_that_cannot_be_stored_is_returned(tmp_path: Path, compute, caplog):
@@ -106,7 +87,7 @@ def test_folders(monkeypatch: pytest.MonkeyPatch):
     assert data_root() == Path("/corpora")
 
 
-def test_what_a_killed_process_left_is_deleted(tmp_path: Path, compute: Computation):
+def test_what_a_killed_process_left_is_deleted(tmp_path: Path, compute: Mock):
     names = [f".{key}.safetensors.{'0a' * 16}.tmp" for key in ("key", "another")]
     for name in names:
         (tmp_path / name).write_bytes(b"half")

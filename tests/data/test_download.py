@@ -14,7 +14,7 @@ import pytest
 
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.download import fetch, install, unpack
-from tests.support.archives import special, tar_gz
+from tests.support.archives import tar_gz
 from tests.support.local_server import local_server, nobody
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -42,9 +42,7 @@ def _names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("known", [SHA256, None], ids=["hash", "no hash"])
-@pytest.mark.parametrize("with_length", [True, False])
-def test_whole_file(server, path: Path, known: str | None, with_length: bool):
-    server.with_length = with_length
+def test_whole_file(server, path: Path, known: str | None):
     (path.parent / ".file.bin.part").mkdir(parents=True)  # of a process that was killed
     (path.parent / ".file.bin.part" / "half").write_bytes(CONTENT[:1000])
     fetch(server.url + "file", path, known)
@@ -80,9 +78,7 @@ def test_another_hash_keeps_nothing(server, path: Path):
     assert _names(path.parent) == []
 
 
-@pytest.mark.parametrize(
-    "url", ["http://example.org/file", "ftp://127.0.0.1/file", "file:///etc/hostname"]
-)
+@pytest.mark.parametrize("url", ["http://example.org/file", "file:///etc/hostname"])
 def test_only_https(server, path: Path, url: str):
     server.redirects["away"] = url
     for unsafe in (url, server.url + "away"):
@@ -105,16 +101,15 @@ def test_what_to_do_without_a_network(server, path: Path, monkeypatch: pytest.Mo
     assert server.asked == []
 
 
-@pytest.mark.parametrize("known", [SHA256, None], ids=["hash", "no hash"])
-def test_two_at_once_download_once(server, path: Path, caplog, known: str | None):
+def test_two_at_once_download_once(server, path: Path, caplog):
     """The second waits for the first, and takes what it made."""
     asked, waits = threading.Event(), threading.Event()
     caplog.handler.addFilter(lambda record: waits.set() or True)
     server.before_answer = lambda: asked.set() or waits.wait()
     with ThreadPoolExecutor(2) as pool, caplog.at_level(logging.WARNING):
-        first = pool.submit(fetch, server.url + "file", path, known)
+        first = pool.submit(fetch, server.url + "file", path, SHA256)
         asked.wait()
-        second = pool.submit(fetch, server.url + "file", path, known)
+        second = pool.submit(fetch, server.url + "file", path, SHA256)
         assert (first.result(), second.result()) == (None, None)
     assert str(path) in caplog.text
     assert server.asked == ["file"]
@@ -160,9 +155,10 @@ def test_wanted_files(archive: Path, folder: Path):
     assert _names(archive.parent) == ["archive.tar.gz", "folder"]
 
 
-@pytest.mark.parametrize("kind", ["SYMTYPE", "DIRTYPE"])
-def test_files_alone_are_unpacked(archive: Path, folder: Path, kind: str):
-    archive.write_bytes(_good((special(getattr(tarfile, kind), "top/evil.wav"), b"")))
+def test_a_link_is_not_unpacked(archive: Path, folder: Path):
+    link = tarfile.TarInfo("top/evil.wav")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+    archive.write_bytes(_good((link, b"")))
     unpack(archive, folder, WANTED, _fine)
     assert _content(folder) == FILES
     assert not list(archive.parent.rglob("evil*"))
@@ -181,7 +177,6 @@ DAMAGED = {
     "half": lambda good: good[: len(good) // 2],
     "half, packed whole": lambda good: gzip.compress(gzip.decompress(good)[:20_000]),
     "not tar": lambda good: gzip.compress(bytes(range(256)) * 100),
-    "first header": lambda good: gzip.compress(b"x" + gzip.decompress(good)[1:]),
 }
 
 
@@ -190,12 +185,6 @@ def test_damaged(archive: Path, folder: Path, case: str):
     archive.write_bytes(DAMAGED[case](_good()))
     with pytest.raises(CorpusError, match="archive.tar.gz"):
         unpack(archive, folder, WANTED, _fine)
-    assert _names(archive.parent) == ["archive.tar.gz"]
-
-
-def test_another_content_is_refused(archive: Path, folder: Path):
-    with pytest.raises(CorpusError, match="archive.tar.gz has two wheels"):
-        unpack(archive, folder, WANTED, lambda made: "has two wheels")
     assert _names(archive.parent) == ["archive.tar.gz"]
 
 

@@ -20,11 +20,3 @@ def tar_gz(*members: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return file.getvalue()
-
-
-def special(kind: bytes, name: str) -> tarfile.TarInfo:
-    """A link to /etc/hostname, a pipe, a device or a folder (``tarfile.SYMTYPE`` and so on)."""
-    member = tarfile.TarInfo(name)
-    member.type = kind
-    member.linkname = "/etc/hostname"
-    return member

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torchaudio
 
+from pvae_pyro.data.corpora.espeak import espeak_corpus
 from pvae_pyro.data.recording import Recording
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -43,6 +44,14 @@ def joined(recordings: Sequence[Recording], rate: int, seed: int) -> Joined:
         parts += [digit, gap()]
     words = tuple(WORDS[int(recording.label)] for recording in recordings)
     return Joined(np.concatenate(parts), rate, words, np.array(files), np.array(heard))
+
+
+def american_strings(*strings: str) -> list[Joined]:
+    """Strings of digits at 16 kHz, in American voices of eSpeak NG."""
+    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
+    first = {digit: next(r for r in voices if r.label == digit) for digit in "0123456789"}
+    return [joined([first[d] for d in digits], 16000, n) for n, digits in enumerate(strings)]
 
 
 def strings(recordings: Sequence[Recording], rate: int, count: int, seed: int = 0) -> list[Joined]:

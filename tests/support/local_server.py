@@ -19,7 +19,6 @@ class LocalServer:
     files: dict[str, bytes]
     redirects: dict[str, str] = field(default_factory=dict)
     break_after: int | None = None
-    with_length: bool = True
     before_answer: Callable[[], object] = lambda: None
     asked: list[str] = field(default_factory=list)
 
@@ -42,8 +41,7 @@ def local_server(files: dict[str, bytes]) -> Iterator[LocalServer]:
             else:
                 content = served.files[name]
                 self.send_response(200)
-                if served.with_length:
-                    self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content[: served.break_after])
 
