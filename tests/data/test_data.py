@@ -7,23 +7,18 @@ import pytest
 import torch
 
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.pairing import pair_by_class
 from tests.support.tiny import tiny_examples, tiny_loader
 
 LABELS = {"speech": np.array([0, 1, 1, 2, 0]), "image": np.array([2, 2, 1, 0, 0, 0, 1, 1])}
 
 
-def test_pairs_are_of_one_class():
-    for epoch in range(20):
-        pairs = pair_by_class(LABELS, seed=0, epoch=epoch)
+def test_pairs_are_of_one_class_and_a_function_of_seed_and_epoch():
+    def images(seed, epoch):
+        pairs = pair_by_class(LABELS, seed, epoch)
         assert pairs["speech"].tolist() == [0, 1, 2, 3, 4]
         assert (LABELS["image"][pairs["image"]] == LABELS["speech"]).all()
-
-
-def test_pairs_are_a_function_of_seed_and_epoch():
-    def images(seed, epoch):
-        return pair_by_class(LABELS, seed, epoch)["image"].tolist()
+        return pairs["image"].tolist()
 
     assert images(0, 3) == images(0, 3)
     assert len({tuple(images(0, epoch)) for epoch in range(20)}) > 5
@@ -75,18 +70,12 @@ def test_taken_examples_are_those_at_the_index_in_its_order():
     assert taken.normalisation is images.normalisation
 
 
-def test_what_is_taken_is_a_copy_and_nothing_can_be_taken():
-    for examples in tiny_examples().values():
-        before = examples.values.copy()
-        taken = examples.take(np.array([1, 3]))
-        taken.values[:] = 0
-        taken.labels[:] = 0
-        assert (examples.values == before).all()
-        assert examples.labels[1] == 1
-        none = examples.take(np.array([], int))
-        assert (len(none), len(none.values)) == (0, 0)
-        assert none.values.shape[1:] == examples.values.shape[1:]
-        assert none.values.dtype == examples.values.dtype
+@pytest.mark.parametrize("name", ["speech", "image"])
+def test_no_example_can_be_taken(name):
+    examples = tiny_examples()[name]
+    none = examples.take(np.array([], int))
+    assert len(none) == 0
+    assert none.values.shape == (0, *examples.values.shape[1:])
 
 
 def test_disagreeing_counts_are_refused():
@@ -111,9 +100,7 @@ def test_epoch_can_be_taken_up_in_the_middle():
     for a, b in zip(whole[3:], rest, strict=True):
         assert all(torch.equal(a[name].value, b[name].value) for name in a)
     other = next(iter(loader.epoch(3)))
-    assert other["speech"].value.shape != whole[0]["speech"].value.shape or not torch.equal(
-        other["speech"].value, whole[0]["speech"].value
-    )
+    assert not torch.equal(other["image"].value, whole[0]["image"].value)
 
 
 @pytest.mark.parametrize("name", ["speech", "image"])
@@ -126,8 +113,3 @@ def test_models_of_different_modalities_see_the_same_examples_in_the_same_order(
         assert torch.equal(alone[name].value, both[name].value)
     in_their_order = tiny_loader(names=["image", "speech"])
     assert list(next(iter(in_their_order.epoch(0)))) == ["speech", "image"]
-
-
-def test_batch_size_must_be_positive():
-    with pytest.raises(ValueError, match="batch_size"):
-        PairedLoader(tiny_examples(), 0)

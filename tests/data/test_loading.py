@@ -46,15 +46,17 @@ def test_real_digits(data_root):
     assert len(set(data.test["speech"].groups)) == 6
 
 
-@pytest.mark.parametrize("dataset", ["tidigit", "secuvoice"])
-def test_require_corpus(dataset, tmp_path):
-    with pytest.raises(CorpusError, match="--require-corpus was given"):
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("tidigit", "--require-corpus was given"),
+        ("secuvoice", "--require-corpus was given"),
+        ("timit", "choose from tidigit, secuvoice, fsdd"),
+    ],
+)
+def test_corpora_that_are_not_there(dataset, message, tmp_path):
+    with pytest.raises(CorpusError, match=message):
         load_paired(dataset, tmp_path, require_corpus=True)
-
-
-def test_unknown_name(tmp_path):
-    with pytest.raises(CorpusError, match="choose from tidigit, secuvoice, fsdd"):
-        load_paired("timit", tmp_path)
 
 
 @pytest.fixture
@@ -80,19 +82,22 @@ def mixed(tmp_path):
     return f"manifest:{tmp_path}/words.csv", f"manifest:{tmp_path}/drawings.csv", said
 
 
+def found_in(data):
+    """As the last of `mixed`."""
+    return {
+        int(frames): (speaker, data.classes[label], split)
+        for split, partition in (("train", data.train), ("test", data.test))
+        for speech in [partition["speech"]]
+        for frames, label, speaker in zip(speech.lengths, speech.labels, speech.groups, strict=True)
+    }
+
+
 @pytest.mark.usefixtures("cache")
 def test_every_row_keeps_its_label_its_speaker_and_its_split(mixed, tmp_path):
     words, drawings, said = mixed
     data = load_paired(words, tmp_path, image_dataset=drawings)
     assert data.classes == ("a", "b", "c")
-    found = {}
-    for split, partition in (("train", data.train), ("test", data.test)):
-        speech = partition["speech"]
-        for frames, label, speaker in zip(
-            speech.lengths, speech.labels, speech.groups, strict=True
-        ):
-            found[int(frames)] = (speaker, data.classes[label], split)
-    assert found == said
+    assert found_in(data) == said
     assert [problem.name for problem in data.problems] == ["7.wav"]
     # The frames are those of the recording, too.
     samples, _ = soundfile.read(tmp_path / "4.wav", dtype="float32")
@@ -109,15 +114,7 @@ def test_classes_alone(mixed, tmp_path):
     words, drawings, said = mixed
     data = load_paired(words, tmp_path, image_dataset=drawings, classes=["c", "a"])
     assert data.classes == ("a", "c")
-    found = {}
-    for split, partition in (("train", data.train), ("test", data.test)):
-        assert set(partition["image"].labels.tolist()) == {0, 1}
-        speech = partition["speech"]
-        for frames, label, speaker in zip(
-            speech.lengths, speech.labels, speech.groups, strict=True
-        ):
-            found[int(frames)] = (speaker, data.classes[label], split)
-    assert found == {frames: row for frames, row in said.items() if row[1] != "b"}
+    assert found_in(data) == {frames: row for frames, row in said.items() if row[1] != "b"}
     assert (len(data.train["image"]), len(data.test["image"])) == (10, 6)
     assert "only the classes a, c" in data.remarks
     # The normalisation is that of the training examples that are left.

@@ -16,26 +16,29 @@ def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PVAE_CACHE", str(tmp_path / "cache"))
 
 
-def _words(folder, labels, speakers=("ann",), name="words.csv"):
+def _manifest(folder, labels, suffix, speakers=("ann",)):
+    """Of sounds (.wav) or images (.png); the first half is for training."""
     rng = np.random.default_rng(0)
     lines = ["path,label,speaker,split"]
     for n, label in enumerate(labels):
         split = "train" if n < len(labels) / 2 else "test"
-        soundfile.write(folder / f"{n}.wav", rng.normal(0, 0.1, 2000), 8000)
-        lines.append(f"{n}.wav,{label},{speakers[n % len(speakers)]},{split}")
-    (folder / name).write_text("\n".join(lines), "utf-8")
-    return f"manifest:{folder / name}"
+        if suffix == ".wav":
+            soundfile.write(folder / f"{n}.wav", rng.normal(0, 0.1, 2000), 8000)
+        else:
+            pixels = rng.integers(0, 255, (28, 28), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{n}.png")
+        lines.append(f"{n}{suffix},{label},{speakers[n % len(speakers)]},{split}")
+    path = folder / f"manifest{suffix}.csv"
+    path.write_text("\n".join(lines), "utf-8")
+    return f"manifest:{path}"
+
+
+def _words(folder, labels, speakers=("ann",)):
+    return _manifest(folder, labels, ".wav", speakers)
 
 
 def _drawings(folder, labels):
-    rng = np.random.default_rng(1)
-    lines = ["path,label,split"]
-    for n, label in enumerate(labels):
-        split = "train" if n < len(labels) / 2 else "test"
-        Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(folder / f"{n}.png")
-        lines.append(f"{n}.png,{label},{split}")
-    (folder / "drawings.csv").write_text("\n".join(lines), "utf-8")
-    return f"manifest:{folder / 'drawings.csv'}"
+    return _manifest(folder, labels, ".png")
 
 
 def _mentions(column, *names):

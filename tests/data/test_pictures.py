@@ -100,13 +100,11 @@ def test_frames_and_lines_are_removed(drawn: np.ndarray) -> None:
 
 SURROUNDED = {
     "desk": np.pad(page(), 40, constant_values=30),
-    "strip": np.pad(page(), ((0, 0), (25, 0)), constant_values=20),
     "border of a scanner": np.pad(page(), ((0, 3), (0, 8)), constant_values=0),
     "blackboard": np.pad(page(35, 215), 30, constant_values=120),
     "turned": on_desk(3),
     "box": with_outline("rectangle", 50, 50, 240, 240),
     "title bar": BAR,
-    "two sheets": np.pad(np.concatenate([page(), np.full((40, 300), 30, np.uint8), page()]), 40),
 }
 
 
@@ -125,11 +123,17 @@ def test_a_shadow_is_no_sheet() -> None:
     assert not drawing.changes
 
 
-@pytest.mark.parametrize("value", [20, 250])
-def test_a_blank_sheet_is_refused(value: int) -> None:
-    sheet = (value + np.random.default_rng(0).normal(0, 1.5, (90, 70))).astype(np.uint8)
-    with pytest.raises(CorpusError, match=r"empty\.png: nothing stands out"):
-        find_drawing(sheet, "empty.png")
+NOISE = np.random.default_rng(0).normal(size=(200, 200))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [(20 + 1.5 * NOISE, "nothing stands out"), (200 + 25 * NOISE, "specks")],
+    ids=["blank", "noise"],
+)
+def test_a_sheet_without_a_drawing_is_refused(pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(CorpusError, match=rf"empty\.png.*{message}"):
+        find_drawing(pixels.clip(0, 255).astype(np.uint8), "empty.png")
 
 
 def test_a_small_digit_is_found_at_a_higher_resolution() -> None:
@@ -137,12 +141,6 @@ def test_a_small_digit_is_found_at_a_higher_resolution() -> None:
     page = np.full((2400, 1800), 235, np.uint8)
     page[1500:1640, 300:440] = 235 - np.kron(digit(), np.ones((5, 5), np.uint8)) // 2
     assert alike(placed(find_drawing(page, "x").ink), digit()) > 0.85
-
-
-def test_noise_is_refused() -> None:
-    noise = (200 + 25 * np.random.default_rng(0).normal(size=(200, 200))).clip(0, 255)
-    with pytest.raises(CorpusError, match="specks"):
-        find_drawing(noise.astype(np.uint8), "noise.png")
 
 
 def test_square_keeps_light_and_dark() -> None:
@@ -160,30 +158,17 @@ def _rgba(shade: int) -> Image.Image:
     return Image.fromarray(np.dstack([np.full((30, 30, 3), shade, np.uint8), alpha]))
 
 
-def _indexed(ground: int, ink: int) -> Image.Image:
-    image = Image.fromarray((np.asarray(_rgba(0))[..., 3] > 0).astype(np.uint8), "L")
-    image.putpalette([ground] * 3 + [ink] * 3)
-    return image
-
-
 @pytest.mark.parametrize("shade", [0, 255])
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "RGBA"), ("a.png", "LA"), ("a.gif", "P")])
 def test_ink_on_transparent_ground_can_be_seen(tmp_path, shade, name, mode) -> None:
-    image = _indexed(shade, shade) if mode == "P" else _rgba(shade).convert(mode)
-    options = {"transparency": 0} if mode == "P" else {"lossless": True}
+    image, options = _rgba(shade).convert("LA" if mode == "LA" else "RGBA"), {}
+    if mode == "P":
+        ink = (np.asarray(image)[..., 3] > 0).astype(np.uint8)
+        image, options = Image.fromarray(ink, "L"), {"transparency": 0}
+        image.putpalette([shade] * 6)
     image.save(tmp_path / name, **options)
     pixels = read_grey(tmp_path / name)
-    assert pixels[15, 14] == shade
-    assert pixels[2, 2] == 255 - shade
-
-
-def test_transparent_corners_take_the_shade_of_the_card(tmp_path) -> None:
-    pixels = np.array(_rgba(220))
-    pixels[..., :3][pixels[..., 3] == 0] = 30
-    pixels[..., 3] = 255
-    pixels[:3, :3, 3] = 0
-    Image.fromarray(pixels).save(tmp_path / "card.png")
-    assert read_grey(tmp_path / "card.png")[0, 0] == 30
+    assert (pixels[15, 14], pixels[2, 2]) == (shade, 255 - shade)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -205,14 +190,10 @@ def test_floats_must_be_from_0_to_1(tmp_path) -> None:
             read_grey(tmp_path / f"{n}.tif")
 
 
-_DAMAGED_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"
-
-
-@pytest.mark.parametrize("segment", [b"\xe1\0\x1e" + _DAMAGED_EXIF, b"\xe2\0\x0aMPF\0junk"])
-def test_damaged_metadata_are_ignored(tmp_path, segment) -> None:
+def test_damaged_metadata_are_ignored(tmp_path) -> None:
     file = io.BytesIO()
     Image.fromarray(page()).save(file, "JPEG", quality=95)
-    whole = file.getvalue()[:2] + b"\xff" + segment + file.getvalue()[2:]
+    whole = file.getvalue()[:2] + b"\xff\xe2\0\x0aMPF\0junk" + file.getvalue()[2:]
     path = tmp_path / "phone.jpg"
     path.write_bytes(whole)
     assert abs(read_grey(path).astype(int) - page()).mean() < 3
@@ -221,10 +202,15 @@ def test_damaged_metadata_are_ignored(tmp_path, segment) -> None:
         read_grey(path)
 
 
-def test_errors_name_the_file(tmp_path) -> None:
-    (tmp_path / "no.png").write_bytes(b"not a picture")
-    Image.new("L", (5, 5), 7).save(tmp_path / "flat.png")
-    for name, kind in (("no.png", "unreadable"), ("flat.png", "blank"), ("none.png", "missing")):
-        with pytest.raises(CorpusError, match=name) as error:
-            read_grey(tmp_path / name)
-        assert error.value.kind == kind
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"not a picture", "unreadable"), ("flat", "blank"), (None, "missing")]
+)
+def test_errors_name_the_file(tmp_path, content, kind) -> None:
+    path = tmp_path / "bad.png"
+    if content == "flat":
+        Image.new("L", (5, 5), 7).save(path)
+    elif content:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"bad\.png") as error:
+        read_grey(path)
+    assert error.value.kind == kind
