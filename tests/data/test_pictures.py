@@ -190,10 +190,14 @@ def test_floats_must_be_from_0_to_1(tmp_path) -> None:
             read_grey(tmp_path / f"{n}.tif")
 
 
-def test_damaged_metadata_are_ignored(tmp_path) -> None:
+_DAMAGED_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"
+
+
+@pytest.mark.parametrize("segment", [b"\xe1\0\x1e" + _DAMAGED_EXIF, b"\xe2\0\x0aMPF\0junk"])
+def test_damaged_metadata_are_ignored(tmp_path, segment) -> None:
     file = io.BytesIO()
     Image.fromarray(page()).save(file, "JPEG", quality=95)
-    whole = file.getvalue()[:2] + b"\xff\xe2\0\x0aMPF\0junk" + file.getvalue()[2:]
+    whole = file.getvalue()[:2] + b"\xff" + segment + file.getvalue()[2:]
     path = tmp_path / "phone.jpg"
     path.write_bytes(whole)
     assert abs(read_grey(path).astype(int) - page()).mean() < 3
