@@ -12,12 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.models import PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.svi import SVI
-from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
+from tests.support.tiny import tiny_batch, tiny_pair
 
 
 def recurrence(lstm, x, packing, want_states):
@@ -88,19 +86,9 @@ def test_terms_stay_on_their_device(cuda, gamma, prior) -> None:
 
 
 @pytest.mark.parametrize(("encoder", "family"), [("conv", "bernoulli"), ("transformer", "laplace")])
-def test_so_they_do_with_other_networks(cuda, encoder, family) -> None:
-    def pair():
-        modalities = digit_modalities(
-            num_mels=NUM_MELS,
-            num_cells=8,
-            max_frames=MAX_FRAMES,
-            speech_encoder=encoder,
-            image_likelihood=family,
-            learn_scale=True,
-        )
-        return PVAE(modalities, 3, 2), PartitionedGuide(modalities, 3, 2)
-
-    found = terms(cuda, pair)
+def test_terms_of_other_networks_stay_on_their_device(cuda, encoder, family) -> None:
+    networks = {"speech_encoder": encoder, "image_likelihood": family, "learn_scale": True}
+    found = terms(cuda, partial(tiny_pair, **networks))
     assert {value.device.type for value in found.values()} == {"cuda"}
 
 

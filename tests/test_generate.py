@@ -132,9 +132,3 @@ def test_inferred_latents_of_a_linear_model_are_its_posterior_means():
     torch.testing.assert_close(
         torch.cat([found["z_sem"], found["z_style_a"]], -1), expected, atol=1e-5, rtol=1e-4
     )
-
-
-def test_without_a_latent_there_is_nothing_to_decode():
-    model, _ = tiny_pair()
-    with pytest.raises(ValueError, match="at least one latent"):
-        decode(model, {}, ["image"])

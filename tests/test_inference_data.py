@@ -207,8 +207,3 @@ def test_either_version_of_arviz_gets_its_own_call(pair, monkeypatch, version):
     assert bool(named) == version.startswith("0.") != bool(groups)
     assert dims["image"] == ["example", *PICTURE]
     assert len(coords["image_row"]) == 28
-
-
-def test_unknown_modalities_are_refused(pair):
-    with pytest.raises(ValueError, match=r"not in the batch: \['touch'\]"):
-        inference_data(*pair, tiny_batch(3), num_samples=2, names=["touch"])

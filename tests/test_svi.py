@@ -55,12 +55,6 @@ def test_update_reports_means_over_the_batch():
         torch.testing.assert_close(means[name], value.detach().mean())
 
 
-def test_bound_methods_are_refused():
-    model, guide = tiny_pair()
-    with pytest.raises(ValueError, match="nn.Module"):
-        SVI(model.forward, guide, torch.optim.Adam, PartitionedELBO())
-
-
 def test_autocast_is_of_networks_alone():
     """Distributions and terms are float32, and the objective is about the same."""
     batch = tiny_batch(12)

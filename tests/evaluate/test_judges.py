@@ -51,12 +51,6 @@ def test_a_judge_depends_on_the_seed_alone():
         assert not torch.allclose(first(observation), other(observation), atol=1e-3)
 
 
-def test_other_shapes_are_refused():
-    flat = Examples(np.zeros((4, 5, 2)), np.zeros(4, int), Normalisation(np.zeros(()), np.ones(())))
-    with pytest.raises(ValueError, match=r"got \(5, 2\)"):
-        train_judge(flat, 3, steps=1)
-
-
 def test_a_judge_is_trained_once_for_its_data_and_settings(tmp_path, monkeypatch):
     train = tiny_examples()["image"]
     first = cached_judge(train, 3, tmp_path, steps=3)

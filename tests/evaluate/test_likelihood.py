@@ -18,9 +18,9 @@ from pvae_pyro.batch import Observation
 from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
 from pvae_pyro.nn.heads import GaussianHead
 from tests.support.linear_gaussian import (
-    DIM,
     NOISE,
     SIZES,
+    joint_weight,
     log_evidence,
     make_batch,
     make_pair,
@@ -46,13 +46,6 @@ def mismatched_pair():
                 head.loc.bias.add_(0.1)
                 head.log_scale.bias.add_(0.2)
     return model, guide
-
-
-def joint_weight(model):
-    """W of x = W z + noise, rows by modality, columns z_sem and then the styles."""
-    weights = [model.likelihoods[name].weight.detach() for name in SIZES]
-    shared = torch.cat([w[:, :DIM] for w in weights])
-    return torch.cat([shared, torch.block_diag(*(w[:, DIM:] for w in weights))], 1)
 
 
 def gaussian_log_prob(weight, x, rows, given=None):
@@ -215,21 +208,18 @@ def test_seed_decides_and_the_callers_state_stays():
 def test_bad_arguments_are_refused():
     model, guide = make_pair()
     batch = make_batch()
-    refused = partial(pytest.raises, ValueError)
-    with refused(match=r"not in the batch: \['b'\]"):
+    with pytest.raises(ValueError, match=r"not in the batch: \['b'\]"):
         evaluate_likelihood(model, guide, [{"a": batch["a"]}])
-    with refused(match="no example"):
-        evaluate_likelihood(model, guide, [])
-    with refused(match=r"the model samples \['z_style_b'\], but a guide does not"):
+    with pytest.raises(
+        ValueError, match=r"the model samples \['z_style_b'\], but a guide does not"
+    ):
         log_weights(model, guide.unimodal["a"], batch)
-    with refused(match=r"a guide samples \['z_style_b'\], but the model does not"):
-        log_weights(lambda batch, names: model(batch, names=["a"]), guide, batch)
 
     def also_global(run, batch, **kwargs):
         pyro.sample("temperature", dist.Normal(0.0, 1.0))
         return run(batch, **kwargs)
 
-    with refused(match="in the plate of the batch.*'temperature': "):
+    with pytest.raises(ValueError, match="in the plate of the batch.*'temperature': "):
         log_weights(partial(also_global, model), partial(also_global, guide), batch)
 
 

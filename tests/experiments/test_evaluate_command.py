@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate import likelihood, num_classes, unseen_classes
-from pvae_pyro.evaluate.measures import MEASURES, table_rows
+from pvae_pyro.evaluate import num_classes, unseen_classes
+from pvae_pyro.evaluate.measures import MEASURES
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support.saved_run import open_run
 from tests.support.tiny_run import small_corpus
@@ -100,13 +100,6 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
     assert f"num_classes, z_sem, image: agreed {agreed} agreed_by" in text
     for name in ("probes", "retrieval", "style_swap", "subsets", "log_likelihood"):
         assert f"\n{name}, " in text
-
-
-def test_table_rows():
-    found = {"z": {"a": {"r": 0.5, "n": 3, "curves": {}}, "b": {"r": None}}, "seed": 1}
-    assert table_rows(found, ("r", "n")) == [["z, a", "0.500", 3], ["z, b", None, None]]
-    found = {"prior": {"a,b": 0.25}, "a->b": 1.0, "num_examples": {"a": 3}, "seed": 1}
-    assert table_rows(found, ()) == [["prior, a,b", "0.250"], ["a->b", "1.000"]]
 
 
 def test_a_vae_has_one_modality_and_no_style(small_runs, environment, tmp_path):
@@ -244,17 +237,6 @@ def test_ctrl_c_keeps_finished_measures(run, counted, monkeypatch, capsys):
     assert "probes" not in read(run)
 
 
-def test_a_likelihood_that_is_not_finite_is_an_error(run, monkeypatch, capsys):
-    def not_finite(*arguments, **options):
-        raise FloatingPointError("the log-likelihood of example 7 is nan")
-
-    monkeypatch.setattr(likelihood, "evaluate_likelihood", not_finite)
-    assert evaluate.main([str(run), *QUICK, "--only", "nmi", "log_likelihood"]) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: {run}: log_likelihood: the log-likelihood of example 7 is nan")
-    assert "nmi" in read(run)
-
-
 def test_a_folder_that_is_no_finished_run_is_an_error(run, counted, tmp_path, capsys):
     def refused(folder):
         capsys.readouterr()
@@ -274,11 +256,3 @@ def test_a_folder_that_is_no_finished_run_is_an_error(run, counted, tmp_path, ca
     (run / "results.json").unlink()
     assert f"python experiments/run_svi.py --resume {run}" in refused(run)
     assert not counted
-
-
-@pytest.mark.parametrize("option", [["--only", "beauty"], ["--limit", "0"]])
-def test_wrong_usage_is_refused(option, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        evaluate.main(["run", *option])
-    assert stopped.value.code == 2
-    assert option[0] in capsys.readouterr().err

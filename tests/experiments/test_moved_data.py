@@ -8,7 +8,7 @@ import pytest
 from pvae_pyro.experiments import evaluate, figures, run_svi
 from pvae_pyro.experiments.support import study_runs
 from pvae_pyro.experiments.support.command import RunError
-from pvae_pyro.experiments.support.saved_run import open_run, read_config, staying
+from pvae_pyro.experiments.support.saved_run import open_run, read_config
 from tests.support import configs
 from tests.support.tiny_run import small_corpus
 
@@ -90,10 +90,3 @@ def test_a_study_takes_runs_whose_data_moved_and_no_others(moved, begun, tmp_pat
     other = small_corpus(tmp_path / "other", copies=3)[:4]
     with pytest.raises(RunError, match="other data"):
         study_runs.run_one(run, configs.asked(*other, *of_all))
-
-
-def test_a_checkpoint_does_not_depend_on_where_data_lie():
-    one = configs.config(data_digest="0")
-    moved = one.but(dataset="manifest:/elsewhere.csv", image_root="/pictures")
-    assert staying(one) == staying(moved)
-    assert staying(one) != staying(one.but(data_digest="1"))

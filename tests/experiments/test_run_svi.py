@@ -251,12 +251,3 @@ def test_manifests_of_speech_and_images(here, tmp_path, monkeypatch):
     assert 1 / 3 <= results["purity"]["z_sem"]["speech"] <= 1
     going_on = here(["--resume", out, "--epochs", 2, "--no-report"])
     assert going_on.returncode == 0, going_on.stderr
-    (tmp_path / "words.csv").write_text("\n".join(words[:-3]), "utf-8")
-    refused = here(["--resume", out, "--epochs", 3])
-    assert refused.returncode == 1
-    assert "was begun on other data" in refused.stderr
-
-    (tmp_path / "words.csv").write_text("\n".join(words), "utf-8")
-    strict = here([*data, "--strict", "--out", tmp_path / "strict"])
-    assert strict.returncode == 1
-    assert "error: --strict: words.csv:21: unknown split 'dev'" in strict.stderr

@@ -12,13 +12,9 @@ from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import OBJECTIVES
-from pvae_pyro.experiments.support.data import check_data
-from pvae_pyro.experiments.support.saved_run import load_run, read_config
 from pvae_pyro.experiments.support.unused_options import unused_options
 from pvae_pyro.models.flow import Flow
 from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
-from pvae_pyro.nn.speech_encoders import TransformerSpeechEncoder
-from pvae_pyro.training.checkpoint import save_checkpoint
 from pvae_pyro.training.progress import Progress
 from tests.support import configs
 from tests.support.configs import asked
@@ -80,26 +76,6 @@ def test_options_reach_the_networks(data):
     assert svi.guide.unimodal["image"].heads["z_style_image"].loc.out_features == 3
 
 
-def test_networks_and_likelihoods_are_those_of_the_options(data):
-    svi = build(
-        config(
-            *("--speech-encoder", "transformer", "--image-likelihood", "laplace"),
-            *("--learn-scale", "--speech-scale", "0.4"),
-        )
-    )
-    for guide in (svi.guide.multimodal, svi.guide.unimodal["speech"]):
-        assert type(guide.encoders["speech"]) is TransformerSpeechEncoder
-    likelihoods = svi.model.likelihoods
-    assert likelihoods["image"].family == "laplace"
-    started = {name: likelihoods[name].scale().item() for name in likelihoods}
-    assert started == pytest.approx({"speech": 0.4, "image": 0.5})
-    batch = {n: e.observation(np.arange(5)) for n, e in data.train.items()}
-    for _ in range(5):
-        svi.update(batch)
-    for name, scale in started.items():
-        assert abs(likelihoods[name].scale().item() - scale) > 1e-3
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_takes_every_prior(model, data):
     kinds = {"normal": StandardNormal, "mixture": GaussianMixture, "vamp": VampPrior, "flow": Flow}
@@ -129,19 +105,6 @@ def test_a_prior_of_too_few_dimensions_is_refused():
     assert build(config("--prior", "mixture", "--semantic-dim", "1")).model.prior.loc.shape[1] == 1
 
 
-def test_a_run_from_before_there_were_priors_is_loaded(tmp_path):
-    """Neither its configuration nor its checkpoint says anything of a prior."""
-    kept = config().model_dump_json(exclude={"prior", "num_components"})
-    (tmp_path / "config.json").write_text(kept)
-    svi = build(config("--seed", "3"))
-    save_checkpoint(tmp_path / "checkpoint.safetensors", svi, {})
-    assert (read_config(tmp_path).prior, read_config(tmp_path).num_components) == ("normal", 30)
-    model, _ = load_run(tmp_path)
-    assert isinstance(model.prior, StandardNormal)
-    assert not any("prior" in key for key in svi.model.state_dict())
-    assert model.state_dict().keys() == svi.model.state_dict().keys()
-
-
 def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path):
     used = {}
 
@@ -166,15 +129,6 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
         training_run.train_and_score(one, data, tmp_path, resume=False)
         found = {"latents": data.test, "terms": data.test, "clusters": clusters}
         assert used == {"fit": data.train, **found}
-
-
-def test_resuming_with_other_data_is_refused(data, tmp_path):
-    begun = check_data(config(), data, tmp_path)
-    assert begun.stand_in is True
-    assert check_data(begun, data, tmp_path) == begun
-    other = PairedData("made up", True, ("a", "b"), examples(26, 5), data.test)
-    with pytest.raises(RunError, match="begun on other data"):
-        check_data(begun, other, tmp_path)
 
 
 @pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])

@@ -72,19 +72,6 @@ def test_panels_are_in_their_own_units_without_padding():
     np.testing.assert_array_equal(picture, [[1, 256]])
 
 
-@pytest.mark.parametrize(
-    "observation",
-    [
-        Observation(torch.zeros(2, 3, 8, 8)),
-        Observation(torch.zeros(2, 8, 8)),
-        Observation(torch.zeros(2, 4), torch.tensor([4, 3])),
-    ],
-)
-def test_other_shapes_cannot_be_drawn(observation):
-    with pytest.raises(ValueError, match="can be drawn"):
-        panels(observation, Normalisation(np.array(0.0), np.array(1.0)))
-
-
 def test_axes_of_a_sequence():
     short, longer = np.zeros((NUM_MELS, 20)), np.ones((NUM_MELS, 50))
     drawing = Drawing.of([short, longer], [short, longer], AXES["speech"])

@@ -1,5 +1,3 @@
-import pyro
-import torch
 from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyArrowPatch
 
@@ -36,15 +34,6 @@ def test_edges_of_guides():
     assert guide_edges(guide, batch) == {(name, z) for name in "ab" for z in latents}
     alone = guide_edges(guide.unimodal["a"], {"a": batch["a"]})
     assert alone == {("a", "z_sem"), ("a", "z_style_a")}
-
-
-def test_state_is_unchanged():
-    model, guide = tiny_pair()
-    state = torch.get_rng_state()
-    model_edges(model, tiny_batch())
-    guide_edges(guide, tiny_batch())
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not pyro.get_param_store().keys()
 
 
 def test_diagrams_shade_data_and_dash_inference():

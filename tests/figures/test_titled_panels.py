@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from pvae_pyro.figures.observations import SequenceAxes
 from pvae_pyro.figures.titled_panels import titled_panels_figure
@@ -25,9 +24,3 @@ def test_axes_of_each_panel_and_a_second_row():
     figure = titled_panels_figure([SHORT] * 9, "a" * 9, [SequenceAxes(0.5), *[None] * 8])
     assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["10.00 s", "20 frames"]
     assert [axes.axison for axes in figure.axes] == [True] * 9 + [False] * 7
-
-
-@pytest.mark.parametrize(("panels", "titles"), [([], []), ([PICTURE], ["a", "b"])])
-def test_a_title_for_each_panel_is_needed(panels, titles):
-    with pytest.raises(ValueError, match=f"{len(panels)} panels"):
-        titled_panels_figure(panels, titles)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pvae_pyro.batch import Observation
-from pvae_pyro.guides import GaussianGuide, JMVAEGuide, PartitionedGuide, VAEGuide
+from pvae_pyro.guides import JMVAEGuide, PartitionedGuide, VAEGuide
 from tests.support.linear_gaussian import MODALITIES, make_batch
 
 A, B = MODALITIES
@@ -28,14 +28,6 @@ def test_the_vae_is_its_own_unimodal_guide():
     assert len(names) == 4  # weight and bias of loc and of log-scale, and none of them twice
     z = guide(make_batch(6))["z"]
     assert z.shape == (6, 4)
-
-
-def test_a_missing_modality_is_an_error():
-    batch = make_batch()
-    with pytest.raises(KeyError, match="a"):
-        VAEGuide(A, 4)({"b": batch["b"]})
-    with pytest.raises(KeyError, match="b"):
-        GaussianGuide(MODALITIES, {"z": 4})({"a": batch["a"]})
 
 
 @pytest.mark.parametrize(

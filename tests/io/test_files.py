@@ -1,10 +1,23 @@
-"""Locks: one process has a folder or a file, and nothing is left of it."""
+"""Files replace links; one process at a time holds a folder or a file, and no lock stays."""
 
 import threading
 
 import pytest
 
-from pvae_pyro.io.files import file_held, folder_held
+from pvae_pyro.io.files import file_held, folder_held, write_whole
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_file_replaces_a_link_and_is_not_written_through_it(tmp_path, exists):
+    outside, link = tmp_path / "outside", tmp_path / "results.json"
+    if exists:
+        outside.write_text("before")
+    link.symlink_to(outside)
+    write_whole(link, b"content")
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"content"
+    assert outside.exists() == exists
+    assert not exists or outside.read_text() == "before"
 
 
 def test_a_folder_is_held_once(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support.saved_run import load_run
+from pvae_pyro.models.modalities import SPEECH_ENCODERS
 
 EPOCHS = 2
 
@@ -21,21 +22,23 @@ def run(small, environment, tmp_path):
         assert run_svi.main(given) == 0
         results = json.loads((folder / "results.json").read_text())
         assert all(math.isfinite(value) for value in results["test_terms"].values())
-        return folder, results, load_run(folder)[0]
+        return folder, results, *load_run(folder)
 
     return train
 
 
 def test_a_bernoulli_run_ends_in_scores(run):
-    _, results, model = run("--image-likelihood", "bernoulli", "--speech-encoder", "conv")
+    _, results, model, guide = run("--image-likelihood", "bernoulli", "--speech-encoder", "conv")
     assert results["config"]["image_likelihood"] == model.likelihoods["image"].family == "bernoulli"
+    for part in (guide.multimodal, guide.unimodal["speech"]):
+        assert type(part.encoders["speech"]) is SPEECH_ENCODERS["conv"]
     # Near log 2 a pixel, before anything is learnt.
     assert results["test_terms"]["log_prob/image"] == pytest.approx(-784 * math.log(2), rel=0.05)
 
 
 def test_learnt_scales_are_saved_and_resumed(run):
     options = ["--image-likelihood", "laplace", "--speech-encoder", "transformer", "--learn-scale"]
-    folder, _, model = run(*options)
+    folder, _, model, _ = run(*options)
     for name, start in (("speech", 1.0), ("image", 0.5)):
         trained = model.likelihoods[name].scale().item()
         assert trained != start

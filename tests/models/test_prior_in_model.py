@@ -23,6 +23,7 @@ from tests.support.linear_gaussian import (
     DIM,
     NOISE,
     SIZES,
+    joint_weight,
     log_evidence,
     make_batch,
     make_pair,
@@ -67,9 +68,7 @@ def test_bound_has_log_q_less_log_p_at_the_sample(kind, own):
 
 def mixture_log_evidence(model, batch):
     """log Σ_k π_k N(x; W_sem loc_k, W_sem diag(scale_k²) W_semᵀ + W_style W_styleᵀ + NOISE² I)."""
-    weights = {name: model.likelihoods[name].weight.detach() for name in SIZES}
-    shared = torch.cat([w[:, :DIM] for w in weights.values()])
-    styles = torch.block_diag(*(w[:, DIM:] for w in weights.values()))
+    shared, styles = joint_weight(model).tensor_split([DIM], 1)
     noise = styles @ styles.T + NOISE**2 * torch.eye(len(shared))
     x = torch.cat([batch[name].value for name in SIZES], 1)
     prior = model.prior

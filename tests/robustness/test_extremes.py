@@ -12,11 +12,9 @@ from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.guides import PartitionedGuide
-from pvae_pyro.models import PVAE
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.loop import fit
-from tests.support.tiny import NUM_MELS, tiny_modalities
+from tests.support.tiny import NUM_MELS, tiny_pair
 from tests.support.tiny_run import small_corpus
 from tests.support.training import metrics
 
@@ -38,10 +36,9 @@ def examples(lengths, labels, frames=None):
 def train(folder, data, batch_size, learning_rate=1e-3, num_epochs=4):
     """With all terms of the objective."""
     torch.manual_seed(0)
-    modalities = tiny_modalities()
     elbo = PartitionedELBO(alpha=3.0, length_scale=3.0, gamma=100.0, delta=1.0)
     adam = partial(torch.optim.Adam, lr=learning_rate, fused=True)
-    svi = SVI(PVAE(modalities, 3, 2), PartitionedGuide(modalities, 3, 2), adam, elbo)
+    svi = SVI(*tiny_pair(), adam, elbo)
     loader = PairedLoader(data, batch_size)
     return fit(svi, loader, num_epochs=num_epochs, folder=folder, show_progress=False)
 
@@ -66,11 +63,6 @@ def test_training_stays_finite(what, tmp_path):
     records = metrics(tmp_path)
     assert all(math.isfinite(value) for record in records for value in record.values())
     assert records[-1]["objective"] != records[0]["objective"]
-
-
-def test_a_learning_rate_of_a_million(tmp_path):
-    with pytest.raises(FloatingPointError, match="learning rate"):
-        train(tmp_path, examples(FOUR, [0, 1, 0, 1]), 2, learning_rate=1e6, num_epochs=20)
 
 
 def test_a_feature_whose_square_overflows(tmp_path):
@@ -107,13 +99,6 @@ def train_on(tmp_path, monkeypatch, capfd):
     return train
 
 
-@pytest.mark.parametrize("corpus", [{"copies": 1}, {"classes": "a"}])
-def test_command_on_one_example_of_each_class_and_on_one_class(train_on, corpus):
-    code, printed, results = train_on(**corpus)
-    assert code == 0, printed.err
-    assert all(math.isfinite(value) for value in results["test_terms"].values())
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_command_warns_of_a_class_that_one_split_lacks(train_on, split):
     code, printed, _ = train_on(without=f"{split}-c-")
@@ -122,9 +107,8 @@ def test_command_warns_of_a_class_that_one_split_lacks(train_on, split):
     assert [line for line in warnings if "speakers" not in line]
 
 
-@pytest.mark.parametrize("skip", [[], ["--skip-bad-batches"]])
-def test_command_at_a_learning_rate_of_a_million(train_on, skip):
-    code, printed, results = train_on("--learning-rate", "1e6", "--batch-size", "2", *skip)
+def test_command_at_a_learning_rate_of_a_million(train_on):
+    code, printed, results = train_on("--learning-rate", "1e6", "--batch-size", "2")
     assert (code, results) == (1, None)
     (line,) = [line for line in printed.err.splitlines() if line.startswith("error: ")]
     assert "finite" in line

@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -128,14 +127,6 @@ def test_a_write_that_fails_halfway(tmp_path):
         write_whole(tmp_path / METRICS, b"y" * 5000)
     assert good == {name: (tmp_path / name).read_bytes() for name in good}
     assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_folder_deleted_during_training(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    with pytest.raises(FileNotFoundError, match=str(folder)):
-        run(folder, batches=BeforeBatch(loader(), 7, partial(shutil.rmtree, folder)))
-    assert not folder.exists()
 
 
 def test_folder_that_becomes_read_only_during_training():

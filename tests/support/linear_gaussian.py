@@ -64,11 +64,16 @@ def make_batch(size: int = 6) -> dict[str, Observation]:
     return {name: Observation(torch.randn(size, n)) for name, n in SIZES.items()}
 
 
+def joint_weight(model: PVAE) -> Tensor:
+    """W of x = W z + noise: rows by modality, columns of z_sem and then of the styles."""
+    weights = [model.likelihoods[name].weight.detach() for name in SIZES]
+    z_sem = torch.cat([weight[:, :DIM] for weight in weights])
+    return torch.cat([z_sem, torch.block_diag(*(weight[:, DIM:] for weight in weights))], 1)
+
+
 def log_evidence(model: PVAE, batch: dict[str, Observation]) -> Tensor:
     """log p(x) of each example: x is Gaussian with covariance W Wᵀ + NOISE² I."""
-    z_sem = torch.cat([model.likelihoods[name].weight[:, :DIM] for name in SIZES])
-    styles = torch.block_diag(*(model.likelihoods[name].weight[:, DIM:] for name in SIZES))
-    weight = torch.cat([z_sem, styles], 1)
+    weight = joint_weight(model)
     x = torch.cat([batch[name].value for name in SIZES], 1)
     covariance = weight @ weight.T + NOISE**2 * torch.eye(len(weight))
     return torch.distributions.MultivariateNormal(torch.zeros(len(weight)), covariance).log_prob(x)

@@ -18,12 +18,13 @@ NUM_MELS = 6
 MAX_FRAMES = 9
 
 
-def tiny_modalities():
-    return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES)
+def tiny_modalities(**networks):
+    """networks: options of `digit_modalities`, such as speech_encoder."""
+    return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES, **networks)
 
 
-def tiny_pair(prior=StandardNormal, sees_presence=False):
-    modalities = tiny_modalities()
+def tiny_pair(prior=StandardNormal, sees_presence=False, **networks):
+    modalities = tiny_modalities(**networks)
     dims = {"semantic_dim": 3, "style_dim": 2}
     model = PVAE(modalities, **dims, prior=prior)
     guide = PartitionedGuide(modalities, **dims, sees_presence=sees_presence)

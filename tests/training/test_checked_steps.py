@@ -19,7 +19,6 @@ from pvae_pyro.training.checked_steps import CheckedSteps
 from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.progress import Progress
-from pvae_pyro.training.step_values import modalities_of
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_pair, tiny_svi
 from tests.support.training import interrupted, metrics, snapshot
 
@@ -210,18 +209,6 @@ def test_no_checkpoint_comes_after_an_unchecked_bad_step(tmp_path, monkeypatch):
         train(tmp_path, loader, checkpoint_seconds=-1)
     progress = read_progress(tmp_path / CHECKPOINT)
     assert (progress.epoch, progress.batch) == (0, number)
-
-
-def test_modalities_in_the_names_of_terms_and_parameters():
-    names = ["speech", "image", "speech_noisy"]
-    for name, expected in {
-        "kl/z_sem": [],
-        "kl/z_style_image": ["image"],
-        "log_prob/speech_log_frames": ["speech"],
-        "contrastive/speech/image": ["speech", "image"],
-        "guide.unimodal.image.encoders.image.0.weight": ["image"],
-    }.items():
-        assert modalities_of(name, names) == expected
 
 
 def test_missing_examples_are_not_named(tmp_path):

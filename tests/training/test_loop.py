@@ -89,10 +89,12 @@ def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
 
 
 def test_killed_between_metrics_and_checkpoint(tmp_path):
-    """The record of an epoch after the checkpoint is written anew, not twice."""
+    """The record of an epoch after the checkpoint, and half a line, are written anew."""
     run(tmp_path, num_epochs=1)
     lines = (tmp_path / METRICS).read_text()
-    (tmp_path / METRICS).write_text(lines + lines.replace('"epoch": 1', '"epoch": 2'))
+    (tmp_path / METRICS).write_text(
+        lines + lines.replace('"epoch": 1', '"epoch": 2') + '{"epoch": 3'
+    )
     run(tmp_path, num_epochs=3, resume=True)
     assert [r["epoch"] for r in metrics(tmp_path)] == [1, 2, 3]
     assert [r["step"] for r in metrics(tmp_path)] == [5, 10, 15]

@@ -17,7 +17,6 @@ from pvae_pyro.training.checkpoint import (
     load_checkpoint,
     read_progress,
 )
-from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader
 from tests.support.tiny_run import small_corpus
 from tests.support.training import interrupted, metrics, run
@@ -65,14 +64,6 @@ def test_a_checkpoint_of_other_tensors_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):
         load_checkpoint(path, svi)
-
-
-def test_a_line_without_an_end_is_no_record(tmp_path):
-    run(tmp_path, num_epochs=2)
-    with open(tmp_path / METRICS, "a") as file:
-        file.write('{"epoch": 3, "step": 1')
-    run(tmp_path, num_epochs=3, resume=True)
-    assert [record["epoch"] for record in metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_a_position_past_the_end_of_an_epoch_is_refused(tmp_path):
