@@ -9,13 +9,7 @@ from pyro.infer import Predictive
 from pvae_pyro.generation import decode, infer
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE
-from tests.support.linear_gaussian import (
-    DIM,
-    NOISE,
-    make_batch,
-    make_pair,
-    set_exact_posterior,
-)
+from tests.support.linear_gaussian import DIM, NOISE, make_batch, make_pair, set_exact_posterior
 from tests.support.tiny import MAX_FRAMES, tiny_batch, tiny_modalities, tiny_pair
 
 SITES = {"z_sem": 3, "z_style_speech": 2, "z_style_image": 2}

@@ -138,7 +138,7 @@ def test_what_the_guide_does_not_infer_is_from_the_prior(pair):
     assert np.isfinite(values(found, "log_likelihood", "image")).all()
 
 
-def test_seeds_and_what_is_left_as_it_was(pair, data):
+def test_the_seed_decides_and_the_random_state_stays(pair, data):
     state, kept = torch.get_rng_state(), set(pyro.get_param_store().keys())
     other = inference_data(*pair, tiny_batch(7), num_samples=6, chunk=18, seed=1)
     assert torch.equal(torch.get_rng_state(), state)

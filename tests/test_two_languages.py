@@ -34,7 +34,7 @@ def run(environment, tmp_path_factory):
     return here / "run"
 
 
-def test_each_has_its_own_features(run):
+def test_each_speech_has_its_own_features(run):
     config = read_config(run)
     assert config.names == ("speech", "spanish")
     assert config.sample_rates == {"speech": 8000, "spanish": 16000}

@@ -84,7 +84,7 @@ def check(packed, tmp_path, monkeypatch):
     return run
 
 
-def test_it_needs_nothing_that_the_machine_lacks():
+def test_the_gpu_check_imports_only_packages_of_the_machine():
     there = {*MACHINE, *gpu_pack.PACKAGES, *gpu_pack.OF_TESTS, "pvae-pyro"}
     lacking = [
         module
@@ -103,7 +103,7 @@ def test_it_needs_nothing_that_the_machine_lacks():
     assert "tests.bench.test_gpu_check" not in imported
 
 
-def test_all_of_it_but_the_tests(check, monkeypatch):
+def test_every_part_but_the_tests_reports_its_results(check, monkeypatch):
     code, found = check("--parts", "steps", "resume", "paper", "ours")
     assert code == 0
     assert found["packed"] == {"commit": "abc", "corpus": "noise"}
@@ -140,7 +140,7 @@ def test_a_part_that_fails_loses_no_other(check, monkeypatch):
     assert found["parts"]["paper"]["epochs"] == 1
 
 
-def test_tests_are_counted(tmp_path):
+def test_passed_failed_and_skipped_tests_are_counted(tmp_path):
     file = tmp_path / "test_some.py"
     marked = "@pytest.mark.cuda\ndef test_{}():\n    {}\n"
     bodies = {"a": "pass", "b": "assert 0", "c": "pytest.skip('no')"}
@@ -152,7 +152,7 @@ def test_tests_are_counted(tmp_path):
     assert "test_b" in found["output"]
 
 
-def test_data_are_what_was_packed(packed):
+def test_packed_data_are_read_back(packed):
     partitions, _ = gpu_pack.read_data(packed)
     written = noise()["speech"]
     read = partitions["test"]["speech"]
@@ -164,7 +164,7 @@ def test_data_are_what_was_packed(packed):
     assert partitions["train"]["image"].values.dtype == np.uint8
 
 
-def test_without_cuda_or_what_is_packed(tmp_path, packed, capsys, monkeypatch):
+def test_a_missing_gpu_or_packed_folder_is_an_error(tmp_path, packed, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))

@@ -160,7 +160,7 @@ def test_a_style_that_is_not_decoded_does_not_follow():
     assert 0.2 < result["b"]["style_follows"] < 0.8
 
 
-def test_without_styles():
+def test_a_model_without_styles_has_no_style_swap():
     args = setting(styles=False)
     assert style_swap(*args) == {}
     result = coherence(*args)

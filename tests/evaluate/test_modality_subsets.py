@@ -45,7 +45,7 @@ def world():
     return model, guide, judges, examples
 
 
-def test_every_set_by_every_way(world):
+def test_every_subset_is_scored_by_every_guide(world):
     found = subset_scores(*world)
     assert list(found) == ["a", "b", "a+b"]
     for some in ("a", "b"):

@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate.num_classes import (
-    find_num_classes,
-    pairs_kept,
-)
+from pvae_pyro.evaluate.num_classes import find_num_classes, pairs_kept
 
 ALL = {"silhouette", "prediction_strength", "density"}
 

@@ -6,6 +6,7 @@ import torch
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.evaluate import styles
 from pvae_pyro.evaluate.styles import diversity, of_pictures, of_spectra, style_kept
 from tests.support.tiny import tiny_examples, tiny_pair
 
@@ -66,23 +67,27 @@ def examples(shears: np.ndarray) -> Examples:
     return Examples(pictures, np.zeros(len(shears), np.int64), PIXELS)
 
 
+def kept(monkeypatch, images, locs, shears):
+    """The kept slant, with these posterior means and a decoder of strokes of these shears."""
+
+    def draw(model, latents, names):
+        made = np.stack([stroke(shear) for shear in shears(latents).tolist()])
+        return {"image": Observation(torch.from_numpy(made).float())}
+
+    monkeypatch.setattr("pvae_pyro.evaluate.run.posterior_locs", locs)
+    monkeypatch.setattr(styles, "decode", draw)
+    return style_kept(None, {"image": None}, {"image": images})["image"]["slant"]
+
+
 def test_style_kept_correlates_with_the_styles_example(monkeypatch):
     """By a decoder whose picture leans as z_style says, inferred as the example leans."""
-    from pvae_pyro.evaluate import styles
-
     some = examples(np.linspace(-0.6, 0.6, 200))
 
     def locs(guide, name, of, device):
         slant = of_pictures(of.values / 255)["slant"][:, None]
         return {"z_sem": np.zeros_like(slant), "z_style_image": slant.astype(np.float32)}
 
-    def draw(model, latents, names):
-        made = np.stack([stroke(s) for s in latents["z_style_image"][:, 0].tolist()])
-        return {"image": Observation(torch.from_numpy(made).float())}
-
-    monkeypatch.setattr("pvae_pyro.evaluate.run.posterior_locs", locs)
-    monkeypatch.setattr(styles, "decode", draw)
-    found = style_kept(None, {"image": None}, {"image": some})["image"]["slant"]
+    found = kept(monkeypatch, some, locs, lambda latents: latents["z_style_image"][:, 0])
     assert found["style"] > 0.98
     assert abs(found["content"]) < 0.25
     assert found["reconstruction"] > 0.98
@@ -90,8 +95,6 @@ def test_style_kept_correlates_with_the_styles_example(monkeypatch):
 
 def test_what_follows_the_class_alone_is_no_style(monkeypatch):
     """A decoder that knows the content's class and nothing else, of classes that lean apart."""
-    from pvae_pyro.evaluate import styles
-
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=400)
     pictures = examples(0.8 * labels - 0.4 + 0.05 * rng.normal(size=400))
@@ -101,18 +104,14 @@ def test_what_follows_the_class_alone_is_no_style(monkeypatch):
         content = of.labels[:, None].astype(np.float32)
         return {"z_sem": content, "z_style_image": np.zeros_like(content)}
 
-    def draw(model, latents, names):
-        shears = 0.8 * latents["z_sem"][:, 0] - 0.4 + 0.05 * torch.randn(len(latents["z_sem"]))
-        made = np.stack([stroke(s) for s in shears.tolist()])
-        return {"image": Observation(torch.from_numpy(made).float())}
+    def shears(latents):
+        return 0.8 * latents["z_sem"][:, 0] - 0.4 + 0.05 * torch.randn(len(latents["z_sem"]))
 
-    monkeypatch.setattr("pvae_pyro.evaluate.run.posterior_locs", locs)
-    monkeypatch.setattr(styles, "decode", draw)
-    found = style_kept(None, {"image": None}, {"image": some})["image"]["slant"]
+    found = kept(monkeypatch, some, locs, shears)
     assert all(abs(correlation) < 0.2 for correlation in found.values())
 
 
-def test_of_a_model_and_of_speakers():
+def test_styles_of_a_model_and_of_speakers():
     model, guide = tiny_pair()
     tiny = tiny_examples(60, 60)
     speech = tiny["speech"]

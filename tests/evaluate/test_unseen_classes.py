@@ -63,7 +63,7 @@ def test_no_batch_has_an_unseen_class(gaps):
 
 
 @pytest.mark.usefixtures("environment")
-def test_command(small, tmp_path, capsys):
+def test_unseen_classes_on_the_command_line(small, tmp_path, capsys):
     folder = tmp_path / "run"
     options = [*small, "--epochs", "2", "--out", str(folder)]
     assert run_svi.main([*options, "--unseen-classes", "b,x"]) == 1

@@ -51,7 +51,7 @@ def test_the_result_does_not_depend_on_earlier_recordings(spoken):
 
 
 @pytest.mark.parametrize("rate", [11025, 16000, 48000])
-def test_any_rate(spoken, rate):
+def test_recordings_of_any_sample_rate_are_recognised(spoken, rate):
     utterances, labels = spoken
     others = [(resampled(samples, own, rate), rate) for samples, own in utterances]
     assert recognition_accuracy(others, labels) > 0.7
@@ -63,7 +63,7 @@ def test_nothing_is_heard_of_silence_or_a_click():
     assert recognise(np.full(1, 0.1), 8000, WORDS) in ("", *WORDS)
 
 
-def test_not_installed(monkeypatch):
+def test_an_error_says_that_pocketsphinx_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(CorpusError, match="pip install pocketsphinx"):
         recognise(np.ones(4000), 8000, ["two"])

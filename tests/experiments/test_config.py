@@ -151,8 +151,7 @@ def test_a_configuration_of_an_earlier_version():
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"[]", b"{}", b'{"num_cells": 8}', b'{"num_cells": NaN}', b"\xff\xfe"],
+    "content", [b"", b"[]", b"{}", b'{"num_cells": 8}', b'{"num_cells": NaN}', b"\xff\xfe"]
 )
 def test_an_invalid_config_json_is_named(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)

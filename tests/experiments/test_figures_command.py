@@ -58,7 +58,7 @@ def test_a_baseline_has_nothing_to_restyle_or_translate(run, capsys):
     )
 
 
-def test_only_some_in_the_formats_asked_for(run, drawn):
+def test_only_the_requested_figures_and_formats_are_written(run, drawn):
     arguments = [str(run), "--only", "tsne", "curves", "--formats", "pdf", "svg", "--seed", "3"]
     assert figures.main(arguments) == 0
     assert drawn == [("tsne", 3), ("curves", 3)]
@@ -67,7 +67,7 @@ def test_only_some_in_the_formats_asked_for(run, drawn):
     assert (run / "figures" / "tsne.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_inertia_is_of_evaluation_json_if_it_is_of_these_weights(run, monkeypatch):
+def test_inertia_comes_from_an_evaluation_of_the_same_weights(run, monkeypatch):
     assert evaluate.main([str(run), "--only", "num_classes"]) == 0
 
     def again(name, run, settings):

@@ -112,7 +112,7 @@ def test_without_styles_there_is_no_style(small_runs, environment, files, capsys
         ),
     ],
 )
-def test_errors_in_a_line(run, files, capsys, arguments, message):
+def test_every_error_is_one_line(run, files, capsys, arguments, message):
     command, *rest = (str(files / a) if "." in a else a for a in arguments)
     assert generate.main([command, str(run), *rest, "--out", str(files / "out")]) == 1
     error = capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_errors_in_a_line(run, files, capsys, arguments, message):
     assert error.count("\n") == 1
 
 
-def test_nothing_is_mixed_with_what_was_there(run, files, capsys):
+def test_a_folder_that_is_not_empty_is_refused(run, files, capsys):
     made(run, files, "reconstruct", "--from", files / "one.jpg")
     again = ["reconstruct", str(run), "--from", str(files / "one.jpg")]
     assert generate.main([*again, "--out", str(files / "out")]) == 1

@@ -41,7 +41,7 @@ def _run(*arguments) -> int:
     return prepare.main([str(argument) for argument in arguments])
 
 
-def test_report_table_and_figure(manifest, tmp_path, capsys):
+def test_the_report_counts_recordings_classes_and_speakers(manifest, tmp_path, capsys):
     out = tmp_path / "out"
     assert _run("--dataset", f"manifest:{manifest}", "--out", out) == 0
     report = json.loads((out / "report.json").read_text())
@@ -74,7 +74,7 @@ def test_report_table_and_figure(manifest, tmp_path, capsys):
     assert f"{tmp_path}/bad.wav: " in text
 
 
-def test_what_is_far_from_the_usual_level_is_told(manifest, tmp_path, capsys):
+def test_unusual_levels_and_digital_silence_cause_warnings(manifest, tmp_path, capsys):
     samples, rate = soundfile.read(tmp_path / "ann-train-no.wav")
     soundfile.write(tmp_path / "ann-train-no.wav", samples * 1e-2, rate, subtype="FLOAT")
     padded = np.concatenate([samples, np.zeros(9000)])
@@ -146,12 +146,9 @@ def test_options_reach_the_corpus(manifest, tmp_path, options, left):
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [
-        (["--min-seconds", "3"], "--max-seconds"),
-        (["--sample-rate", "20"], "--sample-rate 20"),
-    ],
+    [(["--min-seconds", "3"], "--max-seconds"), (["--sample-rate", "20"], "--sample-rate 20")],
 )
-def test_wrong_options(options, told, capsys):
+def test_options_out_of_bounds_are_refused(options, told, capsys):
     with pytest.raises(SystemExit) as stopped:
         _run("--dataset", "fsdd", *options)
     assert stopped.value.code == 2
@@ -177,7 +174,7 @@ def test_strict_stops_with_an_error(manifest, tmp_path, capsys):
         (["--dataset", "mswc", "--data", "."], "mswc"),
     ],
 )
-def test_errors(arguments, told, tmp_path, monkeypatch, capsys):
+def test_errors_name_the_dataset_or_option(arguments, told, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PVAE_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("PVAE_OFFLINE", "1")
     assert _run(*arguments, "--out", tmp_path / "out") == 1

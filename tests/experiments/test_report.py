@@ -225,7 +225,7 @@ def test_damaged_files_are_errors_and_the_report_is_unchanged(run, drawn, name, 
     assert (run / "report.html").read_text() == "before"
 
 
-def test_out_and_unfinished_runs(run, drawn, tmp_path, capsys):
+def test_out_names_the_file_and_unfinished_runs_are_refused(run, drawn, tmp_path, capsys):
     out = tmp_path / "elsewhere.html"
     assert report.main([str(run), "--out", str(out)]) == 0
     assert out.read_text("utf-8").startswith("<!doctype html>")

@@ -71,7 +71,7 @@ def test_progress_and_files(finished):
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_second_run_in_one_folder_is_refused(finished, here):
+def test_a_second_run_in_one_folder_is_refused(finished, here):
     folder, _ = finished
     before = (folder / "results.json").read_bytes()
     done = here([*TINY, "--out", folder])
@@ -189,7 +189,7 @@ def test_unusable_folders_devices_and_datasets_are_named(here, tmp_path):
         ("vae-image", ["image"], 64, {"objective", "elbo"}),
     ],
 )
-def test_baselines(small_runs, model, modalities, latents, kinds):
+def test_results_of_the_baselines(small_runs, model, modalities, latents, kinds):
     folder = small_runs[model]
     results = json.loads((folder / "results.json").read_text())
     assert results["model"] == model

@@ -8,11 +8,7 @@ import torch
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Normalisation
-from pvae_pyro.figures.grids import (
-    choose_examples,
-    joint_latent_grid,
-    translation_grid,
-)
+from pvae_pyro.figures.grids import choose_examples, joint_latent_grid, translation_grid
 from pvae_pyro.figures.observations import Drawing, SequenceAxes, panels
 from pvae_pyro.figures.style import new_figure
 from pvae_pyro.generation import decode, infer

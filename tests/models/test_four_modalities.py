@@ -49,7 +49,7 @@ def run(own, environment, tmp_path_factory):
     return here / "run"
 
 
-def test_scores_and_terms_of_all(run):
+def test_scores_and_terms_cover_all_four_modalities(run):
     results = json.loads((run / "results.json").read_text("utf-8"))
     assert list(results["purity"]["z_sem"]) == list(results["purity"]["z_style"]) == NAMES
     terms = results["test_terms"]
@@ -61,7 +61,7 @@ def test_scores_and_terms_of_all(run):
     assert read_config(run).sample_rates == {"speech": 8000}
 
 
-def test_every_measure_is_of_all(run):
+def test_every_measure_covers_all_four_modalities(run):
     few = [*FEW, "--judge-steps", "3", "--likelihood-examples", "4"]
     assert evaluate.main([str(run), *few]) == 0
     found = json.loads((run / "evaluation.json").read_text("utf-8"))
@@ -80,7 +80,7 @@ def test_every_measure_is_of_all(run):
     assert all(np.isfinite(value["mean"]) for value in conditional.values())
 
 
-def test_criticism_is_of_all(run):
+def test_criticism_covers_all_four_modalities(run):
     few = [*FEW, "--likelihood-examples", "4", "--importance-samples", "4"]
     assert criticise.main([str(run), *few]) == 0
     found = json.loads((run / "criticism.json").read_text("utf-8"))
@@ -91,7 +91,7 @@ def test_criticism_is_of_all(run):
 
 
 @pytest.mark.slow
-def test_figures_and_report_are_of_all(run):
+def test_figures_and_report_cover_all_four_modalities(run):
     assert figures.main([str(run), "--formats", "png"]) == 0
     drawn = {path.stem for path in (run / "figures").glob("*.png")}
     assert {f"restyle-{name}" for name in NAMES} < drawn
@@ -103,7 +103,7 @@ def test_figures_and_report_are_of_all(run):
     assert "<h3>Touch, reconstructed and restyled</h3>" in page
 
 
-def test_generating_what_is_no_file(run, tmp_path, capsys):
+def test_generated_vectors_and_tokens_are_written_as_arrays(run, tmp_path, capsys):
     """From a sound into what is neither picture nor sound: numbers, and a sheet."""
     word = run.parent / "test-a-0.wav"
     for name, shape in (("touch", (1, 16)), ("tokens", (5, 9))):
@@ -127,7 +127,7 @@ def test_judges_learn_vectors_and_tokens(own):
         assert judge_accuracy(judge, test) > 0.9
 
 
-def test_a_modality_of_ones_own_can_lead(own, environment, small):
+def test_a_users_modality_can_be_the_anchor(own, environment, small):
     """The classes are those asked for; the limit is of what leads."""
     of_data = [word for word in small if word != "--no-report"]
     options = [*of_data, "--modalities", "touch,tokens", "--classes", "a,b", "--limit", "3"]
@@ -140,7 +140,7 @@ def test_a_modality_of_ones_own_can_lead(own, environment, small):
     assert list(svi.guide.unimodal) == ["touch", "tokens"]
 
 
-def test_what_cannot_be_used_is_told(own, environment, small, run, monkeypatch, capsys):
+def test_errors_name_unusable_modalities(own, environment, small, run, monkeypatch, capsys):
     def told(names):
         assert run_svi.main([*small, "--modalities", names]) == 1
         return capsys.readouterr().err

@@ -140,6 +140,6 @@ def test_learnt_scale_starts_where_it_is_set_and_cannot_collapse():
     [(0.0, False, "positive"), (-1.0, True, "positive"), (math.nan, False, "positive"),
      (0.005, True, "between 0.01 and 100"), (200.0, True, "between 0.01 and 100")],
 )  # fmt: skip
-def test_a_scale_that_cannot_be_is_refused(scale, learn, message):
+def test_impossible_scales_are_refused(scale, learn, message):
     with pytest.raises(ValueError, match=message):
         ObservationScale(scale, learn)

@@ -14,7 +14,7 @@ from tests.support.tiny import tiny_examples, tiny_loader
 NAMES = ("speech", "image")
 
 
-def test_missing_at_random_is_as_asked_and_for_good():
+def test_missing_at_random_has_the_requested_rate_and_repeats():
     found = missing_at_random(20_000, NAMES, 0.3, seed=1)
     assert len(found) == pytest.approx(20_000 * (1 - 0.3**2), rel=0.01)
     speech, image = found.present["speech"], found.present["image"]
@@ -30,7 +30,7 @@ def test_missing_at_random_is_as_asked_and_for_good():
     assert all(present.all() for present in whole.present.values())
 
 
-def test_nothing_missing_and_nothing_left():
+def test_no_missing_modality_and_no_example_left():
     assert len(missing_at_random(10, NAMES, 0.0, seed=0).complete) == 10
     with pytest.raises(ValueError, match="nothing is left"):
         missing_at_random(1, NAMES, 0.99, seed=0)
@@ -74,7 +74,7 @@ def test_tuples_are_those_of_the_presence():
     assert fixed[0] != fixed[1]
 
 
-def test_known_pairs_come_as_often_as_is_asked():
+def test_known_pairs_have_the_requested_share():
     once, often = (few_paired(200, NAMES, 0.05, 0, share) for share in (0.0, 0.5))
     together = np.all(list(often.present.values()), 0)
     assert together.mean() == pytest.approx(0.5, abs=0.01)

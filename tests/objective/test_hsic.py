@@ -33,7 +33,7 @@ def test_value_is_the_definition():
     assert normalised_hsic(x, y).mean().item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_one_of_itself_is_one_and_of_noise_near_nothing():
+def test_hsic_with_itself_is_one_and_with_noise_near_zero():
     x = torch.randn(400, 2)
     assert normalised_hsic(x, 5 * x - 3).mean().item() == pytest.approx(1.0, abs=1e-4)
     assert normalised_hsic(x, torch.randn(400, 2)).mean() < 0.05
@@ -42,7 +42,7 @@ def test_one_of_itself_is_one_and_of_noise_near_nothing():
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_too_few_show_nothing(size):
+def test_hsic_of_one_or_two_examples_is_zero(size):
     assert normalised_hsic(torch.randn(size, 2), torch.randn(size, 2)).tolist() == [0.0] * size
 
 
@@ -54,7 +54,7 @@ def test_constant_latents_give_finite_values_and_gradients():
     assert y.grad.isfinite().all()
 
 
-def test_the_objective_takes_it_of_own_means_and_samples():
+def test_the_objective_uses_each_modalitys_means_and_samples():
     model, guide = make_pair()
     batch = make_batch(8)
     pyro.set_rng_seed(4)
@@ -76,7 +76,7 @@ def test_the_objective_takes_it_of_own_means_and_samples():
     torch.testing.assert_close(terms["independence"], total)
 
 
-def test_only_the_style_gives_way():
+def test_only_the_style_heads_receive_a_gradient():
     model, guide = make_pair()
     terms = PartitionedELBO(alpha=0.0, beta=0.0, gamma=1.0).terms(model, guide, make_batch(8))
     terms["independence"].sum().backward()

@@ -43,7 +43,7 @@ def test_value_is_the_closed_form_whatever_the_style(size):
         assert found[name][rows:].tolist() == [0.0] * (size - rows)
 
 
-def test_first_in_the_style_of_others_then_of_the_prior(monkeypatch):
+def test_styles_are_those_of_others_and_then_of_the_prior(monkeypatch):
     """A guide that takes the style for z_sem shows what styles there were."""
     model, guide = make_pair()
     set_exact_posterior(model, guide)
@@ -72,7 +72,7 @@ def test_first_in_the_style_of_others_then_of_the_prior(monkeypatch):
         assert drawn.std().item() == pytest.approx(1.0, abs=0.15)
 
 
-def test_only_the_generation_gives_way():
+def test_only_the_decoders_and_styles_receive_a_gradient():
     model, guide = make_pair()
     terms = PartitionedELBO(**ALONE, delta=1.0).terms(model, guide, make_batch(8))
     terms["restyling"].sum().backward()
@@ -84,7 +84,7 @@ def test_only_the_generation_gives_way():
             assert parameter.requires_grad  # again
 
 
-def test_what_is_to_be_read_is_not_moved():
+def test_the_latent_to_recover_receives_no_gradient():
     """A generation that ignores z_sem leaves it alone, far as it may be from what is read."""
     model, guide = make_pair()
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_what_is_to_be_read_is_not_moved():
     assert latents["z_style_a"].grad.abs().sum() > 0
 
 
-def test_its_place_in_the_objective():
+def test_the_objective_subtracts_the_weighted_term():
     model, guide = make_pair()
     weights = {"alpha": 0.7, "beta": 2.0, "gamma": 5.0, "delta": 3.0}
     terms = PartitionedELBO(**weights).terms(model, guide, make_batch(8))

@@ -25,8 +25,8 @@ from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import write_json
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, read_progress
-from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
+from tests.support import training
 from tests.support.tiny import tiny_loader, tiny_speech_svi
 from tests.support.tiny_run import small_corpus
 from tests.support.training import BeforeBatch, metrics, snapshot
@@ -36,11 +36,9 @@ def loader():
     return tiny_loader(names=["speech"])
 
 
-def run(folder, num_epochs=3, seed=0, batches=None, **kwargs):
+def run(folder, seed=0, batches=None, **options):
     """Five steps an epoch; a checkpoint has some kilobytes."""
-    svi = tiny_speech_svi(seed)
-    options = {"num_epochs": num_epochs, "show_progress": False, **kwargs}
-    return svi, fit(svi, batches or loader(), folder=folder, **options)
+    return training.run(folder, loader=batches or loader(), svi=tiny_speech_svi(seed), **options)
 
 
 @contextlib.contextmanager

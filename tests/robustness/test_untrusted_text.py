@@ -1,13 +1,11 @@
 """Labels, speakers and file names that could break or command what shows them."""
 
-import csv
 import html
 import unicodedata
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
 
 from pvae_pyro.data.corpus import CorpusError
@@ -18,6 +16,7 @@ from pvae_pyro.experiments.support.command import RunError, tell
 from pvae_pyro.figures.embeddings import scatter_figure
 from pvae_pyro.figures.style import save_figure
 from tests.support.page import Page
+from tests.support.tiny_run import small_corpus
 
 # Markup; the end of an attribute, a formula that matplotlib cannot parse; a name that its legends
 # leave out, a script's address, a terminal's escape, a right-to-left override.
@@ -29,29 +28,15 @@ LABELS = (
 
 
 def write_corpus(folder):
-    """Noise and pictures in files named by their labels; returns the options of a run on them."""
-    rng = np.random.default_rng(0)
-    words, drawings = [["path", "label", "speaker", "split"]], [["path", "label", "split"]]
-    for split in ("train", "test"):
-        for n, label in enumerate(LABELS):
-            for copy in range(2):
-                name = f"{split}-{copy}-{label}"
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)  # a label has a slash
-                noise = rng.normal(0, 0.1, 800 + 160 * n + 80 * copy)
-                soundfile.write(folder / f"{name}.wav", noise, 8000)
-                pixels = (rng.integers(0, 80, (28, 28)) + 80 * n).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{name}.png")
-                words.append([f"{name}.wav", label, LABELS[copy], split])
-                drawings.append([f"{name}.png", label, split])
-    words.append([f"missing {LABELS[2]}.wav", LABELS[2], "x", "train"])
+    """Write files that are named by their labels; returns the options of a run on them."""
+    missing = [(f"missing {LABELS[2]}.wav", LABELS[2], "x")]
+    small_corpus(folder, LABELS, 2, LABELS, missing)
     options = ["--num-cells", "8", "--no-report", "--epochs", "1"]
-    for option, name, rows in (
-        ("--image-dataset", "\"&'.csv", drawings),
-        ("--dataset", "<b>$x_$\x1b[31m.csv", words),
+    for option, old, new in (
+        ("--image-dataset", "drawings.csv", "\"&'.csv"),
+        ("--dataset", "words.csv", "<b>$x_$\x1b[31m.csv"),
     ):
-        with open(folder / name, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-        options += [option, f"manifest:{folder / name}"]
+        options += [option, f"manifest:{(folder / old).rename(folder / new)}"]
     return options
 
 

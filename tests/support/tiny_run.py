@@ -1,5 +1,6 @@
 """Runs of the command, too short to learn anything."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -26,28 +27,32 @@ def command(arguments, cache, **kwargs):
     )
 
 
-def small_corpus(folder, classes="abc", copies=4):
-    """Write noise and random pictures of a few classes, by two speakers, who are in both splits.
+def small_corpus(folder, classes="abc", copies=4, speakers=("s0", "s1"), missing=()):
+    """Write noise and random pictures of a few classes, by speakers who are in both splits.
 
+    missing: more training words (path, label, speaker), whose files are not written.
     Returns the options of a run on them.
     """
     import soundfile  # not for every test: tests of CUDA run where there is neither
     from PIL import Image
 
     rng = np.random.default_rng(0)
-    words, drawings = ["path,label,speaker,split"], ["path,label,split"]
+    words, drawings = [["path", "label", "speaker", "split"]], [["path", "label", "split"]]
     for split in ("train", "test"):
         for n, label in enumerate(classes):
             for copy in range(copies):
                 name = f"{split}-{label}-{copy}"
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)  # a label has a slash
                 noise = rng.normal(0, 0.1, 800 + 160 * n + 80 * copy)
                 soundfile.write(folder / f"{name}.wav", noise, 8000)
-                words.append(f"{name}.wav,{label},s{copy % 2},{split}")
+                words.append([f"{name}.wav", label, speakers[copy % len(speakers)], split])
                 pixels = rng.integers(0, 80, (28, 28)) + 80 * n
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}.png")
-                drawings.append(f"{name}.png,{label},{split}")
-    for name, lines in (("words.csv", words), ("drawings.csv", drawings)):
-        (folder / name).write_text("\n".join(lines), "utf-8")
+                drawings.append([f"{name}.png", label, split])
+    words += [[*word, "train"] for word in missing]
+    for name, rows in (("words.csv", words), ("drawings.csv", drawings)):
+        with open(folder / name, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
     return [
         *("--dataset", f"manifest:{folder}/words.csv"),
         *("--image-dataset", f"manifest:{folder}/drawings.csv"),

@@ -19,12 +19,11 @@ def moved(before, svi):
     return [not (a == b).all() for a, b in zip(before, snapshot(svi), strict=True)]
 
 
-def run(folder, num_epochs=3, seed=0, loader=None, **kwargs):
-    """A training of five steps an epoch: its SVI and progress."""
-    svi = tiny_svi(seed)
-    loader = loader or tiny_loader()
-    options = {"show_progress": False, **kwargs}
-    return svi, fit(svi, loader, num_epochs=num_epochs, folder=folder, **options)
+def run(folder, num_epochs=3, seed=0, loader=None, svi=None, **options):
+    """A training of five steps an epoch by default: its SVI and progress."""
+    svi, loader = svi or tiny_svi(seed), loader or tiny_loader()
+    options = {"num_epochs": num_epochs, "show_progress": False, **options}
+    return svi, fit(svi, loader, folder=folder, **options)
 
 
 def metrics(folder):

@@ -17,10 +17,9 @@ from pvae_pyro.svi import SVI
 from pvae_pyro.training import checked_steps
 from pvae_pyro.training.checked_steps import CheckedSteps
 from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress
-from pvae_pyro.training.loop import fit
 from pvae_pyro.training.progress import Progress
 from tests.support.tiny import tiny_batch, tiny_examples, tiny_pair, tiny_svi
-from tests.support.training import interrupted, metrics, snapshot
+from tests.support.training import interrupted, metrics, run, snapshot
 
 BAD = 7  # the example that is not finite
 
@@ -50,10 +49,8 @@ def place(loader, epoch=0):
     raise AssertionError
 
 
-def train(folder, loader, num_epochs=2, svi=None, **options):
-    svi = svi or tiny_svi()
-    options = {"show_progress": False, **options}
-    return svi, fit(svi, loader, num_epochs=num_epochs, folder=folder, **options)
+def train(folder, loader, num_epochs=2, **options):
+    return run(folder, num_epochs, loader=loader, **options)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_batch_that_is_not_finite_in_one_rank_is_skipped_by_all(tmp_path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [False, True])
-def test_what_is_not_finite_in_one_rank_ends_all(tmp_path, first) -> None:
+def test_a_value_that_is_not_finite_in_one_rank_stops_all(tmp_path, first) -> None:
     """Also in the first step, where Pyro's checks would stop one of the ranks alone."""
     results = work(2, rank_worker.train_on_nan, tmp_path, False, first)
     assert results[0] == results[1]

@@ -9,12 +9,7 @@ import pytest
 import torch
 
 from pvae_pyro.training import loop
-from pvae_pyro.training.checkpoint import (
-    CHECKPOINT,
-    load_checkpoint,
-    load_extra,
-    load_weights,
-)
+from pvae_pyro.training.checkpoint import CHECKPOINT, load_checkpoint, load_extra, load_weights
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
 from tests.support.tiny import tiny_loader, tiny_svi
