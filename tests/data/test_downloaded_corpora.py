@@ -60,8 +60,6 @@ class Tiny:
     files: what a download keeps, by name below that folder. others: what it passes over, by name
         in the archive. top: the folder of `files` in the archive.
     says: name and features' rate of the corpus, and its notes.
-    meaning: label, speaker and split of a recording's name; None where it is left out.
-    example: a recording, its rate and its number in `files`.
     """
 
     module: ModuleType
@@ -71,24 +69,6 @@ class Tiny:
     others: dict[str, bytes]
     top: str
     says: tuple[str, int, tuple[str, ...]]
-    meaning: Callable[[str], tuple[str, str, str] | None]
-    example: tuple[str, int, int]
-
-
-def _meaning_in_fsdd(name: str) -> tuple[str, str, str]:
-    digit, speaker, index = name.split("_")
-    return digit, speaker, "test" if index == "4" else "train"
-
-
-def _meaning_in_audio_mnist(name: str) -> tuple[str, str, str]:
-    digit, speaker, _ = name.split("_")
-    return digit, speaker, "test" if speaker == "05" else "train"
-
-
-def _meaning_in_commands(name: str) -> tuple[str, str, str] | None:
-    word, speaker = name.split("_")[0].split("/")
-    split = {"testing": "test", "validation": None, "": "train"}[HEX[speaker]]
-    return (str(WORDS.index(word)), speaker, split) if word in WORDS and split else None
 
 
 CORPORA = {
@@ -100,24 +80,15 @@ CORPORA = {
         {"free-26eb9aa/README.md": b"text", "free-26eb9aa/other/1_ann_4.wav": b"other"},
         "free-26eb9aa/recordings/",
         ("FSDD", 8000, ()),
-        _meaning_in_fsdd,
-        ("7_bob_4", 8000, 35),
     ),
     "audio_mnist": Tiny(
         audio_mnist,
         audio_mnist_corpus,
-        (
-            "audio_mnist/data",
-            "AUDIO-MNIST",
-            "AudioMNIST-master/data",
-            f"AudioMNIST-{audio_mnist.REVISION}/data",
-        ),
+        ("audio_mnist/data", "AUDIO-MNIST", f"AudioMNIST-{audio_mnist.REVISION}/data"),
         {**AUDIO_MNIST, "audioMNIST_meta.txt": b"{}"},
         {"a/data/36/notes.txt": b"text", "a/deep/data/01/0_01_9.wav": b"other"},
         "a/data/",
         ("AudioMNIST", 16000, ()),
-        _meaning_in_audio_mnist,
-        ("7_05_1", 48000, 36),
     ),
     "speech_commands": Tiny(
         speech_commands,
@@ -135,10 +106,20 @@ CORPORA = {
             16000,
             ("10 recordings of validation_list.txt are left out",),
         ),
-        _meaning_in_commands,
-        ("nine/2c9e4caf_nohash_0", 16000, 30),
     ),
 }
+
+
+def _meaning(name: str) -> tuple[str, str, str] | None:
+    """Label, speaker and split of a recording; None where it is left out."""
+    if "/" in name:  # of Speech Commands
+        word, speaker = name.split("_")[0].split("/")
+        split = {"testing": "test", "validation": None, "": "train"}[HEX[speaker]]
+        return (str(WORDS.index(word)), speaker, split) if split else None
+    digit, speaker, index = name.split("_")
+    return digit, speaker, "test" if index == "4" or speaker == "05" else "train"
+
+
 LAYOUTS = [(name, layout) for name, tiny in CORPORA.items() for layout in tiny.at]
 
 
@@ -173,12 +154,11 @@ def _assert_whole(name: str, corpus: SpeechCorpus) -> None:
     sounds = [file[:-4] for file in tiny.files if file.endswith(".wav")]
     # AudioMNIST's names do not begin with the folder of the speaker.
     names = [s.split("/")[-1] if name == "audio_mnist" else s for s in sounds]
-    expected = {name: found for name in names if (found := tiny.meaning(name))}
+    expected = {name: found for name in names if (found := _meaning(name))}
     assert {r.name: (r.label, r.speaker, r.split) for r in corpus.recordings} == expected
-    example, rate, number = tiny.example
-    samples, found = next(r for r in corpus.recordings if r.name == example).read()
-    assert found == rate
-    np.testing.assert_allclose(np.abs(samples), number / 100, atol=1e-4)
+    for recording in corpus.recordings:
+        level = (names.index(recording.name) + 1) / 100
+        np.testing.assert_allclose(np.abs(recording.read()[0]), level, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "layout"), LAYOUTS)

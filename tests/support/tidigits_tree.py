@@ -1,5 +1,6 @@
 """A look-alike of TIDIGITS: its file names and sound files, with known digit boundaries."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,33 +42,26 @@ class Spoken:
         )
 
 
-def spoken(seed: int = 0, per_speaker: int = 3) -> list[Spoken]:
-    """Utterances of two speakers of each group and split, every digit among them."""
-    rng = np.random.default_rng(seed)
+def spoken() -> list[Spoken]:
+    """Three utterances of each of two speakers per group and split; the first has every digit."""
+    rng = np.random.default_rng(0)
     made = []
-    speakers = (f"a{letter}" for letter in "bcdefghijklmnopq")
-    for split in ("train", "test"):
-        for group in ("man", "woman", "boy", "girl"):
-            for speaker in (next(speakers), next(speakers)):
-                for n in range(per_speaker):
-                    count = 11 if n == 0 else int(rng.integers(1, 8))
-                    chosen = rng.permutation(list("z123456789o"))[:count]
-                    at, spans = 4000, []
-                    for symbol in chosen:
-                        at += 200 * int(rng.integers(0, 20))  # silences, in steps of 10 ms
-                        end = at + 200 * int(rng.integers(8, 60))
-                        spans.append((str(symbol), at, end))
-                        at = end
-                    name = "".join(chosen) + "ab"[n % 2]
-                    made.append(Spoken(split, group, speaker, name, tuple(spans)))
+    places = itertools.product(("train", "test"), ("man", "woman", "boy", "girl"), range(2))
+    for (split, group, _), letter in zip(places, "bcdefghijklmnopq", strict=True):
+        for n in range(3):
+            count = 11 if n == 0 else int(rng.integers(1, 8))
+            chosen = "".join(rng.permutation(list("z123456789o"))[:count])
+            at, spans = 4000, []
+            for symbol in chosen:
+                start = at + 200 * int(rng.integers(0, 20))  # silences, in steps of 10 ms
+                at = start + 200 * int(rng.integers(8, 60))
+                spans.append((symbol, start, at))
+            made.append(Spoken(split, group, f"a{letter}", f"{chosen}{'ab'[n % 2]}", tuple(spans)))
     return made
 
 
 def write(root: Path, layout: str, utterances: list[Spoken], coding: str = "pcm") -> None:
-    """Files under `root`; `layout` may hold {split} and {group} to lay parts on several discs.
-
-    An upper-case layout gets upper-case names, as discs have.
-    """
+    """Write the files under `root`; `layout` may hold {ages} and {disc}, and may be upper case."""
     for utterance in utterances:
         ages = "adults" if utterance.group in ("man", "woman") else "children"
         top = layout.format(ages=ages, disc=1 if utterance.split == "train" else 2)
