@@ -29,7 +29,7 @@ def spoken() -> Joined:
     return american_strings("3170")[0]
 
 
-# File, its transcript in AN4's ways to write it, and what its digits are.
+# File -> its transcript, in the ways in which AN4 writes them, and its digits.
 TRAIN = {
     "an4_clstk/fash/an255-fash-b": ("<s> THREE ONE SEVEN OH </s> (an255-fash-b)", "3170"),
     "an4_clstk/fash/cen1-fash-b": ("THREE O SEVEN ZERO (cen1-fash-b)", "370"),
@@ -46,7 +46,7 @@ def official(tmp_path: Path, spoken: Joined) -> Path:
     etc.mkdir(parents=True)
     for n, (split, files) in enumerate({"train": TRAIN, "test": TEST}.items()):
         (etc / f"an4_{split}.fileids").write_text("\n".join(files) + "\n")
-        # In another order, as they are.
+        # The two lists of AN4 are in different orders.
         lines = sorted((line for line, _ in files.values()), key=len)
         (etc / f"an4_{split}.transcription").write_text("\n".join(lines))
         for m, file in enumerate(files):
@@ -118,7 +118,7 @@ def test_table(official):
 def test_oh(official, oh, digits):
     corpus = an4_corpus(official, oh)
     assert _digits(corpus)["fash/an255-fash-b"] == digits
-    # "zero" is no "oh", and an utterance with nothing else is not there.
+    # "zero" is no "oh"; an utterance with no other digit than "oh" is left out.
     assert _digits(corpus)["fash/cen1-fash-b"] == "370"
     assert _digits(corpus).get("mblw/an1-mblw-b") == (None if oh == "drop" else "o")
 

@@ -82,10 +82,8 @@ def test_features_are_read_from_the_cache(corpus, tmp_path, monkeypatch):
 
 def test_the_fingerprint_depends_on_everything_that_changes_a_feature(corpus):
     vad = VoiceActivity()
-    recording = {
-        "name": "other", "content": "other", "start": 0.1, "end": 0.2, "channel": 1,
-        "required_rate": 8000,
-    }  # fmt: skip
+    recording = {"name": "other", "content": "other", "start": 0.1, "end": 0.2, "channel": 1}
+    recording["required_rate"] = 8000
     settings = {"sample_rate": 16000, "trim": vad, "shortest": 0.1, "longest": 3.0}
     other = {name: value * (0.5 if name == "hop" else 2) for name, value in vars(vad).items()}
     found = [

@@ -36,16 +36,6 @@ def test_stand_in_says_so_and_is_whole(tmp_path, caplog):
     assert (len(data.train["image"]), len(data.test["image"])) == (4000, 1000)
 
 
-@pytest.mark.usefixtures("cache")
-def test_real_digits(data_root):
-    data = load_paired("fsdd", data_root)
-    assert not data.stand_in
-    assert data.corpus == "FSDD + MNIST"
-    assert (len(data.train["speech"]), len(data.test["speech"])) == (2700, 300)
-    assert (len(data.train["image"]), len(data.test["image"])) == (60000, 10000)
-    assert len(set(data.test["speech"].groups)) == 6
-
-
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [

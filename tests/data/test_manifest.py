@@ -39,16 +39,13 @@ def _manifest(folder: Path, text: str, name: str = "words.csv") -> Path:
 def test_labels_rates_and_parts_of_any_kind(tmp_path):
     _sound(tmp_path / "a b" / "ñ.wav", 44100, seed=1)
     _sound(tmp_path / "c.flac", 16000, seed=2)
-    _sound(tmp_path / "d.wav", 16000, seed=3)
     path = _manifest(
         tmp_path,
         "path,label,speaker,split,start,end,comment\n"
         "a b/ñ.wav,Straße,ann,train,,,x\n"
         "c.flac,no,bob,test,0.1,0.3,\n"
         "c.flac,yes,bob,test,0.3,,\n"
-        "c.flac,yes,bob,train,,0.1,\n"
-        "d.wav,yes,bob,train,0.1234561,0.2,\n"
-        "d.wav,no,bob,train,0.1234562,0.2,\n",  # names that differ in the seventh place
+        "c.flac,yes,bob,train,,0.0934561,\n",
     )
     corpus = manifest_corpus(path)
     assert (corpus.name, corpus.stand_in, corpus.problems) == ("manifest words.csv", False, ())
@@ -57,12 +54,10 @@ def test_labels_rates_and_parts_of_any_kind(tmp_path):
         ("a b/ñ.wav", "Straße", "ann", "train"),
         ("c.flac#0.1-0.3", "no", "bob", "test"),
         ("c.flac#0.3-end", "yes", "bob", "test"),
-        ("c.flac#0.0-0.1", "yes", "bob", "train"),
-        ("d.wav#0.1234561-0.2", "yes", "bob", "train"),
-        ("d.wav#0.1234562-0.2", "no", "bob", "train"),
+        ("c.flac#0.0-0.0934561", "yes", "bob", "train"),
     ]
     lengths = [len(r.read()[0]) / r.read()[1] for r in corpus.recordings]
-    assert lengths == pytest.approx([0.5, 0.2, 0.2, 0.1, 0.0765, 0.0765], abs=1e-4)
+    assert lengths == pytest.approx([0.5, 0.2, 0.2, 0.0934561], abs=1e-4)
 
 
 def test_a_root_and_one_file_of_a_lower_rate(tmp_path):

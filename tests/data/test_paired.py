@@ -115,7 +115,7 @@ def test_remarks_say_whose_they_are_and_features_how_they_were_made():
     assert {name: of.sample_rate for name, of in data.log_mels.items()} == {"x": 8000, "y": 16000}
 
 
-def test_limits_and_chosen_classes():
+def test_limits_and_selected_classes():
     column = vectors("abcabcaab", "aabbc")
     few = column.limited(2)
     assert np.bincount(only(few.train).labels).tolist() == [2, 2, 2]

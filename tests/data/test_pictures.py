@@ -76,13 +76,6 @@ def with_outline(shape: str, *box: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def on_desk(angle: float) -> np.ndarray:
-    sheet = Image.new("L", (300, 300), 255).rotate(angle)
-    desk = Image.new("L", (500, 440), 60)
-    desk.paste(Image.fromarray(page()).rotate(angle), (110, 60), sheet)
-    return np.asarray(desk)
-
-
 LINES = page()
 LINES[14::45] = LINES[15::45] = 30
 BAR = np.pad(page(), ((20, 0), (0, 0)), constant_values=35)
@@ -102,7 +95,6 @@ SURROUNDED = {
     "desk": np.pad(page(), 40, constant_values=30),
     "border of a scanner": np.pad(page(), ((0, 3), (0, 8)), constant_values=0),
     "blackboard": np.pad(page(35, 215), 30, constant_values=120),
-    "turned": on_desk(3),
     "box": with_outline("rectangle", 50, 50, 240, 240),
     "title bar": BAR,
 }
