@@ -9,8 +9,6 @@ import soundfile
 from pvae_pyro.experiments import generate, run_svi
 from pvae_pyro.experiments.support.data import load_data
 from pvae_pyro.experiments.support.saved_run import open_run, read_config
-from pvae_pyro.experiments.support.unused_options import unused_options
-from tests.support.configs import asked
 
 pytest.importorskip("espeakng_loader")
 
@@ -65,15 +63,3 @@ def test_a_sound_file_needs_a_modality_if_there_are_two_speeches(run, tmp_path, 
         path.name: soundfile.info(path).samplerate for path in (tmp_path / "out").glob("*.wav")
     }
     assert rates == {"from-spanish.wav": 16000, "translated-speech.wav": 8000}
-
-
-def test_options_without_effect_are_named():
-    def unused(*words):
-        options = asked(*words)
-        return set(unused_options(options.model_fields_set, options.resolved("cpu")))
-
-    both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
-    assert unused(*both, "--speech-scale", 2) == set()
-    images = ("--image-scale", 2, "--image-dataset", "mnist")
-    assert unused(*both, *images) == {"--image-scale", "--image-dataset"}
-    assert unused(*both, "--model", "vae-spanish", "--num-cells", 4, "--alpha", 1) == {"--alpha"}

@@ -29,13 +29,6 @@ def test_the_objective_by_hand_equals_that_of_pyro(monkeypatch, lstm):
     assert all(parameter.grad is not None for parameter in svi.parameters())
 
 
-def test_interleaved_takes_turns():
-    seen = []
-    times = speed.interleaved({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, 3)
-    assert seen == ["a", "b"] * 3
-    assert times["a"].least <= times["a"].median <= times["a"].greatest
-
-
 def test_the_tables_are_printed_and_written(capsys, tmp_path):
     file = tmp_path / "speed.json"
     options = ["--repeats", "1", "--cells", "8", "--batch", "6", "--threads", "1"]

@@ -163,12 +163,11 @@ def test_require_corpus_says_where_to_get_it(here, tmp_path):
     assert "https://catalog.ldc.upenn.edu/LDC93S10" in done.stderr
 
 
-def test_unusable_folders_devices_and_datasets_are_named(here, tmp_path):
+def test_unusable_folders_and_datasets_are_named(here, tmp_path):
     (tmp_path / "file").write_text("mine")
     for arguments, message in (
         (["--out", tmp_path / "file"], "file"),
         (["--out", tmp_path], "is not empty: it holds file"),
-        (["--out", tmp_path / "r", "--device", "nonsense"], "--device nonsense"),
         (["--dataset", "timit", "--out", tmp_path / "r"], "unknown dataset 'timit'"),
         (["--data", tmp_path / "nothing"], "is not a folder"),
         (["--seed", "-1"], "--seed"),

@@ -5,7 +5,6 @@ import pyro
 import pytest
 import torch
 
-from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.build import build
@@ -18,6 +17,7 @@ from pvae_pyro.models.priors import GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.training.progress import Progress
 from tests.support import configs
 from tests.support.configs import asked
+from tests.support.tiny import tiny_examples
 
 MODELS = ("pvae", "jmvae")
 PRIORS = ("normal", "mixture", "vamp", "flow")
@@ -28,16 +28,8 @@ def config(*arguments):
 
 
 def examples(size, seed):
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(3, 9, size)
-    labels = np.arange(size) % 2
-    unit = Normalisation(np.array(0, np.float32), np.array(1, np.float32))
-    frames = rng.normal(size=(lengths.sum(), 80)).astype(np.float32)
-    offsets = np.concatenate([[0], lengths.cumsum()])
-    return {
-        "speech": Examples(frames, labels, unit, offsets),
-        "image": Examples(rng.random((size, 1, 28, 28), np.float32), labels, unit),
-    }
+    """As many utterances as images, of two classes."""
+    return tiny_examples(size, size, num_classes=2, seed=seed, num_mels=80)
 
 
 @pytest.fixture
@@ -160,3 +152,8 @@ def test_options_of_parts_that_the_model_lacks_have_no_effect():
     assert unused("--speech-encoder", "conv", "--image-scale", 0.7, "--learn-scale") == set()
     assert unused("--num-components", 3) == {"--num-components"}
     assert unused("--num-components", 3, "--prior", "vamp") == set()
+    both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
+    assert unused(*both, "--speech-scale", 2) == set()
+    images = ("--image-scale", 2, "--image-dataset", "mnist")
+    assert unused(*both, *images) == {"--image-scale", "--image-dataset"}
+    assert unused(*both, "--model", "vae-spanish", "--num-cells", 4, "--alpha", 1) == {"--alpha"}

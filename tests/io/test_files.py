@@ -51,7 +51,7 @@ def test_a_file_is_waited_for(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_is_no_lock(tmp_path):
+def test_no_lock_file_is_written_through_a_link(tmp_path):
     (tmp_path / "lock").symlink_to(tmp_path / "outside")
     with pytest.raises(OSError, match="lock"), file_held(tmp_path / "lock", list):
         pass

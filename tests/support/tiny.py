@@ -59,11 +59,11 @@ def tiny_batch(size=5, padding=0, filler=0.0):
     return {"speech": Observation(value, lengths), "image": Observation(image)}
 
 
-def tiny_examples(num_speech=23, num_images=31, num_classes=3, seed=0):
+def tiny_examples(num_speech=23, num_images=31, num_classes=3, seed=0, num_mels=NUM_MELS):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, MAX_FRAMES + 1, num_speech)
     labels = np.arange(num_speech) % num_classes
-    frames = np.repeat(labels, lengths)[:, None] + rng.normal(size=(lengths.sum(), NUM_MELS))
+    frames = np.repeat(labels, lengths)[:, None] + rng.normal(size=(lengths.sum(), num_mels))
     image_labels = np.arange(num_images) % num_classes
     images = rng.integers(0, 100, (num_images, 1, 28, 28)) + 70 * image_labels[:, None, None, None]
     return {
