@@ -123,7 +123,7 @@ def test_oh(official, oh, digits):
     assert _digits(corpus).get("mblw/an1-mblw-b") == (None if oh == "drop" else "o")
 
 
-def test_what_is_left_out(official, spoken):
+def test_unusable_utterances_are_left_out(official, spoken):
     _add(official, "an4_clstk/fash/an1-fash-b", "FIVE (an1-fash-b)")  # no such file
     _add(official, "an4_clstk/fash/an2-fash-b")  # no transcript
     _add(official, "an4_clstk/fash/an3-fash-b", "SIX QXZZY (an3-fash-b)")
@@ -150,7 +150,7 @@ def test_what_is_left_out(official, spoken):
     assert len(corpus.recordings) == 11
 
 
-def test_not_there(tmp_path, official):
+def test_errors_without_lists_or_sounds(tmp_path, official):
     with pytest.raises(CorpusMissing, match=r"nowhere/an4 has neither utterances\.csv nor"):
         an4_corpus(tmp_path / "nowhere")
     shutil.rmtree(official / "an4" / "wav")

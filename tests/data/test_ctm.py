@@ -1,4 +1,4 @@
-"""Word boundaries from CTM files."""
+"""Word boundaries are read from CTM files."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pairing, examples, batches."""
+"""Examples are paired by class, normalised and put into batches."""
 
 from dataclasses import replace
 

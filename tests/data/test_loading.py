@@ -1,4 +1,4 @@
-"""Corpora by name, as columns of examples."""
+"""Corpora are loaded by name, as columns of examples."""
 
 import logging
 
@@ -73,7 +73,7 @@ def mixed(tmp_path):
 
 
 def found_in(data):
-    """As the last of `mixed`."""
+    """(speaker, class, split) by number of frames, as `mixed` returns them."""
     return {
         int(frames): (speaker, data.classes[label], split)
         for split, partition in (("train", data.train), ("test", data.test))

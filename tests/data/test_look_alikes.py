@@ -1,4 +1,4 @@
-"""Classes and speakers that look alike, in the corpora that a user brings."""
+"""Classes and speakers that look alike are reported in the corpora that a user brings."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def _manifest(folder, labels, suffix, speakers=("ann",)):
-    """Of sounds (.wav) or images (.png); the first half is for training."""
+    """Write sounds (.wav) or images (.png) and their manifest; the first half is for training."""
     rng = np.random.default_rng(0)
     lines = ["path,label,speaker,split"]
     for n, label in enumerate(labels):
@@ -53,14 +53,14 @@ def test_classes_and_speakers(tmp_path):
     assert _mentions(column, "speakers", "'Ann' (3)", "'ann' (3)")
 
 
-def test_of_images(tmp_path):
+def test_classes_of_images(tmp_path):
     column = image_column(_drawings(tmp_path, ["Yes", "yes", "no", "no"] * 2), tmp_path)
     assert _mentions(column, "'Yes' (2)", "'yes' (2)")
     assert not _mentions(column, "'no'")
 
 
 def test_across_modalities(tmp_path, capsys):
-    """One class in another normal form is the same; in another case it is asked about."""
+    """Another normal form is the same class; another case is an error that names both."""
     words = _words(tmp_path, ["e\u0301", "no"] * 4)
     speech = speech_column(words, tmp_path)
     same = image_column(_drawings(tmp_path, ["\u00e9", "no"] * 2), tmp_path)
@@ -73,7 +73,7 @@ def test_across_modalities(tmp_path, capsys):
     assert "'\u00c9' and '\u00e9' look alike" in capsys.readouterr().out
 
 
-def test_why_a_class_is_not_there(tmp_path):
+def test_the_error_for_an_empty_class_gives_the_first_problem(tmp_path):
     words = _words(tmp_path, ["1", "2"] * 2)
     for n in range(4):
         (tmp_path / f"{n}.wav").unlink()

@@ -1,4 +1,4 @@
-"""Anyone's own corpus from a CSV file: sounds and images."""
+"""A user's own corpus is read from a CSV file, for sounds and for images."""
 
 from collections import Counter
 from pathlib import Path
@@ -260,7 +260,7 @@ def test_each_file_is_decoded_once_whatever_the_order_of_rows(tmp_path, monkeypa
         ("end,start,duration", ",0.1,0.2"),
     ],
 )
-def test_times_by_the_names_that_others_give_them(tmp_path, columns, times):
+def test_common_names_of_columns_with_times(tmp_path, columns, times):
     _sound(tmp_path / "a.wav", 8000, 1.0)
     text = "path,label,speaker,split,{}\na.wav,x,ann,train,{}\n"
     text = text.replace(",", ";") if ";" in columns else text

@@ -61,12 +61,12 @@ def test_a_column_of_sequences():
         (([np.zeros((2, 1)), np.zeros((0, 1))], "ab"), "s, train: sequence 1 has no frame"),
     ],
 )
-def test_what_is_no_column(train, message):
+def test_impossible_columns_are_refused(train, message):
     with pytest.raises(CorpusError, match=message):
         column_of("s", {"train": train, "test": (np.zeros((2, 1)), "ab")})
 
 
-def test_the_first_one_has_the_classes_and_others_are_left_out():
+def test_the_first_column_sets_the_classes_and_others_are_left_out():
     columns = {
         "first": vectors("cabb", "abc", name="one"),
         "more": vectors("zdbdacd", "bcaz", stand_in=True, name="two"),
@@ -107,7 +107,7 @@ def test_stand_ins_can_be_refused():
         join({})
 
 
-def test_remarks_say_whose_they_are_and_features_how_they_were_made():
+def test_remarks_and_features_name_their_modality():
     first = replace(vectors("ab", "ab"), remarks=("few",), log_mels={"vectors": LogMel(8000)})
     more = replace(first, remarks=("small", "odd"), log_mels={"vectors": LogMel(16000)})
     data = join({"x": first, "y": more, "z": vectors("ab", "ab")})
@@ -170,7 +170,7 @@ def test_each_class_gives_its_part(data, fraction, sizes):
     assert np.bincount(data.hold_out(fraction).test["speech"].labels).tolist() == sizes
 
 
-def test_it_is_a_function_of_the_seed(data):
+def test_a_held_out_part_is_a_function_of_the_seed(data):
     one, again, other = (data.hold_out(0.3, seed) for seed in (0, 0, 1))
     for name in data.train:
         assert numbers(one.test[name]) == numbers(again.test[name])

@@ -35,7 +35,7 @@ def written(content: bytes, name: str, folder: str) -> Path:
     st.sampled_from(["WAV", "WAVEX", "AIFF", "AU", "FLAC", "SPHERE", "SHORTEN"]),
 )
 def test_sounds_and_their_cut_copies(samples, rate, container):
-    """A cut copy is refused."""
+    """The samples are exact, and a cut copy is refused."""
     assume(np.ptp(samples.astype(int)) > 2)
     assume(container != "FLAC" or rate < 1 << 16 or rate % 10 == 0)  # FLAC has no other rates
     if container in ("SPHERE", "SHORTEN"):

@@ -49,7 +49,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path, made: Path) -> Path:
-    """A copy, to be changed."""
+    """A copy that a test may change."""
     return shutil.copytree(made, tmp_path / "copy")
 
 
@@ -111,7 +111,7 @@ def test_a_phone_that_cannot_be_measured(root: Path):
     assert len(secuvoice_corpus(root, phone="galaxy").recordings) == 40
 
 
-def test_absent(tmp_path: Path):
+def test_the_error_without_the_corpus_says_where_it_was_looked_for(tmp_path: Path):
     with pytest.raises(CorpusMissing, match=f"not at {tmp_path}/secuvoice:.*{{digit}}_{{any}}.wav"):
         secuvoice_corpus(tmp_path)
     with pytest.raises(CorpusMissing, match="not at .*elsewhere:"):

@@ -122,7 +122,7 @@ def test_rows_swallowed_by_a_quoted_field_are_not_lost(tmp_path):
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_as_spreadsheets_write_them(tmp_path, text, encoding):
+def test_tables_are_read_as_spreadsheets_write_them(tmp_path, text, encoding):
     path = tmp_path / "words.csv"
     path.write_bytes(text.encode(encoding))
     rows, problems, _ = read_table(path, COLUMNS)
@@ -149,7 +149,7 @@ def test_columns_that_are_not_read_are_reported(tmp_path):
         "file-name,sentence,talker,split",
     ],
 )
-def test_names_that_others_give_columns(tmp_path, header):
+def test_common_names_of_columns(tmp_path, header):
     path = _table(tmp_path, f"{header}\na.wav,x,ann,train\n")
     (row,), problems, notes = read_table(path, ("path", "label", "speaker", "split"))
     assert (row.path.name, row.fields["label"], row.fields["speaker"], row.split) == (

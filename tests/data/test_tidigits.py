@@ -207,7 +207,7 @@ def test_files_that_cannot_be_used(utterances, tmp_path):
             recording.read()
 
 
-def test_nothing_there(tmp_path):
+def test_errors_without_utterances_or_alignments(tmp_path):
     with pytest.raises(CorpusMissing, match="no TIDIGITS utterance of adults"):
         tidigits_corpus(tmp_path / "none")
     children = [u for u in spoken() if u.group == "girl"]

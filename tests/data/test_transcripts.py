@@ -69,19 +69,19 @@ def test_transcripts_are_read(folder):
 
 
 @pytest.mark.parametrize(
-    ("row", "kind", "told"),
+    ("row", "kind", "message"),
     [
         ("x.wav,ann,train,", "row", "transcript is empty"),
         ("x.wav,ann,train, . ", "transcript", "there is no word in '.'"),
         ("/etc/hostname,ann,train,six", "escapes its root", "is outside"),
     ],
 )
-def test_rows_that_cannot_be_used(folder, row, kind, told):
+def test_rows_that_cannot_be_used(folder, row, kind, message):
     path = _write(folder, f"{RIGHT}{row}\n")
     utterances, (problem,) = read_transcripts(path)
     assert len(utterances) == 4
     assert (problem.name, problem.kind) == ("transcripts.csv:6", kind)
-    assert told in problem.reason
+    assert message in problem.reason
 
 
 @pytest.mark.parametrize(
