@@ -125,7 +125,9 @@ def make_parser() -> argparse.ArgumentParser:
     defaults = MeasureSettings()
     add = parser.add_argument
     add("run", type=place, help="folder of a finished run")
-    add("--only", nargs="+", choices=KEYS, default=KEYS, metavar="KEY", help="these keys (all)")
+    add(
+        "--only", nargs="+", choices=KEYS, default=KEYS, metavar="KEY", help="keys to measure (all)"
+    )
     add_place(add)
     add("--again", action="store_true", help="replace what was measured before")
     for name, most, metavar, text in (

@@ -185,9 +185,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help, allow_abbrev=False)
     add = parser.add_argument
     add("run", type=place, help="folder of a finished run")
-    add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="(all)")
+    add(
+        "--only",
+        nargs="+",
+        choices=FIGURES,
+        default=list(FIGURES),
+        metavar="NAME",
+        help="figures to draw (all)",
+    )
     add("--formats", nargs="+", choices=("png", "pdf", "svg"), default=["png", "pdf"])
-    add("--out", type=place, metavar="DIR", help="else RUN/figures")
+    add("--out", type=place, metavar="DIR", help="folder of the figures; else RUN/figures")
     add_place(add)
     add_seed(add, "the examples shown")
     add_places(parser)

@@ -8,12 +8,12 @@
     python experiments/generate.py sample runs/my-run --draws 8
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light.
-It is prepared as the training data were: silence at the ends of speech is cut off, and a level far
-from theirs is changed; light and dark are as in training, and a digit is scaled and centred as in
-MNIST. A photograph must be cropped to the inside of the sheet. The changes are printed. The first
-panels of sheet.png, and from-*.wav, show what the model saw. If the run has several modalities of
-sounds, name that of a file: --from spanish:dos.wav. Without --style, styles are drawn
-from the prior.
+It is prepared as the training data were: more than 0.25 s of silence at the ends of speech is cut
+off (see --trim), and a level far from theirs is changed; light and dark are as in training, and a
+digit is scaled and centred as in MNIST. A photograph must be cropped to the inside of the sheet.
+The changes are printed. The first panels of sheet.png, and from-*.wav, show what
+the model saw. If the run has several modalities of sounds, name that of a file:
+--from spanish:dos.wav. Without --style, styles are drawn from the prior.
 
 The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large)
 or a WAV for each input and output, and generated.npz with their values and with the latents that
@@ -150,27 +150,36 @@ def make_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         add = commands.add_parser(name, allow_abbrev=False, formatter_class=Help).add_argument
         add("run", type=place, help="folder of a finished run")
-        add("--out", type=place, metavar="DIR", help="else RUN/generated/<command>-<time>")
+        out = "folder of the output; else RUN/generated/<command>-<time>"
+        add("--out", type=place, metavar="DIR", help=out)
         add_place(add, data=False)
         add_seed(add, "the draws from the prior")
         if name != "sample":
-            add("--from", dest="source", required=True, metavar="FILE")
-            trim = "cut silence off both ends of speech; else only if it exceeds 0.25 s"
+            source = "the sound or picture to start from"
+            add("--from", dest="source", required=True, metavar="FILE", help=source)
+            trim = "cut off silence at both ends of speech; default: if it exceeds 0.25 s in all"
             add("--trim", action=argparse.BooleanOptionalAction, help=trim)
             channel = number(int, least=1, most=1024)
-            add("--channel", type=channel, metavar="N", help="of sounds, from 1; else their mean")
+            add("--channel", type=channel, metavar="N", help="channel of a sound, from 1 (mean)")
         if name in ("translate", "restyle"):
             style = "the file whose style to take"
             add("--style", required=name == "restyle", metavar="FILE", help=style)
         if name == "translate":
-            add("--into", dest="target", metavar="MODALITY", help="if no --style is given")
+            into = "the modality to generate; required without --style if there are several"
+            add("--into", dest="target", metavar="MODALITY", help=into)
         if name in ("translate", "sample"):
             draws = number(int, above=0, most=1000)
-            add("--draws", type=draws, default=4, metavar="N", help="from the prior (4)")
+            add("--draws", type=draws, default=4, metavar="N", help="number of draws (4)")
         if name == "interpolate":
-            add("--to", required=True, metavar="FILE")
+            add("--to", required=True, metavar="FILE", help="the file to end at")
             add("--in", dest="latent", choices=("z_sem", "z_style", "both"), default="z_sem")
-            add("--steps", type=number(int, least=2, most=1000), default=8, metavar="N", help="(8)")
+            add(
+                "--steps",
+                type=number(int, least=2, most=1000),
+                default=8,
+                metavar="N",
+                help="examples (8)",
+            )
     commands.choices["restyle"].set_defaults(target=None, draws=1)
     return parser
 

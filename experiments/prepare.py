@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="processes; else one a core",
     )
     parser.add_argument(
-        "--out", type=place, metavar="DIR", help="of the report; else prepared/<dataset>"
+        "--out", type=place, metavar="DIR", help="folder of the report; else prepared/<dataset>"
     )
     return parser
 

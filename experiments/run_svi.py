@@ -6,7 +6,7 @@
     torchrun --nproc-per-node 2 experiments/run_svi.py --dataset fsdd  # one process a GPU, or core
 
 The run folder holds config.json (the whole configuration), metrics.jsonl (a line an epoch: every
-term of the objective, in nats per example), checkpoint.safetensors and the one before it,
+term of the objective, in nats per example), checkpoint.safetensors (the latest checkpoint),
 TensorBoard events, run.log, results.json and report.html. Ctrl-C and SIGTERM save, and exit with
 code 130 (under torchrun with 1); errors exit with 1, wrong usage with 2. docs/trust.md says what
 is promised of a run that is stopped or killed.

@@ -99,9 +99,10 @@ def make_parser() -> argparse.ArgumentParser:
     seeds = number(int, above=0, most=1000)
     limit = number(int, above=0, most=MOST_EXAMPLES)
     add("study", choices=STUDIES, metavar="STUDY", help=", ".join(STUDIES))
-    add("--rows", nargs="+", metavar="ROW", help="of the study (all)")
-    add("--seeds", type=seeds, default=1, metavar="N", help="0 to N - 1 (1)")
-    add("--out", type=place, metavar="DIR", help="else runs/STUDY-DATASET-PRESET")
+    add("--rows", nargs="+", metavar="ROW", help="rows of the study (all)")
+    add("--seeds", type=seeds, default=1, metavar="N", help="use the seeds 0 to N - 1 (1)")
+    out = "folder of the runs; else runs/STUDY-DATASET-PRESET"
+    add("--out", type=place, metavar="DIR", help=out)
     add("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     add("--evaluate-limit", type=limit, default=500, metavar="N", help="evaluate.py --limit (500)")
     add_options(parser, OPTIONS, without=("seed",))

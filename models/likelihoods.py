@@ -34,12 +34,13 @@ class ImageLikelihood(nn.Module):
     in [0, 1]. A Bernoulli's ``log_prob`` is not a density of grey and not comparable with others.
 
     Args:
-        latent_dim: of z.
-        scale: of a pixel: Normal's standard deviation, Laplace's mean absolute deviation. 1.0 is
-            the paper's unit variance; smaller values give sharper pictures and leave more of the
-            class in the style latent.
+        latent_dim: the number of dimensions of z.
+        scale: the scale of a pixel, which is Normal's standard deviation or Laplace's mean absolute
+            deviation. 1.0 is the paper's unit variance; smaller values give sharper pictures and
+            leave more of the class in the style latent.
         family: one of `FAMILIES`; the paper's is Normal.
-        learn_scale: learn it from `scale` on, see `ObservationScale`. A Bernoulli has no scale.
+        learn_scale: learn the scale, starting at `scale` (see `ObservationScale`). A Bernoulli has
+            no scale.
 
     Raises ValueError for another family, and as `ObservationScale` does.
     """
@@ -84,10 +85,10 @@ class SpeechLikelihood(nn.Module):
     `max_frames`, so that draws of different duration can be stacked.
 
     Args:
-        latent_dim: of z.
+        latent_dim: the number of dimensions of z.
         scale: standard deviation of a normalised log-Mel coefficient; the paper's is 1.
         max_frames: the longest duration that can be generated.
-        learn_scale: learn it from `scale` on, see `ObservationScale`; the duration's is fixed.
+        learn_scale: learn the scale of the frames, starting at `scale` (see `ObservationScale`).
     """
 
     def __init__(

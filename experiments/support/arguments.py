@@ -8,9 +8,9 @@ from typing import Any
 
 from pvae_pyro.io.files import expanded
 
-MOST_EXAMPLES = 10_000_000  # of a batch, a class, a likelihood
-MOST_STEPS = 10_000_000  # and epochs
-MOST_SEED = 2**32 - 1  # of scikit-learn
+MOST_EXAMPLES = 10_000_000  # the most examples in a batch or of a class
+MOST_STEPS = 10_000_000  # the most steps or epochs
+MOST_SEED = 2**32 - 1  # the largest seed that scikit-learn takes
 
 Help = argparse.RawDescriptionHelpFormatter  # keeps the lines of a command's docstring
 
@@ -53,4 +53,4 @@ def add_place(add: Callable[..., Any], data: bool = True) -> None:
 
 def add_seed(add: Callable[..., Any], of_what: str) -> None:
     seed = number(int, least=0, most=MOST_SEED)
-    add("--seed", type=seed, default=0, metavar="N", help=f"of {of_what}")
+    add("--seed", type=seed, default=0, metavar="N", help=f"seed of {of_what}")

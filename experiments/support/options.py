@@ -103,16 +103,22 @@ class Data(Group):
 class Corpora(Group):
     """single corpora"""
 
-    folder: PathText | None = option(None, "tidigit, secuvoice: if not in the data folder")
+    folder: PathText | None = option(
+        None, "tidigit, secuvoice: folder of the corpus; else found in the data folder"
+    )
     alignments: PathText | None = option(
         None, "tidigit: CTM file or folder; else tidigits_ctm in the data folder"
     )
-    speakers: Literal["adults", "children", "all"] | None = option(None, "tidigit: whose (adults)")
+    speakers: Literal["adults", "children", "all"] | None = option(
+        None, "tidigit: the speakers whose recordings are used (adults)"
+    )
     oh: Literal["zero", "drop", "separate"] | None = option(
         None, 'tidigit, an4: the word "oh" is 0, is left out, or is the class o (zero)'
     )
     pattern: str | None = option(None, "secuvoice: file names, as {speaker}/{phone}/{digit}.wav")
-    phone: str | None = option(None, "secuvoice: a telephone; else that of higher dynamic range")
+    phone: str | None = option(
+        None, "secuvoice: the telephone; else the one with more dynamic range"
+    )
     validation: Literal["drop", "train"] | None = option(
         None, "speech_commands: drop the validation list, or train on it (drop)"
     )
@@ -121,15 +127,15 @@ class Corpora(Group):
     manifest_root: PathText | None = option(None, "folder of a manifest's paths; else its own")
     sample_rate: SampleRate | None = option(None, "manifest: sample rate of its features, in Hz")
     channel: Annotated[int, Field(ge=1, le=1024)] | None = option(
-        None, "manifest: which channel of a file with several, from 1; else their mean"
+        None, "manifest: the channel to read, from 1; else the mean of all channels"
     )
-    image_root: PathText | None = option(None, "as --manifest-root, of an image manifest")
+    image_root: PathText | None = option(None, "folder of an image manifest's paths; else its own")
 
 
 class VoiceActivityOptions(Group):
     """voice activity (silence at both ends)"""
 
-    trim: bool | None = option(None, "cut silence off both ends; else only of secuvoice")
+    trim: bool | None = option(None, "cut off silence at both ends; default: only for secuvoice")
     vad_depth: Decibels = option(30.0, "in a quiet file, speech ends X dB below its level")
     vad_margin: Decibels = option(1.5, "in a noisy file, speech ends X dB above the noise")
     vad_shortest: Seconds = option(0.035, "seconds; a shorter sound is a click, not speech")
@@ -149,11 +155,15 @@ class Model(Group):
     num_cells: Width | None = option(None, "cells of an LSTM; else the preset's", main=True)
     semantic_dim: Width = option(32, "dimensions of z_sem")
     style_dim: Width = option(32, "dimensions of each z_style")
-    prior: PriorName = option("normal", "of z_sem, or of a baseline's z: N(0, I), or learnt")
+    prior: PriorName = option(
+        "normal", "prior of z_sem, or of a baseline's z; normal: the paper's N(0, I)"
+    )
     num_components: Annotated[int, Field(gt=0, le=10_000)] = option(
         30, "components of --prior mixture or vamp"
     )
-    speech_encoder: SpeechEncoderName = option("lstm", "of the guides (docs/networks.md)")
+    speech_encoder: SpeechEncoderName = option(
+        "lstm", "network by which the guides read speech (docs/networks.md)"
+    )
     image_likelihood: PixelFamily = option(
         "normal", "distribution of a pixel in [0, 1]; bernoulli has no scale"
     )
@@ -189,13 +199,18 @@ class Training(Group):
         main=True,
     )
     epochs: Steps | None = option(None, "passes over the data; else the preset's", main=True)
-    steps: Steps | None = option(None, "rounded up to whole epochs; else the preset's")
+    steps: Steps | None = option(
+        None, "training steps, rounded up to whole epochs; else the preset's"
+    )
     batch_size: Examples | None = option(None, "examples a step; else the preset's")
-    learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "of Adam")
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(0, "of all randomness", main=True)
+    learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "learning rate of Adam")
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(
+        0, "seed of all random numbers", main=True
+    )
     device: str = option("auto", "cpu, cuda, cuda:1, …; auto: cuda if it is available", main=True)
     precision: Literal["float32", "bfloat16"] = option(
-        "float32", "of networks; bfloat16 is for GPUs (on CPU the LSTM stays float32)"
+        "float32",
+        "number format in the networks; bfloat16 is for GPUs (on CPU the LSTM stays float32)",
     )
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=1e9)] = option(
         60.0, "seconds of training between checkpoints: the most that a kill can cost"

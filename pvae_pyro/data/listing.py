@@ -1,4 +1,4 @@
-"""From a list of what is said where to a corpus: unusable files and duplicates are left out."""
+"""Build a corpus from a list of recordings; unusable files and duplicates are left out."""
 
 import hashlib
 import os
