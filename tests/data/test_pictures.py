@@ -199,14 +199,20 @@ def test_damaged_metadata_are_ignored(tmp_path, segment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"), [(b"not a picture", "unreadable"), ("flat", "blank"), (None, "missing")]
+    ("content", "kind", "named"),
+    [
+        (b"not a picture", "unreadable", "no picture"),
+        (b"version https://git-lfs.github.com/spec/v1", "unreadable", "git lfs pull"),
+        ("flat", "blank", "shade"),
+        (None, "missing", "no such file"),
+    ],
 )
-def test_errors_name_the_file(tmp_path, content, kind) -> None:
+def test_errors_name_the_file(tmp_path, content, kind, named) -> None:
     path = tmp_path / "bad.png"
     if content == "flat":
         Image.new("L", (5, 5), 7).save(path)
     elif content:
         path.write_bytes(content)
-    with pytest.raises(CorpusError, match=r"bad\.png") as error:
+    with pytest.raises(CorpusError, match=rf"bad\.png.*{named}") as error:
         read_grey(path)
     assert error.value.kind == kind

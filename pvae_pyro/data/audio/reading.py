@@ -10,6 +10,7 @@ import soundfile
 
 from pvae_pyro.data.audio.ffmpeg import check_length, read_stream, sphere_format
 from pvae_pyro.data.corpus import AudioError
+from pvae_pyro.data.placeholder import placeholder
 from pvae_pyro.errors import shown
 
 # Formats of libsndfile in which truncation is noticed: by libsndfile, or below.
@@ -18,9 +19,6 @@ _SPHERE = b"NIST_1A"
 _MP3 = re.compile(rb"ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")  # a tag, or a frame of layer 1 to 3
 _OGG_PAGE = re.compile(rb"OggS\0(.).{20}(.)", re.DOTALL)  # type, number of segments (RFC 3533)
 _NOT_SOUND = (
-    (rb"version https://git-lfs", "a Git LFS pointer: run git lfs pull"),
-    (rb"/annex/objects/", "a git-annex pointer: run git annex get"),
-    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype )?html", "an HTML page, not a sound: the download failed"),
     (rb"(?s)....ftyp", "MPEG-4 (M4A) sound: convert it to WAV or FLAC"),
     (rb"PK\x03\x04|\x1f\x8b", "an archive: unpack it"),
     (rb"[\t\r\n -~]{16}", "text, not a sound"),
@@ -171,7 +169,8 @@ def _read_libsndfile(file: FileIO, start: bytes, name: str) -> tuple[np.ndarray,
     except soundfile.LibsndfileError as error:
         reasons = (reason for pattern, reason in _NOT_SOUND if re.match(pattern, start))
         unknown = "cannot be read: damaged, truncated or of an unknown format"
-        reason = next(reasons, f"{unknown} ({error.error_string.strip()})")
+        known = placeholder(start) or next(reasons, None)
+        reason = known or f"{unknown} ({error.error_string.strip()})"
         raise AudioError(f"{name}: {reason}", kind) from error
     if len(samples) != declared:
         reason = f"truncated, {len(samples)} of {declared} samples are present"

@@ -5,11 +5,12 @@ import os
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.pictures.ink import border
+from pvae_pyro.data.placeholder import placeholder
 from pvae_pyro.errors import shown
 
 SIZE = 28  # pixels of a side, as in MNIST
@@ -43,7 +44,12 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     except CorpusError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything
-        raise CorpusError(f"{name}: is no image ({error})", "unreadable") from error
+        with open(path, "rb") as file:
+            known = placeholder(file.read(64))
+        if not known and isinstance(error, UnidentifiedImageError):
+            known = "is no picture of a known format"
+        reason = known or f"cannot be read ({error})"
+        raise CorpusError(f"{name}: {reason}", "unreadable") from error
     if pixels.min() == pixels.max():
         raise CorpusError(f"{name}: is of one shade", "blank")
     return pixels
