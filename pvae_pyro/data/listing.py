@@ -1,6 +1,5 @@
 """Build a corpus from a list of recordings; unusable files and duplicates are left out."""
 
-import hashlib
 import os
 import re
 import stat
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pooch
 from tqdm import tqdm
 
 from pvae_pyro.data.audio.reading import Format, read_format
@@ -34,7 +34,8 @@ def list_corpus(
 
     Left out, and added to the problems: recordings of a file that cannot be opened, of a file with
     the bytes of an earlier one, with the name or the part of an earlier one, and of a part that
-    overlaps one of the other split. No sound is decoded yet.
+    overlaps one of the other split. If a label differs from that of the same sound, the kind of the
+    problem is ``"label"``, and both are named. No sound is decoded yet.
     """
     found = list(problems)
     hashes = hash_files([recording.path for recording in recordings], name, progress)
@@ -42,6 +43,7 @@ def list_corpus(
     for path, sha in hashes.items():
         if isinstance(sha, str):
             first.setdefault(sha, path)
+    labels: dict[tuple[Any, ...], str] = {}  # by the sound: digest of the file, and part of it
     formats = _formats([path for path, sha in hashes.items() if isinstance(sha, str)])
     listed: dict[str, Recording] = {}
     in_file: dict[tuple[Path, Split], dict[tuple[Any, ...], Recording]] = {}
@@ -51,6 +53,7 @@ def list_corpus(
         if isinstance(sha, Problem):
             found.append(Problem(recording.name, sha.kind, sha.reason))
             continue
+        label = labels.setdefault((sha, *recording.part), recording.label)
         here = in_file.setdefault((path, recording.split), {})
         there = in_file.get((path, "test" if recording.split == "train" else "train"), {})
         if first[sha] != path:
@@ -68,7 +71,10 @@ def list_corpus(
                 recording, content=sha, rate=rate, required_rate=required_rate
             )
             continue
-        found.append(Problem(recording.name, "duplicate", f"{shown(path)}: {reason}"))
+        if contradicts := label != recording.label:
+            reason += f", class {shown(label)}, but is listed as class {shown(recording.label)}"
+        kind = "label" if contradicts else "duplicate"
+        found.append(Problem(recording.name, kind, f"{shown(path)}: {reason}"))
     notes = list(notes)
     mixed = {recording.path for recording in listed.values() if recording.channel is None}
     if number := sum(path in formats and formats[path].channels > 1 for path in mixed):
@@ -105,8 +111,7 @@ def _sha256(path: Path) -> str | Problem:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would be to wait for ever
             return Problem(shown(path), "unreadable", f"{shown(path)}: is not a file")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return pooch.file_hash(str(path))
     except OSError as error:
         kind = {FileNotFoundError: "missing", PermissionError: "no permission"}
         reason = f"{shown(path)}: cannot be read ({error.strerror})"

@@ -96,12 +96,12 @@ def test_copies_of_files_parts_and_names(ramp, tmp_path):
     assert [(r.name, r.label) for r in corpus.recordings] == [("first", "7"), ("second", "7")]
     assert [(p.name, p.kind) for p in corpus.problems] == [
         ("other part of a copy", "duplicate"),
-        ("again", "duplicate"),
+        ("again", "label"),
         ("first", "duplicate"),
     ]
     copied, again, same_name = (problem.reason for problem in corpus.problems)
     assert "copy.wav: is the same file as" in copied
-    assert "again is the same part as first" in again
+    assert "again is the same part as first, class 7, but is listed as class 8" in again
     assert "there is another first, class 7" in same_name
 
 

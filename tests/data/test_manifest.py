@@ -194,14 +194,14 @@ def test_images_that_cannot_be_used(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")  # 400 million pixels
-    (tmp_path / "copy.png").write_bytes(whole)
+    (tmp_path / "copy.png").write_bytes(whole)  # with another label, below
     _image(tmp_path / "last.png", good[::-1])
     names = ("good", "blank", "cut", "text", "empty", "bomb", "none", "copy", "last")
     lines = "".join(f"{name}.png,{name},train\n" for name in names)
     path = _manifest(tmp_path, "path,label,split\n" + lines)
     for _ in range(2):
         corpus = manifest_images(path)
-        kinds = {"none": "missing", "blank": "blank", "copy": "duplicate"}
+        kinds = {"none": "missing", "blank": "blank", "copy": "label"}
         kinds |= dict.fromkeys(("cut", "text", "empty", "bomb"), "unreadable")
         found = {p.reason.split(": ")[0]: p.kind for p in corpus.problems}
         assert found == {f"{tmp_path}/{name}.png": kind for name, kind in kinds.items()}

@@ -174,7 +174,7 @@ def _ground_notes(rows: list[Row], images: np.ndarray) -> list[str]:
 def _listed_once(
     rows: list[Row], hashed: dict[Path, str | Problem]
 ) -> tuple[list[Row], list[Problem]]:
-    """Rows whose image is there and is no copy of one before it."""
+    """Rows whose image exists and is not a copy of an earlier one, and problems with the others."""
     kept: dict[str, Row] = {}
     problems = []
     for row in rows:
@@ -183,7 +183,10 @@ def _listed_once(
             problems.append(Problem(row.name, sha.kind, sha.reason))
         elif (first := kept.setdefault(sha, row)) is not row:
             reason = f"{shown(row.path)}: is the same image as {shown(first.path)} ({first.name})"
-            problems.append(Problem(row.name, "duplicate", reason))
+            here, there = row.fields["label"], first.fields["label"]
+            if contradicts := here != there:
+                reason += f", class {shown(there)}, but is listed as class {shown(here)}"
+            problems.append(Problem(row.name, "label" if contradicts else "duplicate", reason))
     return list(kept.values()), problems
 
 
