@@ -4,7 +4,6 @@ Pixels are in [0, 1]. Speech is log-Mel frames, with a duration that is ours, no
 """
 
 import math
-from typing import get_args
 
 import pyro
 import pyro.distributions as dist
@@ -19,7 +18,8 @@ from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
 from pvae_pyro.nn.scale import ObservationScale
 
-FAMILIES = get_args(PixelFamily)
+WITH_SCALE = {"normal": dist.Normal, "laplace": dist.Laplace}
+FAMILIES = (*WITH_SCALE, "bernoulli")
 
 
 class ImageLikelihood(nn.Module):
@@ -69,8 +69,7 @@ class ImageLikelihood(nn.Module):
         if self.family == "bernoulli":
             return SoftBernoulli(logits=output).to_event(3)
         scale = torch.ones_like(output[..., :1, :1, :1]) * self.scale()
-        family = dist.Normal if self.family == "normal" else dist.Laplace
-        return family(output, scale).to_event(3)
+        return WITH_SCALE[self.family](output, scale).to_event(3)
 
 
 class SpeechLikelihood(nn.Module):

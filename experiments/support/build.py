@@ -101,17 +101,17 @@ def _assemble(
         dims = (semantic, style)
         pvae = PVAE(modalities, *dims, prior)
         both = PartitionedGuide(modalities, *dims, incomplete)
-        return _joined(pvae, both.multimodal.heads["z_sem"]), both, elbo
+        return _with_its_head(pvae, both.multimodal.heads["z_sem"]), both, elbo
     if config.model == "jmvae":
         # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
         elbo = PartitionedELBO(alpha=config.alpha, beta=0.0, shared="z")
         dim = semantic + style * len(modalities)
         jmvae, of_all = JMVAE(modalities, dim, prior), JMVAEGuide(modalities, dim, incomplete)
-        return _joined(jmvae, of_all.multimodal.heads["z"]), of_all, elbo
+        return _with_its_head(jmvae, of_all.multimodal.heads["z"]), of_all, elbo
     (modality,) = (m for m in modalities if config.model == f"vae-{m.name}")
     dim = semantic + style
     vae, guide = JMVAE([modality], dim, prior), VAEGuide(modality, dim)
-    return _joined(vae, guide.heads["z"]), guide, PartitionedELBO(alpha=0.0, beta=0.0)
+    return _with_its_head(vae, guide.heads["z"]), guide, PartitionedELBO(alpha=0.0, beta=0.0)
 
 
 def _prior(config: Config, dim: int) -> nn.Module:
@@ -122,13 +122,15 @@ def _prior(config: Config, dim: int) -> nn.Module:
         "vamp": partial(VampPrior, dim, config.num_components),
         "flow": partial(Flow, dim),
     }
+    if config.prior not in priors:
+        raise RunError(f"--prior {config.prior} is a choice, but no prior has that name (build.py)")
     try:
         return priors[config.prior]()
     except ValueError as error:
         raise RunError(f"--prior {config.prior}: {error}") from error
 
 
-def _joined(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
+def _with_its_head(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
     """The model; a VampPrior needs the guide's head of its latent."""
     if isinstance(model.prior, VampPrior):
         assert isinstance(head, GaussianHead)

@@ -1,6 +1,7 @@
 """Families of pixels, and scales that are learnt."""
 
 import math
+from typing import get_args
 
 import pyro
 import pytest
@@ -10,6 +11,7 @@ from pyro import poutine
 from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.models.likelihoods import FAMILIES, ImageLikelihood, SpeechLikelihood
+from pvae_pyro.nn.choices import PixelFamily
 from pvae_pyro.nn.scale import MOST, ObservationScale
 from tests.support.tiny import MAX_FRAMES, NUM_MELS, tiny_batch, tiny_pair
 
@@ -21,6 +23,10 @@ def scored(likelihood, z, observation):
         trace = poutine.trace(likelihood).get_trace("x", z, observation)
     trace.compute_log_prob()
     return trace.nodes["x"]
+
+
+def test_every_choice_of_the_command_line_has_a_distribution():
+    assert set(FAMILIES) == set(get_args(PixelFamily))
 
 
 @pytest.mark.parametrize("learn", [False, True])

@@ -8,6 +8,8 @@ import torch
 
 from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
 from pvae_pyro.experiments import run_svi
+from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.saved_run import load_run
 from tests.support.tiny import tiny_examples, tiny_loader
 
@@ -72,6 +74,30 @@ def test_tuples_are_those_of_the_presence():
     assert (labels == examples["speech"].labels[[20, 3, 20]]).all()
     fixed = [tiny_loader(anew=False, seed=seed).held(0, 0)["image"].tolist() for seed in (0, 1)]
     assert fixed[0] != fixed[1]
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_pairs_are_made_in_each_epoch_or_once(anew):
+    loader = tiny_loader(batch_size=23, shuffle=False, anew=anew)
+    first, second = (loader.held(epoch, 0)["image"].tolist() for epoch in (0, 1))
+    assert (first != second) == anew
+
+
+@pytest.mark.parametrize("pairs", ["anew", "fixed"])
+def test_pairs_of_the_command(small, tmp_path, monkeypatch, pairs):
+    held = {}
+
+    def fit(svi, loader, **_):
+        held.update({epoch: loader.held(epoch, 0) for epoch in (0, 1)})
+        raise RunError("seen")
+
+    monkeypatch.setattr(training_run, "fit", fit)
+    options = [*small, "--pairs", pairs, "--batch-size", "100", "--out", str(tmp_path / "run")]
+    assert run_svi.main(options) == 1
+    images = []
+    for batch in held.values():
+        images.append(batch["image"][batch["speech"].argsort()].tolist())
+    assert (images[0] != images[1]) == (pairs == "anew")
 
 
 def test_known_pairs_have_the_requested_share():

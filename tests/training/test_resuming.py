@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pvae_pyro import distributed
 from pvae_pyro.experiments import run_svi
+from pvae_pyro.training import loop
 from pvae_pyro.training.checked_steps import CheckedSteps
 from pvae_pyro.training.checkpoint import (
     CHECKPOINT,
@@ -70,6 +74,24 @@ def test_a_position_past_the_end_of_an_epoch_is_refused(tmp_path):
     run(tmp_path, loader=interrupted(tiny_loader(), 3))
     with pytest.raises(CheckpointError, match="4 batches .* only 1"):
         run(tmp_path, loader=tiny_loader(batch_size=23), resume=True)
+
+
+def test_a_resumed_training_goes_on_counting_its_seconds(tmp_path, monkeypatch):
+    clock = SimpleNamespace(monotonic=count().__next__)  # a second each time it is asked
+    monkeypatch.setattr(loop, "time", clock)
+    _, first = run(tmp_path, num_epochs=1)
+    _, both = run(tmp_path, num_epochs=2, resume=True)
+    assert both.seconds == pytest.approx(2 * first.seconds, abs=3)
+
+
+def test_processes_that_join_draw_their_own_noise(tmp_path, monkeypatch):
+    svi, _ = run(tmp_path, num_epochs=1)
+    draws = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        load_checkpoint(tmp_path / CHECKPOINT, svi)
+        draws.append(torch.rand(3).tolist())
+    assert draws[0] != draws[1] != draws[2] != draws[0]
 
 
 # --- the command ---------------------------------------------------------------------------------
