@@ -171,6 +171,13 @@ def test_values_are_scaled_by_the_bits_in_use(tmp_path, name, bits) -> None:
     assert np.abs(read_grey(tmp_path / name).astype(int) - page()[::5, ::5]).max() <= 1
 
 
+def test_a_deep_tiff_in_which_white_is_zero_is_refused(tmp_path) -> None:
+    values = (255 - page()[::5, ::5]).astype(np.uint16) * 257
+    Image.fromarray(values).save(tmp_path / "scan.tif", tiffinfo={262: 0})
+    with pytest.raises(CorpusError, match=r"scan\.tif.*save it as PNG"):
+        read_grey(tmp_path / "scan.tif")
+
+
 def test_floats_must_be_from_0_to_1(tmp_path) -> None:
     values = (page()[::5, ::5] / 255).astype(np.float32)
     Image.fromarray(values).save(tmp_path / "a.tif")

@@ -17,6 +17,7 @@ SIZE = 28  # pixels of a side, as in MNIST
 # Not all formats of Pillow: to read PostScript, it runs Ghostscript.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 _MAX_PIXELS = 64 << 20
+_PHOTOMETRIC = 262  # a tag of TIFF: 0 says that the value 0 is white, which Pillow ignores
 _LIGHT = 170  # of 255: lighter ink is invisible on white
 _DIGIT = 20  # longest side in pixels of a digit of MNIST
 
@@ -68,6 +69,10 @@ def _read(path: str | os.PathLike[str], name: str) -> Image.Image:
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
+    if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+        raise CorpusError(
+            f"{name}: white is 0 in this TIFF of 16 bits: save it as PNG", "unreadable"
+        )
     values = np.asarray(image).astype(np.float32)
     low, high = values.min(), values.max()
     if image.mode == "F" and 0 <= low <= high <= 1:
