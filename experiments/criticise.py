@@ -2,7 +2,7 @@
 
     python experiments/criticise.py runs/my-run
 
-The run's folder gets, of the first pairs of its test partition (docs/criticism.md):
+Two files in the run's folder describe the first pairs of its test partition (docs/criticism.md):
 
 inference_data.nc   draws from posterior and prior, predictions, log-likelihoods
 criticism.json      predictive checks; importance-weighted log-likelihoods of each example, and
@@ -146,9 +146,15 @@ def make_parser() -> argparse.ArgumentParser:
     add_place(add)
     add_seed(add, "all draws")
     add("--limit", type=natural, default=64, metavar="N", help="pairs in inference_data.nc (64)")
-    add("--num-samples", type=draws, default=25, metavar="K", help="draws of each (25)")
+    add("--num-samples", type=draws, default=25, metavar="K", help="draws for each pair (25)")
     add("--likelihood-examples", type=natural, default=160, metavar="N", help=likelihood)
-    add("--importance-samples", type=draws, default=200, metavar="K", help="its weights (200)")
+    add(
+        "--importance-samples",
+        type=draws,
+        default=200,
+        metavar="K",
+        help="importance weights (200)",
+    )
     add_places(parser)
     return parser
 

@@ -1,13 +1,13 @@
-"""Score a finished run, beyond the paper's purities, into its evaluation.json.
+"""Score a finished run by more than the paper's purities, and write evaluation.json.
 
     python experiments/evaluate.py runs/my-run
     python experiments/evaluate.py runs/my-run --only coherence style_swap
 
-docs/evaluation.md explains the measures, which are listed below. They are of the test partition
-(with --hold-out, of the held-out examples); num_classes is of the training partition. Labels are
-used to score; nothing of the model is trained on them. Measures of the same weights with the same
-options, code and device are kept; the file is written after each measure. Exit codes: 0, 1 for an
-error, 2 for wrong usage, 130 for Ctrl-C.
+docs/evaluation.md explains the measures, which are listed below. They use the test partition (after
+--hold-out, the held-out examples), except num_classes, which uses the training partition. Labels
+serve only to score; the model is not trained on them. What was measured before with the same
+weights, options, code and device is kept. The file is written after each measure. Exit codes: 0,
+1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 """
 
 import sys

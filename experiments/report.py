@@ -148,7 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help, allow_abbrev=False)
     add = parser.add_argument
     add("run", type=place, help="folder of a finished run")
-    add("--out", type=place, metavar="FILE", help=f"else RUN/{REPORT}")
+    add("--out", type=place, metavar="FILE", help=f"the HTML file; else RUN/{REPORT}")
     add_place(add)
     add_seed(add, "the examples shown")
     add_places(parser)

@@ -1,21 +1,21 @@
-"""One study: runs that differ in one thing, several seeds, side by side.
+"""Compare runs that differ in one thing, over several seeds.
 
     python experiments/study.py table1 --dataset fsdd --seeds 3
     python experiments/study.py missing --dataset fsdd --preset quick
     python experiments/study.py priors --dataset fsdd --preset quick --seeds 3 --steps 1600
 
 table1      every model of the paper's Table 1, beside the paper's own figures
-missing     each modality missing from 0 to 90 % of the examples; or only whole examples kept
-paired      1, 5, 25 or 100 % of the pairs known, the other pairs separated
-priors      of z_sem: standard normal, Gaussian mixture, VampPrior, flow
-likelihoods of pictures and of speech
-encoders    of speech: LSTM, convolutions, transformer
-unseen      two digits that training never sees
-modalities  two, and three
+missing     each modality is missing from 0 to 90 % of the examples, or only complete examples stay
+paired      1, 5, 25 or 100 % of the pairs are known, and the other pairs are separated
+priors      the prior of z_sem is a standard normal, a Gaussian mixture, a VampPrior or a flow
+likelihoods the likelihoods of pictures and of speech differ
+encoders    the encoder of speech is an LSTM, convolutions or a transformer
+unseen      training sees all digits, or never sees two of them
+modalities  there are two modalities, or three
 
-Runs that are missing are trained, interrupted ones are resumed, and finished ones are taken as they
-are, if their options agree. Each is then evaluated (evaluate.py), except for table1, which needs
-purities alone. Other options are those of run_svi.py, for all runs alike. Each run has a folder in
+A study trains the runs that are missing, resumes interrupted ones, and uses finished ones as they
+are if their options agree. It then evaluates each run (evaluate.py), except for table1, which needs
+purities alone. All other options are those of run_svi.py and apply to all runs. Each run has a folder in
 --out. After every run, STUDY.json and STUDY.md are written there; they cover all finished runs in
 the folder. Exit codes are run_svi.py's.
 """
