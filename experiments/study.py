@@ -5,7 +5,7 @@
     python experiments/study.py priors --dataset fsdd --preset quick --seeds 3 --steps 1600
 
 table1      every model of the paper's Table 1, beside the paper's own figures
-missing     each modality is missing from 0 to 90 % of the examples, or only complete examples stay
+missing     0 to 90 % of each modality are missing, or only complete examples are used
 paired      1, 5, 25 or 100 % of the pairs are known, and the other pairs are separated
 priors      the prior of z_sem is a standard normal, a Gaussian mixture, a VampPrior or a flow
 likelihoods the likelihoods of pictures and of speech differ
@@ -15,9 +15,9 @@ modalities  there are two modalities, or three
 
 A study trains the runs that are missing, resumes interrupted ones, and uses finished ones as they
 are if their options agree. It then evaluates each run (evaluate.py), except for table1, which needs
-purities alone. All other options are those of run_svi.py and apply to all runs. Each run has a folder in
---out. After every run, STUDY.json and STUDY.md are written there; they cover all finished runs in
-the folder. Exit codes are run_svi.py's.
+purities alone. All other options are those of run_svi.py and apply to all runs. Each run has a
+folder in --out. After every run, STUDY.json and STUDY.md are written there; they cover all finished
+runs in the folder. Exit codes are run_svi.py's.
 """
 
 import sys
