@@ -92,7 +92,7 @@ def test_files_that_cannot_be_used(root: Path):
     assert "galaxy is used" in corpus.notes[0]
     assert {p.name: p.kind for p in corpus.problems} == {
         "ana/galaxy/siete mal.wav": "name",
-        "ana/galaxy/2_1.wav": "duplicate",
+        "ana/galaxy/2_1.wav": "label",
     }
     recordings = {r.name: r for r in corpus.recordings}
     with pytest.raises(AudioError, match=r"0_1\.wav: cannot be read"):
