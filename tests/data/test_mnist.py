@@ -68,12 +68,14 @@ def _assert_small_mnist(corpus) -> None:
         assert corpus.labels[split].dtype.kind == "U"
 
 
-@pytest.mark.parametrize("zipped", ["none", "some"])
-def test_folder(files: dict[str, bytes], tmp_path: Path, zipped: str, no_network):
+@pytest.mark.parametrize("form", ["plain", "some zipped", "renamed"])
+def test_folder(files: dict[str, bytes], tmp_path: Path, form: str, no_network):
     raw = _raw(tmp_path)
     for name, content in files.items():
-        if zipped == "some" and "images" in name:
+        if form == "some zipped" and "images" in name:
             (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+        elif form == "renamed":  # as 7-Zip and Kaggle do
+            (raw / name.replace("-idx", ".idx")).write_bytes(content)
         else:
             (raw / name).write_bytes(content)
     before = sorted(raw.iterdir())

@@ -30,7 +30,8 @@ _LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of the four
 def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
     """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
-    Read from ``<root>/MNIST/raw`` (torchvision's folder) or ``<root>/MNIST``, unpacked or gzipped.
+    Read from ``<root>/MNIST/raw`` (torchvision's folder) or ``<root>/MNIST``, unpacked or gzipped,
+    also under the names that 7-Zip and Kaggle give (``train-images.idx3-ubyte``).
     Missing files are downloaded to the former, from torchvision's mirror
     (https://docs.pytorch.org/vision/stable/datasets.html). If that fails and none of the four files
     exists, the result is a stand-in, and the log says so: 4,000 and 1,000 of the 5,000 MNIST digits
@@ -69,7 +70,13 @@ def _download(raw: Path) -> None:
 
 
 def _find(raw: Path, name: str) -> Path | None:
-    paths = (folder / f"{name}{end}" for folder in (raw, raw.parent) for end in ("", ".gz"))
+    names = (name, name.replace("-idx", ".idx"))  # 7-Zip and Kaggle write the latter
+    paths = (
+        folder / f"{name}{end}"
+        for folder in (raw, raw.parent)
+        for name in names
+        for end in ("", ".gz")
+    )
     return next((path for path in paths if path.is_file()), None)
 
 
