@@ -46,7 +46,7 @@ def missing_at_random(
     A function of the seed, not of the epoch. Examples without any modality are left out. Raises
     ValueError if that is all of them.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = _generator(seed, "missing")
     there = rng.random((len(names), num_examples)) >= fraction
     rows = np.flatnonzero(there.any(0))
     if not len(rows):
@@ -65,7 +65,7 @@ def few_paired(
     share: tuples that stay are repeated until they make up this share of the examples.
     """
     num_paired = max(1, round(fraction * num_examples))
-    order = np.random.default_rng([seed, 3]).permutation(num_examples)
+    order = _generator(seed, "paired").permutation(num_examples)
     paired, alone = np.sort(order[:num_paired]), np.sort(order[num_paired:])
     wanted = round(share / (1 - share) * len(names) * len(alone))
     paired = np.resize(paired, max(num_paired, wanted))
@@ -75,3 +75,11 @@ def few_paired(
         of_alone = np.repeat(np.arange(len(names)) == m, len(alone))
         present[name] = np.concatenate([np.ones(len(paired), bool), of_alone])
     return Presence(rows, present)
+
+
+def _generator(seed: int, purpose: str) -> np.random.Generator:
+    """A stream of the seed that no epoch of the pairing or the shuffling has.
+
+    An epoch's key has no spawn key, and NumPy pads only keys with one to four words first.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(purpose.encode())))

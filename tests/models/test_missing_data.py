@@ -61,6 +61,24 @@ def test_which_pairs_are_known_is_drawn_by_the_seed():
     assert few_paired(200, NAMES, 0.05, 0, 0.5).num_complete == 10
 
 
+def test_no_epoch_has_the_stream_of_what_is_missing(monkeypatch):
+    """The first state of each generator: two of what is missing, and two of every epoch."""
+    loaders = {seed: tiny_loader(seed=seed) for seed in (0, 3, 2**32 - 1)}
+    states, make = [], np.random.default_rng
+
+    def record(key):
+        states.append(make(key).bit_generator.state["state"]["state"])
+        return make(key)
+
+    monkeypatch.setattr(np.random, "default_rng", record)
+    for seed, loader in loaders.items():
+        missing_at_random(20, NAMES, 0.5, seed)
+        few_paired(20, NAMES, 0.5, seed)
+        for epoch in (*range(400), 2**32 - 1):
+            loader.held(epoch, 0)
+    assert len(states) == len(set(states)) == 3 * (2 + 2 * 401)
+
+
 def test_tuples_are_those_of_the_presence():
     """Batches hold the tuples of `rows`, whose modalities are paired by class."""
     presence = Presence(np.array([20, 3, 20]), {name: np.ones(3, bool) for name in NAMES})
