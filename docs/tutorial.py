@@ -85,12 +85,13 @@ print(
 # %% [markdown]
 # ## Training
 #
-# The bound, the coherence of the guides (α), the contrast of z_sem across modalities (β), and two
-# terms of ours that keep the class out of z_style and the word in z_sem (γ, δ; docs/objective.md).
+# The bound, the coherence of the guides (α), the contrast of z_sem across modalities (β), and three
+# terms of ours that keep the class out of z_style (γ), the word in z_sem (δ), and the speaker out of
+# it (ε; docs/objective.md).
 # `python experiments/run_svi.py` is this with a command line.
 
 # %%
-elbo = PartitionedELBO(alpha=3.0, beta=100.0, length_scale=3.0, gamma=100.0, delta=1.0)
+elbo = PartitionedELBO(alpha=3.0, beta=100.0, length_scale=3.0, gamma=100.0, delta=1.0, epsilon=0.5)
 svi = SVI(model, guide, partial(torch.optim.Adam, lr=1e-3, betas=(0.95, 0.999), fused=True), elbo)
 progress = fit(svi, loader, num_epochs=epochs, folder=out)
 print(f"{progress.step} steps in {progress.seconds:.0f} s")

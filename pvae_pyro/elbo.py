@@ -1,48 +1,53 @@
 """The PVAE's objective as a Pyro ELBO (paper, Eq. 9), with its terms by name."""
 
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import torch_item
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from pvae_pyro.objective.contrastive import contrastive_hinge, derangement, hinge_of_present
 from pvae_pyro.objective.hsic import normalised_hsic
 from pvae_pyro.objective.latent_recovery import restyling
+from pvae_pyro.objective.sites import both, is_partial, kl, sample_sites
 
 
 class PartitionedELBO(TraceMeanField_ELBO):
-    """L_elbo - α L_coh - β L_con - γ L_ind - δ L_re, to be maximised (paper, Eqs. 7, 8, 9, 15).
+    """L_elbo - α L_coh - β L_con - γ L_ind - δ L_re - ε L_agree, to be maximised.
 
-        L_elbo = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
-        L_coh  = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
-        L_con  = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
-        L_ind  = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
-        L_re   = Σ_m -log q_m(z_sem | x̂^m),  x̂^m = E[x^m | z_sem, z'_m],  z_sem ~ q(z_sem|x)
+    L_elbo, L_coh and L_con are the paper's (Eqs. 7, 8, 9, 15), and the others are ours:
 
-    L_ind and L_re are not the paper's. L_ind measures how much a style depends on the shared latent
-    (`normalised_hsic`, without unit, 0 to 1 for each modality); its gradient moves only the style.
+        L_elbo  = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
+        L_coh   = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
+        L_con   = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
+        L_ind   = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
+        L_re    = Σ_m -log q_m(z_sem | x̂^m),  x̂^m = E[x^m | z_sem, z'_m],  z_sem ~ q(z_sem|x)
+        L_agree = ½ Σ_{i≠j} KL(q_i(z_sem|x^i) ‖ q_j(z_sem|x^j))
+
+    L_ind measures how much a style depends on the shared latent (`normalised_hsic`, without unit,
+    0 on average if not at all, at most 1 for each modality); its gradient moves only the style.
     L_re asks that the shared latent can be inferred from what is generated with it, in another
-    example's style or one from the prior (`restyling`).
+    example's style or one from the prior (`restyling`). L_agree takes out of the shared latent what
+    one modality knows alone: for each two modalities it is the symmetric KL divergence of the
+    multi-view information bottleneck (Federici et al. 2020, arXiv:2002.07017, Eq. 5).
 
     A KL divergence is analytic if torch knows its formula, and otherwise estimated by the sample,
     so the prior may be of any family. Gradients flow through both arguments.
 
     The guide is the multimodal one, q, and holds the unimodal ones, q_m, in a mapping
     `guide.unimodal` from modality to guide; modality `m` takes part if the model has a site
-    of that name. Every site must be in one plate, the batch. With all four weights 0 this is
+    of that name. Every site must be in one plate, the batch. With all five weights 0 this is
     `TraceMeanField_ELBO`, and `guide.unimodal` is not used.
 
     An example may lack modalities (`Observation.present`). Its sites without a meaning are masked
     in model and guides, and contribute to no term but L_re, which generates every modality of every
     example, in styles that exist. L_con of i and j is the mean over the examples that have both
-    (`hinge_of_present`).
+    (`hinge_of_present`); L_agree of i and j is 0 for an example that lacks one of them.
 
     As in Pyro, `loss`, `differentiable_loss`, `loss_and_grads` and the module form
     ``elbo(model, guide)(batch)`` are *sums* over the batch, to be minimised; `terms` are per
@@ -52,7 +57,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         alpha, beta: weights of L_coh and L_con.
         margin: η.
         length_scale: of the kernel K, see `rbf_kernel`.
-        gamma, delta: weights of L_ind and L_re, which the paper does not have.
+        gamma, delta, epsilon: weights of L_ind, L_re and L_agree, which the paper does not have.
         shared: the site of the shared latent.
         **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, …
     """
@@ -65,23 +70,25 @@ class PartitionedELBO(TraceMeanField_ELBO):
         length_scale: float = 1.0,
         gamma: float = 0.0,
         delta: float = 0.0,
+        epsilon: float = 0.0,
         shared: str = "z_sem",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.alpha, self.beta, self.gamma, self.delta = alpha, beta, gamma, delta
+        self.epsilon = epsilon
         self.margin, self.length_scale = margin, length_scale
         self.shared = shared
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Every term of the objective in nats per example, ``[B]``, differentiable.
 
-        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ and δ,
-        ``independence`` and ``restyling`` (unweighted, so objective = elbo - α coherence - …;
-        contrastive and independence are not nats), and the parts of these:
-        ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
+        Keys: ``objective``, ``elbo``, ``coherence``, ``contrastive`` and, with γ, δ and ε,
+        ``independence``, ``restyling`` and ``agreement`` (unweighted, so objective = elbo -
+        α coherence - …; contrastive and independence are not nats), and the parts that each is the
+        sum of: ``log_prob/<observed site>``, ``kl/<latent site>``, ``coherence/<modality>/<site>``,
         ``contrastive/<modality>/<modality>``, ``independence/<modality>``,
-        ``restyling/<modality>``. Averaged over particles.
+        ``restyling/<modality>``, ``agreement/<modality>/<modality>``. Averaged over particles.
         """
         particles = [
             self._particle_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)
@@ -105,7 +112,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         """
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):
             guide_trace.unimodal = {}
-            if self.alpha or self.beta or self.gamma or self.delta:
+            if any((self.alpha, self.beta, self.gamma, self.delta, self.epsilon)):
                 guide_trace.unimodal = {
                     name: prune_subsample_sites(
                         poutine.trace(unimodal_guide).get_trace(*args, **kwargs)
@@ -132,6 +139,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
             "contrastive": (self.beta, self._contrastive_terms(guide_trace)),
             "independence": (self.gamma, self._independence_terms(guide_trace)),
             "restyling": (self.delta, guide_trace.restyling),
+            "agreement": (self.epsilon, self._agreement_terms(guide_trace)),
         }
         for name, (weight, terms) in penalties.items():
             if terms:
@@ -142,16 +150,16 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     def _elbo_terms(self, model_trace: Any, guide_trace: Any) -> dict[str, Tensor]:
         parts = {}
-        for name, site in _sample_sites(model_trace).items():
+        for name, site in sample_sites(model_trace).items():
             if name in guide_trace.nodes:
                 continue
             if not site["is_observed"]:
                 raise ValueError(f"the model samples {name!r}, which the guide does not")
             parts[f"log_prob/{name}"] = site["log_prob"]
-        for name, site in _sample_sites(guide_trace).items():
+        for name, site in sample_sites(guide_trace).items():
             if name not in model_trace.nodes:
                 raise ValueError(f"the guide samples {name!r}, which the model does not")
-            parts[f"kl/{name}"] = _kl(site, model_trace.nodes[name], site["mask"])
+            parts[f"kl/{name}"] = kl(site, model_trace.nodes[name], site["mask"])
         shapes = {name: tuple(value.shape) for name, value in parts.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"every site must be in the batch's plate; got shapes {shapes}")
@@ -159,11 +167,11 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     def _coherence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
         return {
-            f"coherence/{modality}/{name}": _kl(
-                guide_trace.nodes[name], site, _both(guide_trace.nodes[name]["mask"], site["mask"])
+            f"coherence/{modality}/{name}": kl(
+                guide_trace.nodes[name], site, both(guide_trace.nodes[name]["mask"], site["mask"])
             )
             for modality, trace in guide_trace.unimodal.items()
-            for name, site in _sample_sites(trace).items()
+            for name, site in sample_sites(trace).items()
         }
 
     def _contrastive_terms(self, guide_trace: Any) -> dict[str, Tensor]:
@@ -173,9 +181,9 @@ class PartitionedELBO(TraceMeanField_ELBO):
         locs = {name: site["fn"].mean for name, site in sites.items()}
         scale = next(iter(sites.values()))["scale"]
         size, device = next((len(loc), loc.device) for loc in locs.values())
-        if any(_is_partial(site) for site in sites.values()):
+        if any(is_partial(site) for site in sites.values()):
             everyone = torch.ones(size, dtype=torch.bool, device=device)
-            present = {n: s["mask"] if _is_partial(s) else everyone for n, s in sites.items()}
+            present = {n: s["mask"] if is_partial(s) else everyone for n, s in sites.items()}
             hinge = hinge_of_present(locs, present, self.margin, self.length_scale)
         elif size > 1:
             negatives = derangement(size, device)
@@ -190,26 +198,30 @@ class PartitionedELBO(TraceMeanField_ELBO):
         found: dict[str, Tensor] = {}
         for modality, trace in guide_trace.unimodal.items() if self.gamma else ():
             shared = trace.nodes[self.shared]["fn"].mean.detach()
-            for name, site in _sample_sites(trace).items():
+            for name, site in sample_sites(trace).items():
                 if name != self.shared:
                     style = guide_trace.nodes[name]
-                    present = site["mask"] if _is_partial(site) else None
+                    present = site["mask"] if is_partial(site) else None
                     value = _dependence(shared, style["value"], present)
                     found[f"independence/{modality}"] = style["scale"] * value
         return found
 
     def _restyling_terms(self, model: Any, guide: Any, guide_trace: Any) -> dict[str, Tensor]:
-        sites = _sample_sites(guide_trace)
+        sites = sample_sites(guide_trace)
         latents = {name: site["value"] for name, site in sites.items()}
         unimodal = {name: guide.unimodal[name] for name in guide_trace.unimodal}
-        present = {name: site["mask"] for name, site in sites.items() if _is_partial(site)}
+        present = {name: site["mask"] for name, site in sites.items() if is_partial(site)}
         found = restyling(model, unimodal, latents, self.shared, present)
         scale = sites[self.shared]["scale"]
         return {f"restyling/{name}": scale * value for name, value in found.items()}
 
-
-def _sample_sites(trace: Any) -> dict[str, dict[str, Any]]:
-    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    def _agreement_terms(self, guide_trace: Any) -> dict[str, Tensor]:
+        unimodal = guide_trace.unimodal.items() if self.epsilon else ()
+        sites = {name: trace.nodes[self.shared] for name, trace in unimodal}
+        return {
+            f"agreement/{i}/{j}": 0.5 * kl(q, p, both(q["mask"], p["mask"]))
+            for (i, q), (j, p) in permutations(sites.items(), 2)
+        }
 
 
 def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor:
@@ -218,27 +230,3 @@ def _dependence(shared: Tensor, style: Tensor, present: Tensor | None) -> Tensor
         return normalised_hsic(shared, style)
     value = normalised_hsic(shared[present], style[present])
     return value.new_zeros(len(shared)).masked_scatter(present, value)
-
-
-def _is_partial(site: dict[str, Any]) -> bool:
-    """Whether a site's mask leaves out single examples."""
-    return isinstance(site["mask"], Tensor) and site["mask"].dim() > 0
-
-
-def _both(a: Any, b: Any) -> Any:
-    """The conjunction of two masks; None is no mask."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a & b
-
-
-def _kl(q: dict[str, Any], p: dict[str, Any], mask: Any) -> Tensor:
-    """KL(q ‖ p) of two sites, per example; estimated by q's sample if torch knows no formula.
-
-    It is scaled as q's site is, like the analytic divergences of `TraceMeanField_ELBO`.
-    """
-    try:
-        divergence = kl_divergence(q["fn"], p["fn"])
-    except NotImplementedError:
-        divergence = q["fn"].log_prob(q["value"]) - p["fn"].log_prob(q["value"])
-    return scale_and_mask(divergence, scale=q["scale"], mask=mask)

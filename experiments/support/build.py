@@ -97,6 +97,7 @@ def _assemble(
             length_scale=config.length_scale,
             gamma=config.gamma,
             delta=config.delta,
+            epsilon=config.epsilon,
         )
         dims = (semantic, style)
         pvae = PVAE(modalities, *dims, prior)

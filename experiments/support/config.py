@@ -30,15 +30,15 @@ PRESETS: dict[str, dict[str, int]] = {
     "quick": {"steps": 3200, "batch_size": 64, "num_cells": 256},
 }
 # `paper`: its plain setting; scales and weights that its text has lost are in docs/model.md.
-# `ours`: what docs/objective.md found to work, with two terms that the paper lacks (γ, δ).
+# `ours`: what docs/objective.md found to work, with terms that the paper lacks (γ, δ, ε).
 OBJECTIVES: dict[str, dict[str, float]] = {
     "paper": {
         "alpha": 1.0, "beta": 100.0, "margin": 0.5, "length_scale": 1.0, "gamma": 0.0,
-        "delta": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
+        "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
     },
     "ours": {
         "alpha": 3.0, "beta": 100.0, "margin": 0.5, "length_scale": 3.0, "gamma": 100.0,
-        "delta": 1.0, "speech_scale": 1.0, "image_scale": 0.5,
+        "delta": 1.0, "epsilon": 0.5, "speech_scale": 1.0, "image_scale": 0.5,
     },
 }  # fmt: skip
 # Options that may change when a run is resumed.
@@ -138,6 +138,7 @@ class Config(Options):
     length_scale: Scale
     gamma: Weight
     delta: Weight
+    epsilon: Weight
     speech_scale: Scale
     image_scale: Scale
 

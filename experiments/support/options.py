@@ -185,6 +185,9 @@ class Objective(Group):
     length_scale: Scale | None = option(None, "length scale of the hinge's RBF kernel")
     gamma: Weight | None = option(None, "weight of the dependence of z_style on z_sem (HSIC)")
     delta: Weight | None = option(None, "weight of recovering z_sem from what is generated")
+    epsilon: Weight | None = option(
+        None, "weight of the KL divergences between the unimodal guides' posteriors of z_sem"
+    )
     speech_scale: Scale | None = option(None, "observation scale of a log-Mel coefficient")
     image_scale: Scale | None = option(None, "observation scale of a pixel; smaller is sharper")
 

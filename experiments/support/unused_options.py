@@ -6,7 +6,7 @@ from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import Config
 from pvae_pyro.experiments.support.options import Corpora
 
-_OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta")
+_OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta", "epsilon")
 _OF_SPEECH = ("speech_scale", "duration_scale", "num_cells", "speech_encoder")
 _OF_IMAGES = ("image_scale", "image_likelihood")
 

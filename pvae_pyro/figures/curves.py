@@ -22,6 +22,7 @@ PANELS = (
     ("contrastive", "hinge per example", ("contrastive",)),
     ("independence", "per example", ("independence",)),
     ("restyling", "nats per example", ("restyling",)),
+    ("agreement", "nats per example", ("agreement",)),
 )
 
 _RECORD = TypeAdapter(dict[str, int | FiniteFloat])

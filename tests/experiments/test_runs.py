@@ -45,6 +45,7 @@ def test_options_reach_the_objective_and_the_optimiser():
         "length_scale": 5.0,
         "gamma": 6.0,
         "delta": 7.0,
+        "epsilon": 8.0,
     }
     words = [word for name, value in values.items() for word in (flag(name), value)]
     svi = build(config(*words, "--learning-rate", 0.02))

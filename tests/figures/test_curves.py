@@ -37,7 +37,7 @@ def test_each_term_in_its_panel():
 
 def test_a_runs_own_metrics(tmp_path):
     svi = tiny_svi()
-    svi.loss.gamma = svi.loss.delta = 1.0  # so that every term there is has a weight
+    svi.loss.gamma = svi.loss.delta = svi.loss.epsilon = 1.0  # so that every term has a weight
     fit(svi, tiny_loader(), num_epochs=1, folder=tmp_path, show_progress=False)
     records = read_metrics(tmp_path / METRICS)
     panels = {axes.get_title(): lines(axes) for axes in curves_figure(records).axes}

@@ -1,5 +1,7 @@
 """The normalised HSIC against its definition, and its place in the objective."""
 
+from itertools import permutations
+
 import numpy as np
 import pyro
 import pytest
@@ -20,30 +22,66 @@ def kernel_by_hand(x):
 
 
 def hsic_by_hand(k, l):
+    """Song et al. 2012, Eq. 5."""
     size = len(k)
-    h = np.eye(size) - 1 / size
-    return np.trace(k @ h @ l @ h) / size**2
+    k, l = (m - np.diag(np.diag(m)) for m in (k, l))
+    one = np.ones(size)
+    trace = np.trace(k @ l)
+    product = (one @ k @ one) * (one @ l @ one) / ((size - 1) * (size - 2))
+    return (trace + product - 2 * (one @ k @ l @ one) / (size - 2)) / (size * (size - 3))
 
 
-def test_value_is_the_definition():
-    x, y = torch.randn(7, 3), torch.randn(7, 2)
+@pytest.mark.parametrize("size", [4, 5, 9])
+def test_value_is_the_definition(size):
+    x, y = torch.randn(size, 3).double(), torch.randn(size, 2).double()
     k, l = kernel_by_hand(x.numpy()), kernel_by_hand(y.numpy())
-    np.testing.assert_allclose(median_kernel(x).numpy(), k, rtol=1e-5)
+    np.testing.assert_allclose(median_kernel(x).numpy(), k, rtol=1e-10)
     expected = hsic_by_hand(k, l) / np.sqrt(hsic_by_hand(k, k) * hsic_by_hand(l, l))
-    assert normalised_hsic(x, y).mean().item() == pytest.approx(expected, rel=1e-4)
+    assert normalised_hsic(x, y).mean().item() == pytest.approx(expected, rel=1e-8)
 
 
-def test_hsic_with_itself_is_one_and_with_noise_near_zero():
-    x = torch.randn(400, 2)
-    assert normalised_hsic(x, 5 * x - 3).mean().item() == pytest.approx(1.0, abs=1e-4)
-    assert normalised_hsic(x, torch.randn(400, 2)).mean() < 0.05
+@pytest.mark.parametrize("size", [4, 5, 6])
+def test_over_all_permutations_the_mean_is_zero(size):
+    x, y = torch.randn(size, 2).double(), torch.randn(size, 3).double()
+    values = [normalised_hsic(x, y[list(order)]).mean() for order in permutations(range(size))]
+    assert torch.stack(values).std() > 0.05
+    assert torch.stack(values).mean().item() == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("size", [8, 32, 128])
+def test_independent_latents_have_zero_on_average_at_every_batch_size(size):
+    values = torch.stack(
+        [normalised_hsic(torch.randn(size, 8), torch.randn(size, 8)).mean() for _ in range(200)]
+    )
+    assert abs(values.mean()) < 4 * values.std() / 200**0.5
+    # As the cosine of two random directions of a space of B (B - 3) / 2 dimensions.
+    assert values.std().item() == pytest.approx((2 / (size * (size - 3))) ** 0.5, rel=0.2)
+
+
+def test_a_rotated_shifted_rescaled_copy_has_one():
+    x = torch.randn(40, 3).double()
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3).double())
+    for y in (x, 5 * x - 3, 1e-3 * x @ rotation):
+        assert normalised_hsic(x, y).mean().item() == pytest.approx(1.0, abs=1e-8)
     # Neither correlated nor linearly related, but dependent.
-    assert normalised_hsic(x[:, :1], x[:, :1].square()).mean() > 0.15
+    x = torch.randn(400, 1)
+    assert normalised_hsic(x, x.square()).mean() > 0.15
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_hsic_of_one_or_two_examples_is_zero(size):
-    assert normalised_hsic(torch.randn(size, 2), torch.randn(size, 2)).tolist() == [0.0] * size
+@pytest.mark.parametrize("dependent", [False, True])
+def test_gradients_do_not_change_the_scale(dependent):
+    x, noise = torch.randn(16, 3).double(), torch.randn(16, 3).double()
+    y = (0.5 * x + noise if dependent else noise).requires_grad_()
+    (gradient,) = torch.autograd.grad(normalised_hsic(x, y).mean(), y)
+    assert gradient.abs().max() > 1e-3
+    # d value / d log s of s y, at s = 1.
+    assert (gradient * y).sum().item() == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_fewer_than_four_examples_have_zero(size):
+    x = torch.randn(size, 2)
+    assert normalised_hsic(x, x).tolist() == [0.0] * size
 
 
 def test_constant_latents_give_finite_values_and_gradients():
@@ -86,12 +124,3 @@ def test_only_the_style_heads_receive_a_gradient():
         assert guide.unimodal[name].heads["z_sem"].loc.weight.grad is None
     assert heads["z_sem"].loc.weight.grad is None
     assert heads[f"z_style_{name}"].loc.weight.shape[0] == DIM
-
-
-def test_the_width_is_a_constant_to_gradients():
-    x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(median_kernel(x)[0].sum(), x)
-    squared = (x.unsqueeze(1) - x).square().sum(-1)
-    width = sorted(squared[i, j].item() for i in range(6) for j in range(6) if i != j)[14]
-    (expected,) = torch.autograd.grad(torch.exp(-0.5 * squared[0] / width).sum(), x)
-    torch.testing.assert_close(gradient, expected)

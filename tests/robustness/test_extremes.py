@@ -36,7 +36,7 @@ def examples(lengths, labels, frames=None):
 def train(folder, data, batch_size, learning_rate=1e-3, num_epochs=4):
     """With all terms of the objective."""
     torch.manual_seed(0)
-    elbo = PartitionedELBO(alpha=3.0, length_scale=3.0, gamma=100.0, delta=1.0)
+    elbo = PartitionedELBO(alpha=3.0, length_scale=3.0, gamma=100.0, delta=1.0, epsilon=0.5)
     adam = partial(torch.optim.Adam, lr=learning_rate, fused=True)
     svi = SVI(*tiny_pair(), adam, elbo)
     loader = PairedLoader(data, batch_size)

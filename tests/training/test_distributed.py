@@ -156,7 +156,7 @@ OPTIONS = [
     ["--model", "jmvae"],
     ["--model", "vae-image"],
     ["--objective", "paper", "--beta", "0"],
-    ["--alpha", "0", "--beta", "0", "--gamma", "0", "--delta", "0"],
+    ["--alpha", "0", "--beta", "0", "--gamma", "0", "--delta", "0", "--epsilon", "0"],
     ["--missing", "0.5"],
     ["--paired", "0.3"],
     ["--model", "jmvae", "--missing", "0.5"],
