@@ -41,6 +41,9 @@ OBJECTIVES: dict[str, dict[str, float]] = {
         "delta": 1.0, "epsilon": 0.5, "speech_scale": 1.0, "image_scale": 0.5,
     },
 }  # fmt: skip
+# Increase it if a term changes its meaning, so that runs begun before are not resumed with another
+# objective. 2: the dependence that γ weights has no bias, and its width has gradients.
+OBJECTIVE_VERSION = 2
 # Options that may change when a run is resumed.
 MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches")
 # Where data lie. They may have moved since the run; their digest shows whether they are the same.
@@ -128,6 +131,7 @@ class Config(Options):
     max_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sample_rates: dict[str, SampleRate] | None = None
     threads: int | None = None
+    objective_version: Annotated[int, Field(ge=1)] = OBJECTIVE_VERSION
 
     preset: Literal["paper", "quick"]
     num_cells: Width
@@ -159,8 +163,11 @@ def of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     """Convert the content of an earlier version's config.json.
 
     Options that came later have their defaults and the paper's objective; some options are gone.
+    The objective is version 1 if it has the term that version 2 changed.
     """
     found = {"objective": "paper", **OBJECTIVES["paper"], **content}
+    has_changed = found.get("model", "pvae") == "pvae" and found["gamma"] != 0
+    found.setdefault("objective_version", 1 if has_changed else OBJECTIVE_VERSION)
     spanish = found.pop("spanish_dataset", None)
     if spanish and "spanish" in found.get("modalities", ()):
         found["modality"] = [f"spanish=speech:{spanish}"]

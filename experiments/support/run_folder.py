@@ -12,7 +12,13 @@ import torch
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
-from pvae_pyro.experiments.support.config import MAY_CHANGE, PLACES, Config, Options
+from pvae_pyro.experiments.support.config import (
+    MAY_CHANGE,
+    OBJECTIVE_VERSION,
+    PLACES,
+    Config,
+    Options,
+)
 from pvae_pyro.experiments.support.data import file_name
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.saved_run import CONFIG, read_config
@@ -64,6 +70,12 @@ def resumed_folder(folder: Path, asked: Options, held: contextlib.ExitStack) -> 
         remove_unfinished(folder)
     config = read_config(folder)
     _check_appended(folder)
+    if config.objective_version != OBJECTIVE_VERSION:
+        raise RunError(
+            f"cannot resume {folder}: the objective has changed since this run was begun (version "
+            f"{config.objective_version}, now {OBJECTIVE_VERSION}; docs/objective.md). The run can "
+            f"still be evaluated; to train with today's objective, begin a new run"
+        )
     if different := contradictions(asked, config):
         raise RunError(f"cannot resume {folder} with other options: {', '.join(different)}")
     config = config.but(**{name: getattr(asked, name) for name in asked.model_fields_set})

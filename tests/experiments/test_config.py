@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pvae_pyro.experiments import run_svi
 from pvae_pyro.experiments.support.command import DeviceError, RunError
 from pvae_pyro.experiments.support.command_line import flag
-from pvae_pyro.experiments.support.config import Options, config_of_json
+from pvae_pyro.experiments.support.config import OBJECTIVE_VERSION, Options, config_of_json
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.options import OPTIONS
 from pvae_pyro.experiments.support.saved_run import read_config
@@ -148,6 +148,23 @@ def test_a_configuration_of_an_earlier_version():
     assert (found.prior, found.num_components, found.pairs) == ("normal", 30, "anew")
     assert found.second_speeches == {"spanish": "fsdd"}
     assert found.sample_rates == {"speech": 16000}
+    assert found.epsilon == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "version"),
+    [(["--objective", "ours"], 1), (["--objective", "paper"], 2),
+     (["--objective", "paper", "--gamma", 5], 1), (["--model", "jmvae"], 2)],
+)  # fmt: skip
+def test_the_version_of_the_objective(words, version):
+    """Without one it is 1, unless nothing of the objective has changed since."""
+    one = config(*words)
+    assert one.objective_version == OBJECTIVE_VERSION == 2
+    assert config_of_json(one.model_dump_json().encode()) == one
+    old = json.loads(one.model_dump_json(exclude={"objective_version", "epsilon"}))
+    assert config_of_json(json.dumps(old).encode()) == one.but(
+        objective_version=version, epsilon=0.0
+    )
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,26 @@ def test_other_weights_and_an_earlier_format_measure_again(run, counted):
     assert len(counted) == 3
 
 
+def test_a_run_of_an_earlier_objective_is_evaluated_and_not_resumed(
+    small_runs, environment, counted, tmp_path, capsys
+):
+    run = shutil.copytree(small_runs["pvae"], tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    del content["objective_version"], content["epsilon"]
+    (run / "config.json").write_text(json.dumps(content))
+    resume = ["--resume", str(run), "--epochs", "3", "--no-report"]
+    assert run_svi.main(resume) == 1
+    error = capsys.readouterr().err
+    assert "the objective has changed since this run was begun (version 1, now 2" in error
+    assert "still be evaluated" in error
+    assert evaluate.main([str(run), *QUICK, "--only", "probes"]) == 0
+    assert counted == ["probes"]
+    # Without the term that has changed, the objective is the same.
+    (run / "config.json").write_text(json.dumps(content | {"gamma": 0.0}))
+    (run / "checkpoint.safetensors").unlink()
+    assert run_svi.main(resume) == 0
+
+
 def test_a_damaged_file_is_an_error_until_again(run, counted, capsys):
     (run / evaluate.EVALUATION).write_text('{"nmi": ')
     assert evaluate.main([str(run), *QUICK, "--only", "nmi"]) == 1
