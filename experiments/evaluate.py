@@ -27,7 +27,7 @@ import torch
 from pydantic_core import from_json
 from tqdm import tqdm
 
-from pvae_pyro.evaluate.measures import MEASURES, SCORES, keys_of, measure, table_rows
+from pvae_pyro.evaluate.measures import MEASURES, SCORES, cell, keys_of, measure, table_rows
 from pvae_pyro.evaluate.run import MeasureSettings
 from pvae_pyro.experiments.support.arguments import (
     MOST_EXAMPLES,
@@ -46,7 +46,7 @@ from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.training.checkpoint import CHECKPOINT
 
 EVALUATION = "evaluation.json"
-FORMAT = 3  # of evaluation.json: increase it whenever a measure changes
+FORMAT = 4  # of evaluation.json: increase it whenever a measure changes
 KEYS = [key for name in MEASURES for key in keys_of(name)]
 
 
@@ -169,13 +169,16 @@ def summary(content: dict[str, Any]) -> str:
     lines = [f"{'STAND-IN: ' if content['stand_in'] else ''}{content['corpus']}", ""]
     for latent, of_modality in content.get("purity", {}).items():
         for name in of_modality:
-            scores = "".join(f" {score} {content[score][latent][name]:.3f}" for score in SCORES)
+            cells = []
+            for score in SCORES:
+                by_chance = content.get(f"{score}_chance", {}).get(latent, {}).get(name)
+                cells.append(f"{score} {cell(content[score][latent][name], by_chance)}")
             units = content["active_units"][latent][name]
-            lines.append(f"{latent}, {name}:{scores} active {units}")
+            lines.append(f"{latent}, {name}: {' '.join(cells)} active {units}")
     for name, one in MEASURES.items():
         for path, *cells in table_rows(content.get(name, {}), one.columns):
             pairs = zip(one.columns or ("",), cells, strict=True)
-            if shown := " ".join(f"{col} {cell}" for col, cell in pairs if cell is not None):
+            if shown := " ".join(f"{col} {text}" for col, text in pairs if text is not None):
                 lines.append(f"{name}, {path}: {shown.strip()}")
     return "\n".join(lines)
 

@@ -45,6 +45,12 @@ class Observation:
         present = None if self.present is None else self.present[start:stop]
         return Observation(self.value[start:stop], lengths, present)
 
+    def take(self, index: Tensor) -> "Observation":
+        """The examples at `index`, integers on the CPU, in that order."""
+        lengths = None if self.lengths is None else self.lengths[index]
+        present = None if self.present is None else self.present[index]
+        return Observation(self.value[index], lengths, present)
+
     def _moved(self, move: Callable[[Tensor], Tensor]) -> "Observation":
         present = None if self.present is None else move(self.present)
         return replace(self, value=move(self.value), present=present)

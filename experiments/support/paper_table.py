@@ -51,15 +51,17 @@ def known_of(results: Results, corpus: str) -> dict[str, dict[str, float]]:
 
 
 def score_rows(results: Results, corpus: str) -> list[tuple[str, str, bool, list[str | None]]]:
-    """Of each latent and modality: whether it is in use, and the cells purity (%), NMI, ARI, active
-    units, KL (nats) and the paper's purity (%) on a corpus; None if unknown."""
+    """Of each latent and modality: whether it is in use, and the cells purity (%), its chance level
+    (%), NMI, ARI, active units, KL (nats) and the paper's purity (%) on a corpus; None if unknown.
+    """
     paper = known_of(results, corpus)
     rows = []
     for latent, purities in results.purity.items():
         for name, purity in purities.items():
             units = results.active_units[latent][name]
             cells = [
-                _number(100 * purity, 2),
+                _number(purity, 2, 100),
+                _number(results.purity_chance.get(latent, {}).get(name), 2, 100),
                 _number(results.nmi.get(latent, {}).get(name), 3),
                 _number(results.ari.get(latent, {}).get(name), 3),
                 _number(units, 0),
@@ -79,18 +81,23 @@ def table(results: Results) -> str:
         f"Scored on the {scored_part(results.config.hold_out)}: unimodal inference, k-means,",
         "purity in %.",
         "",
-        f"{'':19}{'this run':>9}{'':28}{f'  | paper, {results.dataset.upper()}' if paper else ''}",
-        f"{'latent':9}{'modality':10}{'purity':>9}{'NMI':>7}{'ARI':>7}{'active':>7}{'KL':>7}"
+        f"{'':19}{'this run':>9}{'':36}{f'  | paper, {results.dataset.upper()}' if paper else ''}",
+        f"{'latent':9}{'modality':10}{'purity':>9}{'chance':>8}{'NMI':>7}{'ARI':>7}{'active':>7}"
+        f"{'KL':>7}"
         f"{'  | purity' if paper else ''}",
     ]
-    for latent, name, in_use, (purity, *cells, of_paper) in score_rows(results, results.dataset):
-        line = f"{latent:9}{name:10}{purity:>9}" + "".join(f"{cell or '–':>7}" for cell in cells)
+    for latent, name, in_use, (purity, chance, *cells, of_paper) in score_rows(
+        results, results.dataset
+    ):
+        line = f"{latent:9}{name:10}{purity:>9}{chance or '–':>8}"
+        line += "".join(f"{cell or '–':>7}" for cell in cells)
         line += f"  | {of_paper}" if of_paper else ""
         lines.append(line + "  (not in use: its purity means nothing)" * (not in_use))
     lines += [
         "",
-        "active: dimensions whose posterior mean varies. KL to the prior, nats: of the guide of",
-        "all modalities, so one number for z_sem.",
+        "chance: purity of random clusters of the same sizes. active: dimensions whose posterior",
+        "mean varies. KL to the prior, nats: of the guide of all modalities, so one number for",
+        "z_sem.",
         f"{results.steps} steps in {results.seconds_training:.0f} s, seed {results.seed}, "
         f"objective: {results.config.objective}.",
     ]
@@ -99,5 +106,5 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float | None, places: int) -> str | None:
-    return None if value is None else f"{value:.{places}f}"
+def _number(value: float | None, places: int, scale: float = 1) -> str | None:
+    return None if value is None else f"{scale * value:.{places}f}"

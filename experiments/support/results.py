@@ -67,6 +67,11 @@ class Results(_File):
     hungarian: Shares = Field(
         {}, description="accuracy under the best matching of clusters to classes"
     )
+    purity_chance: Shares = Field({}, description="purity of random clusters of the same sizes")
+    nmi_chance: Shares = Field({}, description="nmi of random clusters of the same sizes")
+    hungarian_chance: Shares = Field(
+        {}, description="hungarian of random clusters of the same sizes"
+    )
     active_units: Numbers = Field(
         description="dimensions whose posterior mean has a variance above 0.01"
     )

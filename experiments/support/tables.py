@@ -9,7 +9,7 @@ from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import MAY_CHANGE, OBJECTIVES, PLACES, Config
 from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
-from pvae_pyro.experiments.support.results import STYLE, Evaluation, Results
+from pvae_pyro.experiments.support.results import STYLE, Evaluation, Results, Shares
 
 TABLE1 = "table1"
 TITLES = {
@@ -32,18 +32,13 @@ Run = Mapping[str, Any]
 
 
 def collect(row: str, results: Results, evaluation: Evaluation | None = None) -> dict[str, Any]:
-    """A run's results and evaluation; ``figures`` are its column in the table: name -> number."""
+    """A run's results and evaluation; ``figures`` are its column in the table: name -> number.
+
+    ``chances`` are the chance levels of figures: name -> number.
+    """
     evaluation = evaluation or Evaluation()
-    figures: dict[str, float | None] = {
-        f"purity {latent} {name}": value
-        for latent, of_names in results.purity.items()
-        for name, value in of_names.items()
-    }
-    for what, value in evaluation.coherence.items():
-        if "->" in what:
-            figures[f"coherence {what}"] = value
-    for pair, value in evaluation.coherence.get("prior", {}).items():
-        figures[f"pairs from the prior agree {pair}"] = value
+    figures = _figures(results.purity, evaluation.coherence)
+    chances = _figures(results.purity_chance, evaluation.coherence.get("chance", {}))
     joint = evaluation.log_likelihood.get("joint", {})
     figures["elbo"] = results.test_terms.get("elbo")
     figures["importance-weighted log-likelihood"] = joint.get("mean")
@@ -53,8 +48,26 @@ def collect(row: str, results: Results, evaluation: Evaluation | None = None) ->
         "row": row,
         **results.model_dump(mode="json"),
         "figures": {name: value for name, value in figures.items() if value is not None},
+        "chances": {name: value for name, value in chances.items() if value is not None},
         **{name: measured[name] for name in MEASURED if name in measured},
     }
+
+
+def _figures(purity: Shares, coherence: Mapping[str, Any]) -> dict[str, float | None]:
+    """The fractions of a column, or their chance levels."""
+    figures: dict[str, float | None] = {
+        f"purity {latent} {name}": value
+        for latent, of_names in purity.items()
+        for name, value in of_names.items()
+    }
+    for what, value in coherence.items():
+        if "->" in what:
+            figures[f"coherence {what}"] = value
+    for pair, value in coherence.get("prior", {}).items():
+        figures[f"pairs from the prior agree {pair}"] = value
+    for name, value in coherence.get("largest_class", {}).items():
+        figures[f"largest class from the prior {name}"] = value
+    return figures
 
 
 def markdown(study: str, runs: Sequence[Run]) -> str:
@@ -63,8 +76,8 @@ def markdown(study: str, runs: Sequence[Run]) -> str:
 
 
 def table1(runs: Sequence[Run]) -> str:
-    """The paper's Table 1: mean ± standard deviation over seeds of each purity, in brackets the
-    paper's on the same corpus, or else on TIDIGITS.
+    """The paper's Table 1: mean ± standard deviation over seeds of each purity, its chance level,
+    and in brackets the paper's purity on the same corpus, or else on TIDIGITS.
 
     Raises RunError if the runs have different data or budgets.
     """
@@ -78,8 +91,9 @@ def table1(runs: Sequence[Run]) -> str:
         f"# Table 1 on {_corpus(last)}",
         "",
         f"Purity in % of k-means clusters, {clusters}, of the unimodal guides' posterior means on "
-        f"the {scored_part(last['config']['hold_out'])}; mean ± standard deviation over seeds; in "
-        f"brackets the paper's purity on {corpus.upper()}. "
+        f"the {scored_part(last['config']['hold_out'])}; mean ± standard deviation over seeds; "
+        "chance: that of random clusters of the same sizes; "
+        f"in brackets the paper's purity on {corpus.upper()}. "
         f"{_list(run['steps'] for run in runs)} steps of {last['config']['batch_size']}; "
         f"preset {last['preset']}; {_seeds(runs)}.",
         "",
@@ -130,12 +144,16 @@ def side_by_side(study: str, runs: Sequence[Run]) -> str:
     ]
     for name in names:
         digits, scale = (3 if name.startswith("seconds") else 1), 1
-        if name.startswith(("purity", "coherence", "pairs")):
+        if name.startswith(("purity", "coherence", "pairs", "largest")):
             scale = 100
         cells = []
         for row in rows:
-            values = [run["figures"].get(name) for run in runs if run["row"] == row]
-            cells.append(_spread([scale * v for v in values if v is not None], digits))
+            of_row = [run for run in runs if run["row"] == row]
+            values = [scale * run["figures"][name] for run in of_row if name in run["figures"]]
+            by_chance = [run.get("chances", {}).get(name) for run in of_row]
+            known = [scale * value for value in by_chance if value is not None]
+            chance = f" (chance {mean(known):.{digits}f})" if known else ""
+            cells.append(_spread(values, digits) + chance)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -146,7 +164,10 @@ def _purity(runs: Sequence[Run], latent: str, name: str, of_paper: float | None)
         return "–"
     unused = "*" * (min(run["active_units"][latent][name] for run in some) == 0)
     known = "" if of_paper is None else f" ({of_paper:.2f})"
-    return _spread([100 * run["purity"][latent][name] for run in some], 2) + unused + known
+    chances = [run.get("purity_chance", {}).get(latent, {}).get(name) for run in some]
+    chance = "" if None in chances else f", chance {100 * mean(chances):.1f}"
+    purity = _spread([100 * run["purity"][latent][name] for run in some], 2)
+    return purity + unused + chance + known
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

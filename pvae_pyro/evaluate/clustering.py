@@ -1,6 +1,6 @@
 """How well k-means clusters of a latent agree with class labels, which never trained it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from torch import nn
 
 from pvae_pyro.data.examples import Examples
+from pvae_pyro.evaluate.chance import permuted_score
 from pvae_pyro.evaluate.posterior import posterior_locs
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, latent_of
 
@@ -39,14 +40,19 @@ def hungarian_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:
 def partition_scores(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     """Any clusters ``[N]`` against ``[N]`` labels.
 
-    Returns purity, nmi (arithmetic mean normalisation) and ari, by scikit-learn, and hungarian.
+    Returns purity, nmi (arithmetic mean normalisation) and ari, by scikit-learn, and hungarian;
+    and purity_chance, nmi_chance and hungarian_chance, the scores of random clusters of the same
+    sizes (`permuted_score`). The ari of random clusters is 0 by its definition.
     """
-    return {
-        "purity": purity(labels, clusters),
-        "nmi": float(normalized_mutual_info_score(labels, clusters)),
-        "ari": float(adjusted_rand_score(labels, clusters)),
-        "hungarian": hungarian_accuracy(labels, clusters),
+    scores: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "purity": purity,
+        "nmi": normalized_mutual_info_score,
+        "hungarian": hungarian_accuracy,
     }
+    found = {name: float(score(labels, clusters)) for name, score in scores.items()}
+    for name, score in scores.items():
+        found[f"{name}_chance"] = permuted_score(score, labels, clusters)
+    return {**found, "ari": float(adjusted_rand_score(labels, clusters))}
 
 
 def clustering_scores(
@@ -74,8 +80,8 @@ def evaluate_latents(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Cluster each unimodal guide's posterior means and score them against the labels.
 
-    Returns score -> latent (`latent_of`) -> modality -> value, for the scores purity, nmi, ari,
-    hungarian and active_units.
+    Returns score -> latent (`latent_of`) -> modality -> value, for the scores of
+    `partition_scores` and active_units.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for name, guide in unimodal.items():

@@ -136,16 +136,20 @@ def judged(
     return np.concatenate(classes)
 
 
+def judged_examples(
+    judge: nn.Module, examples: Examples, device: torch.device | str = "cpu", chunk: int = 500
+) -> np.ndarray:
+    """`judged` of real examples, of which `chunk` at a time are normalised."""
+    starts = range(0, len(examples), chunk)
+    parts = (np.arange(start, min(start + chunk, len(examples))) for start in starts)
+    return np.concatenate([judged(judge, examples.observation(part), device) for part in parts])
+
+
 def judge_accuracy(
     judge: nn.Module, examples: Examples, device: torch.device | str = "cpu", chunk: int = 500
 ) -> float:
     """Fraction of real examples that are judged to be of their label's class."""
-    right = 0
-    for start in range(0, len(examples), chunk):
-        index = np.arange(start, min(start + chunk, len(examples)))
-        found = judged(judge, examples.observation(index), device)
-        right += int((found == examples.labels[index]).sum())
-    return right / len(examples)
+    return float((judged_examples(judge, examples, device, chunk) == examples.labels).mean())
 
 
 def _untrained(examples: Examples, num_classes: int) -> classifiers.Judge:

@@ -25,11 +25,13 @@ class Measure(NamedTuple):
 
 
 SCORES = ("purity", "nmi", "ari", "hungarian")
+CHANCES = ("purity_chance", "nmi_chance", "hungarian_chance")
 MEASURES = {
     "clustering": Measure(
         "clustering",
-        "k-means clusters of the posterior means against the classes; dimensions in use",
-        keys=(*SCORES, "active_units"),
+        "k-means clusters of the posterior means against the classes, and random clusters of the "
+        "same sizes; dimensions in use",
+        keys=(*SCORES, *CHANCES, "active_units"),
     ),
     "num_classes": Measure(
         "num_classes", "The number of clusters, found without labels", ("agreed", "agreed_by")
@@ -46,7 +48,10 @@ MEASURES = {
         ("recall_at_1", "chance_recall_at_1", "mrr", "chance_mrr"),
     ),
     "coherence": Measure(
-        "coherence", "The fraction of generated examples that a classifier gives the right class"
+        "coherence",
+        "The fraction of generated examples that a classifier gives the right class; of draws from "
+        "the prior, also the share of the commonest class, and their spread within classes divided "
+        "by that of real examples",
     ),
     "style_swap": Measure(
         "style_swap",
@@ -57,14 +62,14 @@ MEASURES = {
     "styles": Measure(
         "styles",
         "Correlation of restyled examples with the style's example and with the content's, and of "
-        "reconstructions with their originals, within classes",
+        "reconstructions with their originals, within classes (by chance 0)",
         ("style", "content", "reconstruction"),
     ),
     "subsets": Measure(
         "modality_subsets", "The shared latent inferred from each subset of modalities", ("purity",)
     ),
     "unseen": Measure(
-        "unseen_classes", "Classes that training left out (--unseen-classes)", ("purity", "chance")
+        "unseen_classes", "Classes that training left out (--unseen-classes)", ("purity",)
     ),
     "recognised": Measure(
         "word_recognition",
@@ -94,22 +99,36 @@ def table_rows(found: Mapping[str, Any], columns: Sequence[str]) -> list[list[An
     """Rows of a table of measures, which are nested by latent, modality and so on.
 
     A row is the path of keys and the values of `columns`, for every mapping that has some of them;
-    without columns, the path and each fraction. Floats have three decimals; None stays.
+    without columns, the path and each fraction. Floats have three decimals, and their chance level
+    in brackets if there is one: it is beside a column, with _chance at the end of its name, or for
+    a fraction at its path in found["chance"]. None stays.
     """
+    chances = found.get("chance")
+    if isinstance(chances, Mapping):
+        found = {key: part for key, part in found.items() if key != "chance"}
     return [
-        [", ".join(path), *(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells)]
-        for path, cells in _nested(found, columns, ())
+        [", ".join(path), *(cell(value, by_chance) for value, by_chance in cells)]
+        for path, cells in _nested(found, columns, (), chances)
     ]
 
 
+def cell(value: Any, by_chance: float | None = None) -> Any:
+    """A score of a table, with its chance level if there is one; floats have three decimals."""
+    if not isinstance(value, float):
+        return value
+    return f"{value:.3f}" if by_chance is None else f"{value:.3f} (chance {by_chance:.3f})"
+
+
 def _nested(
-    found: Mapping[str, Any], columns: Sequence[str], path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    found: Mapping[str, Any], columns: Sequence[str], path: tuple[str, ...], chances: Any
+) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, Any]]]]:
+    """The path of each row, and its values with their chance levels."""
     if found.keys() & set(columns):
-        yield path, [found.get(column) for column in columns]
+        yield path, [(found.get(column), found.get(f"{column}_chance")) for column in columns]
         return
+    chances = chances if isinstance(chances, Mapping) else {}
     for key, part in found.items():
         if isinstance(part, Mapping):
-            yield from _nested(part, columns, (*path, str(key)))
+            yield from _nested(part, columns, (*path, str(key)), chances.get(key))
         elif isinstance(part, float) and not columns:
-            yield (*path, key), [part]
+            yield (*path, key), [(part, chances.get(key))]

@@ -11,6 +11,7 @@ from torch import Tensor
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.pairing import pair_by_class
+from pvae_pyro.evaluate.chance import agreement
 from pvae_pyro.evaluate.clustering import clustering_scores
 from pvae_pyro.evaluate.judges import class_judges, judged
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
@@ -27,8 +28,9 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
 
     Returns "a+b" -> method of inference -> purity of the shared latent's means, and coherence:
     target -> fraction of its generated examples, in a style from the prior, that its judge gives
-    the class. Methods: "product", `product_of_experts`; "presence", the multimodal guide with some
-    modalities missing, if it was trained for that; "multimodal", that guide with all modalities.
+    the class; and their chance levels, purity_chance and coherence_chance. Methods: "product",
+    `product_of_experts`; "presence", the multimodal guide with some modalities missing, if it was
+    trained for that; "multimodal", that guide with all modalities.
     """
     if len(run.names) < 2:
         return {"reason": "the model has one modality"}
@@ -44,15 +46,20 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
             parts = [shared_of(infer_by(batch)) for batch in _batches(tuples, subset, device)]
             shared = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
             locs = torch.cat(list(shared.values()), -1).cpu().numpy()
-            purity = clustering_scores(locs, labels, min(run.num_clusters, len(labels)))["purity"]
-            coherent = {}
+            scores = clustering_scores(locs, labels, min(run.num_clusters, len(labels)))
+            coherent, by_chance = {}, {}
             for target in targets:
                 with torch.random.fork_rng():
                     torch.manual_seed(seed)
                     made = decode(run.model, shared, [target])[target]
-                right = judged(judges[target], made, device) == labels
-                coherent[target] = float(right.mean())
-            found[method] = {"purity": purity, "coherence": coherent}
+                judgement = judged(judges[target], made, device)
+                coherent[target], by_chance[target] = agreement(judgement, labels)
+            found[method] = {
+                "purity": scores["purity"],
+                "purity_chance": scores["purity_chance"],
+                "coherence": coherent,
+                "coherence_chance": by_chance,
+            }
     return result
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Observation
+from pvae_pyro.evaluate.chance import agreement
 from pvae_pyro.evaluate.judges import class_judges, judged
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
 from pvae_pyro.generation import decode, infer, shared_of, style_of
@@ -24,6 +25,7 @@ def measure(
         style_follows: fraction whose style, inferred again from the result, is nearer (Euclidean)
             to b's than to a's.
         num_examples, num_other: the number of pairs, and of those of different classes.
+    and for each fraction its chance level, with _chance at the end of the name (`agreement`).
     """
     judges, device = class_judges(run, settings), run.device
     result: dict[str, dict[str, float | int | None]] = {}
@@ -43,14 +45,19 @@ def measure(
         other = content != style
         again = style_of(_inferred(guide, name, generated), name)
         nearer = _distance(again, given) < _distance(again, own)
-        result[name] = {
-            "content_class": float((found == content).mean()),
-            "content_class_other": _mean((found == content)[other]),
-            "style_class_other": _mean((found == style)[other]),
-            "style_follows": float(nearer.double().mean()),
-            "num_examples": len(some),
-            "num_other": int(other.sum()),
-        }
+        figures: dict[str, float | int | None] = {}
+        for figure, which, classes in (
+            ("content_class", slice(None), content),
+            ("content_class_other", other, content),
+            ("style_class_other", other, style),
+        ):
+            figures[figure], by_chance = agreement(found[which], classes[which])
+            figures[f"{figure}_chance"] = by_chance
+        figures["style_follows"], figures["style_follows_chance"] = (
+            nearer.double().mean().item(),
+            0.5,
+        )
+        result[name] = figures | {"num_examples": len(some), "num_other": int(other.sum())}
     return result
 
 
@@ -67,7 +74,3 @@ def _inferred(
 def _distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
     """Euclidean, over all dimensions of all sites, ``[B]``."""
     return torch.cat([a[site] - b[site] for site in a], -1).norm(dim=-1)
-
-
-def _mean(right: np.ndarray) -> float | None:
-    return float(right.mean()) if len(right) else None

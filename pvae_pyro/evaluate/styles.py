@@ -14,6 +14,7 @@ from torch import nn
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.evaluate.chance import agreement
 from pvae_pyro.evaluate.judges import class_judges, judged, speaker_judges
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, some_of, tensor_locs
 from pvae_pyro.generation import decode, shared_of, style_of
@@ -47,12 +48,9 @@ def of_spectra(values: np.ndarray, lengths: np.ndarray) -> Quantities:
     duration: frames. loudness: log of the mean energy over frames and filters, in nats.
     brightness: the filter at the centre of the mean energy over frames, 0 to F - 1.
     """
-    energies = np.stack(
-        [
-            np.exp(value[:length].astype(np.float64)).mean(0)
-            for value, length in zip(values, lengths, strict=True)
-        ]
-    )
+    energies = np.empty((len(values), values.shape[2]))
+    for energy, value, length in zip(energies, values, lengths, strict=True):
+        energy[:] = np.exp(value[:length].astype(np.float64)).mean(0)
     return {
         "duration": lengths.astype(np.float64),
         "loudness": np.log(energies.mean(1)),
@@ -97,8 +95,9 @@ def style_kept(
     the style's example, "content": with the content's, "reconstruction": of reconstructions with
     their originals}, all within classes: the mean of the (content's) class is subtracted, since a
     quantity may depend on the class; and "speaker": {"of_style", "of_content": the fractions judged
-    to be of that speaker, where the two differ, "real": of real examples}. None where undefined;
-    nothing of modalities without a style latent.
+    to be of that speaker, where the two differ, "real": of real examples}, each with its chance
+    level (`agreement`), e.g. "real_chance". None where undefined; nothing of modalities without a
+    style latent.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(0)
@@ -144,11 +143,14 @@ def _speaker(
     real = names[judged(judge, _all(style), device)]
     of_style, of_content = np.array(style.groups), np.array(content.groups)
     other = of_style != of_content
-    return {
-        "of_style": float((heard == of_style)[other].mean()) if other.any() else None,
-        "of_content": float((heard == of_content)[other].mean()) if other.any() else None,
-        "real": float((real == of_style).mean()),
-    }
+    found: dict[str, float | None] = {}
+    for figure, judgement, true in (
+        ("of_style", heard[other], of_style[other]),
+        ("of_content", heard[other], of_content[other]),
+        ("real", real, of_style),
+    ):
+        found[figure], found[f"{figure}_chance"] = agreement(judgement, true)
+    return found
 
 
 def diversity(
@@ -212,10 +214,9 @@ def _diversity_of_translations(
         made = decode(run.model, shared, [target])[target]
     judge = class_judges(run, settings)[target]
     right = np.flatnonzero(judged(judge, made, run.device) == content.labels)
-    lengths = None if made.lengths is None else made.lengths[right]
     real = some_of(run.test[target], settings.limit, seed=1)
     return diversity(
-        Observation(made.value[right], lengths),
+        made.take(torch.from_numpy(right)),
         _all(real),
         content.labels[right],
         real.labels,

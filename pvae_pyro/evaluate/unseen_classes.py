@@ -27,8 +27,7 @@ def unseen_class_scores(
 
     Returns:
         seen, unseen, all: `clustering_scores` of the test examples of these classes alone, with as
-            many clusters as classes, and chance, the share of the largest class; None for a
-            single class, which cannot be confused.
+            many clusters as classes; None for a single class, which cannot be confused.
         nearest_seen: class index -> seen class index -> fraction of its test examples that are
             nearest (Euclidean) to that class's training centroid; fractions of 0 are left out.
         novelty_auroc: area under the ROC curve if the distance to the nearest of these centroids
@@ -37,11 +36,10 @@ def unseen_class_scores(
     is_unseen = np.isin(labels, unseen)
     found: dict[str, Any] = {}
     for name, which in (("seen", ~is_unseen), ("unseen", is_unseen), ("all", labels == labels)):
-        classes, counts = np.unique(labels[which], return_counts=True)
+        num_classes = len(np.unique(labels[which]))
         found[name] = None
-        if len(classes) > 1:
-            scores = clustering_scores(latents[which], labels[which], len(classes))
-            found[name] = {**scores, "chance": float(counts.max() / counts.sum())}
+        if num_classes > 1:
+            found[name] = clustering_scores(latents[which], labels[which], num_classes)
     seen = np.setdiff1d(np.unique(train_labels), unseen)
     centroids = np.stack([train[train_labels == label].mean(0) for label in seen])
     distances = np.linalg.norm(latents[:, None] - centroids, axis=-1)

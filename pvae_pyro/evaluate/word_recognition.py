@@ -110,7 +110,7 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
             found[what] = recognition_accuracy(utterances, right, words)
     except CorpusError as error:  # pocketsphinx is not installed
         return {"reason": str(error)}
-    found["chance"] = 1 / len(set(words.values()))
+    found["chance"] = dict.fromkeys(found, 1 / len(set(words.values())))
     found["num_examples"] = {what: len(labels) for what, (_, labels) in sounds.items()}
     return found
 

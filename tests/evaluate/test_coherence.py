@@ -85,6 +85,7 @@ def setting(shift=None, **model):
 
 def test_a_perfect_model_is_coherent():
     result = coherence(*setting())
+    chance, largest = result.pop("chance"), result.pop("largest_class")
     assert result == {
         "judge_accuracy": {"a": 1.0, "b": 1.0},
         "reconstruction": {"a": 1.0, "b": 1.0},
@@ -92,10 +93,25 @@ def test_a_perfect_model_is_coherent():
         "b->a": 1.0,
         "real_style": {"a->b": 1.0, "b->a": 1.0},
         "prior": {"a,b": 1.0},
+        "diversity": {"a": {}, "b": {}},
         "num_examples": {"a": 40, "b": 30, "prior": 1000},
         "seed": 0,
     }
     assert json.loads(json.dumps(result)) == result
+    # Of a, 14, 13 and 13 of 40 examples are of the three classes; of b, ten of 30 each.
+    of_a, of_b = (14**2 + 2 * 13**2) / 40**2, 1 / 3
+    expected = {
+        "judge_accuracy": {"a": of_a, "b": of_b},
+        "reconstruction": {"a": of_a, "b": of_b},
+        "a->b": of_a,
+        "b->a": of_b,
+        "real_style": {"a->b": of_a, "b->a": of_b},
+    }
+    for what, level in expected.items():
+        assert chance[what] == pytest.approx(level), what
+    # The prior is the same for each class: about a third of 1000 draws is of the commonest one.
+    assert chance["prior"]["a,b"] == pytest.approx(1 / 3, abs=0.01)
+    assert largest == pytest.approx(chance["largest_class"], abs=0.04)
 
 
 def test_each_direction_is_judged_by_its_source():
@@ -130,6 +146,10 @@ def test_swapped_styles_of_a_perfect_model():
     result = style_swap(*setting())
     assert result.keys() == {"a", "b"}
     assert result["a"].pop("num_other") in range(1, 40)
+    by_chance = {key: result["a"].pop(key) for key in [*result["a"]] if key.endswith("_chance")}
+    assert by_chance.pop("style_follows_chance") == 0.5
+    assert by_chance == pytest.approx(dict.fromkeys(by_chance, 1 / 3), abs=0.03)
+    assert len(by_chance) == 3
     assert result["a"] == {
         "content_class": 1.0,
         "content_class_other": 1.0,

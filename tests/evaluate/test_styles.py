@@ -62,6 +62,15 @@ def test_diversity_is_of_the_spread_within_classes():
     assert diversity(pictures(0.1), pictures(0.1), once, once, plain)["slant"] is not None
 
 
+def test_nothing_has_no_diversity():
+    """Not one example was of the right class."""
+    none, lengths = torch.zeros(0, 9, 5), torch.zeros(0, dtype=torch.int64)
+    real = Observation(torch.randn(6, 9, 5), torch.full((6,), 9))
+    nobody = np.zeros(0, np.int64)
+    found = diversity(Observation(none, lengths), real, nobody, np.arange(6) % 2, Normalisation())
+    assert found == {"duration": None, "loudness": None, "brightness": None}
+
+
 def examples(shears: np.ndarray) -> Examples:
     pictures = np.stack([stroke(s, ink=255) for s in shears]).astype(np.uint8)
     return Examples(pictures, np.zeros(len(shears), np.int64), PIXELS)
@@ -124,12 +133,16 @@ def test_styles_of_a_model_and_of_speakers():
     judges = {"speech": (always_a, ["a", "b"])}
     found = style_kept(model, guide.unimodal, test, speakers=judges)
     assert found["speech"]["speaker"]["real"] == pytest.approx(0.5)
+    assert found["speech"]["speaker"]["real_chance"] == pytest.approx(0.5)
     assert found["speech"]["speaker"]["of_style"] == pytest.approx(0.5, abs=0.2)
     assert set(found["image"]) == {"slant", "width", "boldness"}
     alone = Examples(**{**vars(speech), "groups": ["a"] * 60})
     found = style_kept(model, guide.unimodal, {**tiny, "speech": alone}, speakers=judges)["speech"][
         "speaker"
     ]
-    assert found == {"of_style": None, "of_content": None, "real": 1.0}
+    of_others = dict.fromkeys(
+        ("of_style", "of_style_chance", "of_content", "of_content_chance"), None
+    )
+    assert found == {**of_others, "real": 1.0, "real_chance": 1.0}
     few = {name: of.take(np.arange(10)) for name, of in test.items()}
     assert style_kept(model, guide.unimodal, few) == {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pvae_pyro.evaluate import num_classes, unseen_classes
-from pvae_pyro.evaluate.measures import MEASURES
+from pvae_pyro.evaluate.measures import CHANCES, MEASURES, SCORES
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support.saved_run import open_run
 from tests.support.tiny_run import small_corpus
@@ -54,7 +54,7 @@ def test_everything_is_measured(measured):
     content = read(measured)
     assert content.keys() >= {*evaluate.KEYS}
     results = json.loads((measured / "results.json").read_text())
-    for score in ("purity", "nmi", "ari", "hungarian", "active_units"):
+    for score in (*SCORES, *CHANCES, "active_units"):
         assert content[score].keys() == {"z_sem", "z_style"}
         assert content[score] == results[score]
     assert "reason" in content["prior_clusters"]
@@ -90,8 +90,15 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
     text, content = capsys.readouterr().out, read(measured)
     for latent in ("z_sem", "z_style"):
         for name in BOTH:
-            assert f"{latent}, {name}: purity {content['purity'][latent][name]:.3f} nmi" in text
-    assert f"coherence, speech->image: {content['coherence']['speech->image']:.3f}" in text
+            by_chance = content["purity_chance"][latent][name]
+            score = f"purity {content['purity'][latent][name]:.3f} (chance {by_chance:.3f})"
+            assert f"{latent}, {name}: {score} nmi" in text
+    found, by_chance = content["coherence"], content["coherence"]["chance"]
+    for what in ("speech->image", "largest_class, image"):
+        *path, last = what.split(", ")
+        score, level = (of[path[0]][last] if path else of[last] for of in (found, by_chance))
+        assert f"coherence, {what}: {score:.3f} (chance {level:.3f})\n" in text
+    assert "coherence, chance" not in text
     agreed = content["num_classes"]["z_sem"]["image"]["agreed"]
     assert f"num_classes, z_sem, image: agreed {agreed} agreed_by" in text
     for name in ("probes", "retrieval", "style_swap", "subsets", "log_likelihood"):

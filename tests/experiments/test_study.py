@@ -54,6 +54,7 @@ def test_table1_has_the_papers_rows_and_figures(table1, tmp_path):
     assert runs[0]["active_units"]["z_sem"]["speech"] == 8
 
 
+CHANCE = {latent: {"speech": 0.195, "image": 0.116} for latent in ("z_sem", "z_style")}
 UNUSED = {latent: {"speech": 3, "image": 0} for latent in ("z_sem", "z_style")}
 
 
@@ -65,6 +66,11 @@ UNUSED = {latent: {"speech": 3, "image": 0} for latent in ("z_sem", "z_style")}
         (["--num-clusters=20"], {}, "clusters, 20,"),
         ([], {"stand_in": True}, "STAND-IN: a corpus"),
         ([], {"corpus": "<b>"}, r"\<b\>"),
+        (
+            [],
+            {"purity_chance": CHANCE},
+            "| 90.00, chance 19.5 (99.77) | 45.00, chance 11.6 (99.10) |",
+        ),
         ([], {"active_units": UNUSED}, "| 90.00 (99.77) | 45.00* (99.10) |"),
     ],
 )
@@ -163,11 +169,12 @@ def test_rows_side_by_side():
     of_all = {"stand_in": False, "corpus": "some corpus", "steps": 10, "config": config}
     figures = [{"purity z_sem a": 0.9, "elbo": -10.0}, {"purity z_sem a": 0.8, "elbo": -12.0}]
     runs = [{**of_all, "row": "0", "seed": n, "figures": of} for n, of in enumerate(figures)]
+    runs[1]["chances"] = {"purity z_sem a": 0.1912}
     other = {"row": "0.5", "seed": 0, "steps": 12, "figures": {"seconds a step": 0.12345}}
     runs.append({**of_all, **other, "stand_in": True, "corpus": "another"})
     text = side_by_side("missing", runs)
     assert "| 0 | 0.5 |" in text
-    assert "| purity z_sem a | 85.0 ± 7.1 | – |" in text
+    assert "| purity z_sem a | 85.0 ± 7.1 (chance 19.1) | – |" in text
     assert "| elbo | -11.0 ± 1.4 | – |" in text
     assert "| seconds a step | – | 0.123 |" in text
     assert "10, 12 steps of 64" in text
