@@ -206,6 +206,11 @@ class Training(Group):
         None, "training steps, rounded up to whole epochs; else the preset's"
     )
     batch_size: Examples | None = option(None, "examples a step; else the preset's")
+    augment: bool = option(
+        False,
+        "train on varied examples: voices, tempos, levels and noises, shapes of strokes "
+        "(docs/data.md)",
+    )
     learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "learning rate of Adam")
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(
         0, "seed of all random numbers", main=True

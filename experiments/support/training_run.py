@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pvae_pyro import distributed
+from pvae_pyro.data.augment import augmentations
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.paired import PairedData
@@ -176,7 +177,9 @@ def train_and_score(
         names=config.modelled,
     )
     present = presence(config, data)
-    train = loader(data.train, presence=present, anew=config.pairs == "anew")
+    changes = augmentations(data.train, data.log_mels, config.max_frames) if config.augment else {}
+    anew = config.pairs == "anew"
+    train = loader(data.train, presence=present, anew=anew, augment=changes)
     # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.
     test = loader(data.test, part=(0, 1))
     num_complete = train.num_examples if present is None else present.num_complete

@@ -7,6 +7,7 @@ import torch
 
 from pvae_pyro import distributed
 from pvae_pyro.batch import Batch, Observation
+from pvae_pyro.data.augment import Augmentation
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.missing import Presence
 from pvae_pyro.data.pairing import pair_by_class
@@ -20,7 +21,8 @@ class PairedLoader:
 
     Where several processes train together, each gets a part of every batch, with about as many
     frames, in random order, and of equal size: a last batch that cannot be shared evenly is
-    repeated from its start until it can. So the batches are those of a single process.
+    repeated from its start until it can. So the batches are those of a single process, but for
+    their augmentation.
 
     Args:
         examples: modality -> its examples; the first is the anchor.
@@ -32,6 +34,8 @@ class PairedLoader:
         presence: which examples have which modalities; None: all have all. What is missing is zero
             in the batch, a sequence of one frame, and marked (`Observation.present`).
         anew: False pairs once and for all, as the first epoch does.
+        augment: modality -> its augmentation, for training. Its random numbers are a function of
+            (seed, epoch, batch, part, modality).
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class PairedLoader:
         part: tuple[int, int] | None = None,
         presence: Presence | None = None,
         anew: bool = True,
+        augment: Mapping[str, Augmentation] | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive; got {batch_size}")
@@ -58,6 +63,7 @@ class PairedLoader:
         self.part = part or (distributed.rank(), distributed.world_size())
         self.presence = presence
         self.anew = anew
+        self.augment = augment or {}
         anchor = next(iter(self.examples.values()))
         self.num_examples = len(anchor if presence is None else presence)
 
@@ -68,9 +74,10 @@ class PairedLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on."""
         pairs = self._pairs(epoch)
-        for rows in self._rows(epoch, start):
+        for batch, rows in enumerate(self._rows(epoch, start), start):
             tuples = self._tuples(rows)
-            yield {name: self._observation(name, pairs[name][tuples], rows) for name in self.names}
+            found = {n: self._observation(n, pairs[n][tuples], rows) for n in self.names}
+            yield {name: self._augmented(name, found[name], epoch, batch) for name in self.names}
 
     def held(self, epoch: int, batch: int) -> dict[str, np.ndarray]:
         """Modality -> the index of each example of a batch, -1 where the modality is missing."""
@@ -118,3 +125,12 @@ class PairedLoader:
             return observation.to(self.device)
         # From pinned memory the copy goes on while this process prepares what comes next.
         return observation.pin_memory().to(self.device, non_blocking=True)
+
+    def _augmented(self, name: str, x: Observation, epoch: int, batch: int) -> Observation:
+        if name not in self.augment:
+            return x
+        # Five numbers, the last not zero: numpy pads short seeds with zeros, so no other stream of
+        # this seed is the same.
+        which = 1 + list(self.examples).index(name)
+        rng = np.random.default_rng([self.seed, epoch, batch, self.part[0], which])
+        return self.augment[name](x, rng)

@@ -1,10 +1,13 @@
 """Options reach what they name, and each partition is used for its own purpose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyro
 import pytest
 import torch
 
+from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.experiments.support.build import build
@@ -102,7 +105,7 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
     used = {}
 
     def fit(svi, loader, **kwargs):
-        used["fit"] = loader.examples
+        used.update(fit=loader.examples, augmented={*loader.augment})
         return Progress()
 
     def latents(unimodal, test, num_clusters, device):
@@ -111,17 +114,22 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
 
     def terms(svi, loader):
         assert loader.shuffle
+        assert not loader.augment
         used["terms"] = loader.examples
         return {}
 
     monkeypatch.setattr(training_run, "fit", fit)
     monkeypatch.setattr(training_run, "evaluate_latents", latents)
     monkeypatch.setattr(training_run, "evaluate_terms", terms)
-    for arguments, clusters in (((), 2), (("--num-clusters", "5"), 5)):
+    data = replace(data, log_mels={"speech": LogMel(8000)})
+    for arguments, clusters, augmented in (
+        ((), 2, set()),
+        (("--num-clusters", "5", "--augment"), 5, {"speech", "image"}),
+    ):
         one = config(*arguments, "--epochs", "1")
         training_run.train_and_score(one, data, tmp_path, resume=False)
         found = {"latents": data.test, "terms": data.test, "clusters": clusters}
-        assert used == {"fit": data.train, **found}
+        assert used == {"fit": data.train, "augmented": augmented, **found}
 
 
 @pytest.mark.parametrize("model", [*MODELS, "vae-speech", "vae-image"])
@@ -151,6 +159,9 @@ def test_options_of_parts_that_the_model_lacks_have_no_effect():
     assert unused("--model", "vae-speech", *bernoulli) == {"--image-likelihood", "--image-scale"}
     assert unused("--model", "vae-image", "--speech-encoder", "conv") == {"--speech-encoder"}
     assert unused("--speech-encoder", "conv", "--image-scale", 0.7, "--learn-scale") == set()
+    assert unused("--model", "vae-image", "--augment") == set()
+    own = ("--modalities", "speech,touch", "--model", "vae-touch")
+    assert unused(*own, "--augment") == {"--augment"}
     assert unused("--num-components", 3) == {"--num-components"}
     assert unused("--num-components", 3, "--prior", "vamp") == set()
     both = ("--modalities", "speech", "--modality", "spanish=speech:fsdd")
