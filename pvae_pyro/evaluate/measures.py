@@ -42,6 +42,12 @@ MEASURES = {
         (*SCORES, "in_use", "components"),
     ),
     "probes": Measure("probes", "Linear classifiers of latents", ("accuracy", "chance")),
+    "dependence": Measure(
+        "dependence",
+        "Dependence of z_style on z_sem (normalised HSIC): 0 on average if there is none, at most "
+        "1; and of permuted pairs, which have none",
+        ("dependence", "permuted", "permuted_sd"),
+    ),
     "retrieval": Measure(
         "retrieval",
         "Whether the nearest neighbour in the other modality is of the same class",

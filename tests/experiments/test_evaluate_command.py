@@ -64,7 +64,8 @@ def test_everything_is_measured(measured):
     assert content["retrieval"]["z_sem"].keys() == pairs
     assert content["coherence"].keys() >= pairs
     assert content["coherence"]["num_examples"] == {"speech": 8, "image": 8, "prior": 8}
-    assert content["style_swap"].keys() == BOTH
+    assert content["style_swap"].keys() == content["dependence"].keys() == BOTH
+    assert content["dependence"]["speech"]["means"]["num_examples"] == 12
     assert content["styles"]["diversity"].keys() == pairs
     assert content["subsets"].keys() == {"speech", "image", "speech+image"}
     for latent in ("z_sem", "z_style"):
@@ -101,7 +102,7 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
     assert "coherence, chance" not in text
     agreed = content["num_classes"]["z_sem"]["image"]["agreed"]
     assert f"num_classes, z_sem, image: agreed {agreed} agreed_by" in text
-    for name in ("probes", "retrieval", "style_swap", "subsets", "log_likelihood"):
+    for name in ("probes", "dependence", "retrieval", "style_swap", "subsets", "log_likelihood"):
         assert f"\n{name}, " in text
 
 
