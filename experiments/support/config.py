@@ -115,7 +115,8 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         if self.epochs or self.steps:
             defaults.update(epochs=self.epochs, steps=self.steps)
         filled = {name: v for name, v in defaults.items() if getattr(self, name) is None}
-        return Config(**{**dict(self), **filled, "preset": preset, "device": device})
+        filled |= {"preset": preset, "device": device, "objective_version": OBJECTIVE_VERSION}
+        return Config(**{**dict(self), **filled})
 
 
 class Config(Options):
@@ -131,7 +132,6 @@ class Config(Options):
     max_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sample_rates: dict[str, SampleRate] | None = None
     threads: int | None = None
-    objective_version: Annotated[int, Field(ge=1)] = OBJECTIVE_VERSION
 
     preset: Literal["paper", "quick"]
     num_cells: Width
@@ -143,6 +143,7 @@ class Config(Options):
     gamma: Weight
     delta: Weight
     epsilon: Weight
+    objective_version: Annotated[int, Field(ge=1)]
     speech_scale: Scale
     image_scale: Scale
 

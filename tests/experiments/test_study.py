@@ -8,7 +8,7 @@ from pvae_pyro.experiments import evaluate, run_svi, study
 from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.paper_table import row_of
-from pvae_pyro.experiments.support.saved_run import RESULTS
+from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS
 from pvae_pyro.experiments.support.study_runs import words_of
 from pvae_pyro.experiments.support.tables import side_by_side
 from tests.support.configs import asked
@@ -132,6 +132,19 @@ def test_runs_with_other_options_are_refused(table1, trainer, capsys, then, name
     assert table1("--rows", "pvae", *then) == 1
     assert named in capsys.readouterr().err.split("pvae-seed0")[-1]
     assert len(trainer.calls) == 1
+
+
+def test_runs_of_an_earlier_objective_are_refused(table1, trainer, tmp_path, capsys):
+    assert table1("--rows", "pvae", "pvae-ours") == 0
+    for row in ("pvae", "pvae-ours"):
+        path = tmp_path / f"{row}-seed0" / CONFIG
+        content = json.loads(path.read_text())
+        assert content.pop("objective_version") == 2
+        path.write_text(json.dumps(content))
+    assert table1("--rows", "pvae") == 0  # the paper's has not changed
+    assert table1("--rows", "pvae-ours") == 1
+    assert "--objective-version 2 (the run: 1)" in capsys.readouterr().err
+    assert len(trainer.calls) == 2
 
 
 def test_runs_on_different_data_make_no_table(table1, tmp_path, capsys):
