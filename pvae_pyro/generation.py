@@ -26,6 +26,14 @@ def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
 
 
+@torch.no_grad()
+def infer_moments(guide: nn.Module, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+    """As `infer`, means and variances: site -> ``[B, D]`` each."""
+    with torch.random.fork_rng():
+        sites = _latent_sites(guide, batch)
+        return {name: (site["fn"].mean, site["fn"].variance) for name, site in sites}
+
+
 def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
     """As `infer`, from any of the modalities of a guide that has unimodal ones, `guide.unimodal`.
 

@@ -41,7 +41,18 @@ MEASURES = {
         "The components of a mixture prior as clusters, and how many of them are in use",
         (*SCORES, "in_use", "components"),
     ),
-    "probes": Measure("probes", "Linear classifiers of latents", ("accuracy", "chance")),
+    "kl": Measure(
+        "kl",
+        "KL divergence of the unimodal posteriors to N(0, I), in nats; how many dimensions are "
+        "active, having at least 0.1 nats",
+        ("nats", "active", "dimensions"),
+    ),
+    "probes": Measure(
+        "probes",
+        "Classifiers of latents, linear unless they are called nonlinear: of posterior means, of "
+        "the active dimensions of means, and of samples",
+        ("accuracy", "chance"),
+    ),
     "dependence": Measure(
         "dependence",
         "Dependence of z_style on z_sem (normalised HSIC): 0 on average if there is none, at most "

@@ -1,15 +1,20 @@
-"""Linear probes: which information a linear classifier finds in a latent."""
+"""Probes: which information a classifier finds in a latent."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pvae_pyro.evaluate.kl import active_dimensions
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
+
+_PATIENCE = 10  # epochs without a better validation accuracy
 
 
 def linear_probe(
@@ -30,13 +35,62 @@ def linear_probe(
     Returns accuracy and chance, in [0, 1], num_train and num_test; or accuracy and chance None
     and the reason, if the training part has only one label.
     """
-    if len(train) > most:
-        index = np.random.default_rng(seed).choice(len(train), most, replace=False)
-        train, train_labels = train[index], train_labels[index]
+    train, train_labels = _at_most(most, train, train_labels, seed)
+    return _fitted(LogisticRegression(max_iter=1000), train, train_labels, test, test_labels)
+
+
+def nonlinear_probe(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    most: int = 3000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """As `linear_probe`, by a network with one hidden layer of 128 (scikit-learn, Adam).
+
+    It stops when the accuracy on a tenth of the training part, which is left out, has not risen for
+    10 epochs. Classes of fewer than three training examples are left out of the fit.
+    """
+    train, train_labels = _at_most(most, train, train_labels, seed)
+    _, index, counts = np.unique(train_labels, return_inverse=True, return_counts=True)
+    common = counts[index] > 2
+    train, train_labels = train[common], train_labels[common]
+    num_classes = int((counts > 2).sum())
+    fraction = max(0.1, num_classes / max(len(train), 1))  # an example of each class, at least
+    network = MLPClassifier(
+        (128,),
+        early_stopping=True,
+        validation_fraction=fraction,
+        n_iter_no_change=_PATIENCE,
+        # Never reached, as the accuracy can rise once for each validation example at most.
+        max_iter=(_PATIENCE + 2) * (int(fraction * len(train)) + 3),
+        random_state=seed,
+    )
+    return _fitted(network, train, train_labels, test, test_labels)
+
+
+def _at_most(
+    most: int, train: np.ndarray, labels: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if len(train) <= most:
+        return train, labels
+    index = np.random.default_rng(seed).choice(len(train), most, replace=False)
+    return train[index], labels[index]
+
+
+def _fitted(
+    classifier: BaseEstimator,
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+) -> dict[str, Any]:
     if len(np.unique(train_labels)) < 2:
         return _unknown("the training part has one label only")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probe.fit(train, train_labels)
+    if not train.shape[1]:
+        return _unknown("the latent has no such dimension")
+    probe = make_pipeline(StandardScaler(), classifier).fit(train, train_labels)
     counts = np.unique(test_labels, return_counts=True)[1]
     return {
         "accuracy": float((probe.predict(test) == test_labels).mean()),
@@ -97,8 +151,11 @@ def group_probe(
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
     """The class and the speaker, probed in each latent and modality.
 
-    The latents are posterior means, and one sample of each posterior, which is what a decoder
-    has seen in training: a mean may show what a sample of the same posterior hides in its noise.
+    class, speaker: a linear probe of posterior means. class_of_samples, speaker_of_samples: of one
+    sample of each posterior, which is what a decoder has seen in training: a mean may show what a
+    sample of the same posterior hides in its noise. class_nonlinear: a non-linear probe of means.
+    class_of_active, class_nonlinear_of_active: both of means in the `active_dimensions` alone,
+    whose number is num_dims.
     """
     train, test = run.examples("train"), run.test
     found: dict[str, Any] = {}
@@ -110,7 +167,27 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
                 probes = found.setdefault(latent, {}).setdefault(name, {})
                 probes[f"class{suffix}"] = linear_probe(known, a.labels, values, b.labels)
                 probes[f"speaker{suffix}"] = group_probe(known, a.groups, values, b.groups)
+                if not sampled:
+                    active = active_dimensions(run.kl("train")[latent][name])
+                    probes |= _of_means(known, a.labels, values, b.labels, active)
     return found
+
+
+def _of_means(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    active: np.ndarray,
+) -> dict[str, Any]:
+    """The further probes of the class. active: dimensions, ``[D]`` bool."""
+    of_active = train[:, active], train_labels, test[:, active], test_labels
+    num_dims = {"num_dims": int(active.sum())}
+    return {
+        "class_nonlinear": nonlinear_probe(train, train_labels, test, test_labels),
+        "class_of_active": linear_probe(*of_active) | num_dims,
+        "class_nonlinear_of_active": nonlinear_probe(*of_active) | num_dims,
+    }
 
 
 def _only(

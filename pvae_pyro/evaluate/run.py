@@ -14,7 +14,7 @@ from torch import nn
 from pvae_pyro.batch import Batch
 from pvae_pyro.data.examples import Examples
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.posterior import posterior_kl, posterior_locs
 from pvae_pyro.svi import SVI
 
 if TYPE_CHECKING:  # it needs torchaudio, which a machine that only trains may lack
@@ -48,6 +48,7 @@ class TrainedRun:
     num_clusters: int
     unseen_classes: tuple[str, ...] = ()
     _latents: dict[tuple[str, bool], Latents] = field(default_factory=dict)
+    _kl: dict[str, Latents] = field(default_factory=dict)
 
     @property
     def unimodal(self) -> dict[str, nn.Module]:
@@ -93,6 +94,18 @@ class TrainedRun:
                     found.setdefault(latent_of(site, name), {})[name] = values
             self._latents[key] = found
         return self._latents[key]
+
+    def kl(self, partition: str = "test") -> Latents:
+        """`posterior_kl` of the same examples, ``[D]`` for each latent and modality."""
+        if partition not in self._kl:
+            found: Latents = {}
+            for name, examples in self.examples(partition).items():
+                for site, kl in posterior_kl(
+                    self.unimodal[name], name, examples, self.device
+                ).items():
+                    found.setdefault(latent_of(site, name), {})[name] = kl
+            self._kl[partition] = found
+        return self._kl[partition]
 
     def test_batches(self, num_examples: int) -> list[Batch]:
         """The first test pairs in whole batches of 32: at least `num_examples`, or all."""

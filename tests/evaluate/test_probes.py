@@ -1,9 +1,12 @@
-"""Linear probes: what is there is read, what is not is at chance."""
+"""Probes: what is there is read, what is not is at chance."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate.probes import group_probe, linear_probe
+from pvae_pyro.evaluate import kl
+from pvae_pyro.evaluate.probes import group_probe, linear_probe, measure, nonlinear_probe
 
 
 def latents_of(labels, informative=True, seed=0):
@@ -46,6 +49,69 @@ def test_one_class_has_no_probe():
     found = group_probe(np.eye(9), ["a"] * 5 + ["b"] * 4, np.eye(9), ["a"] * 5 + ["b"] * 4, most=1)
     assert (found["accuracy"], found["chance"]) == (None, None)
     assert "one label" in found["reason"]
+
+
+def test_a_class_that_no_line_separates_is_read_by_the_nonlinear_probe():
+    """Exclusive or: the class is whether the signs of two dimensions differ."""
+    rng = np.random.default_rng(0)
+    train, test = rng.choice([-1.0, 1.0], (600, 2)), rng.choice([-1.0, 1.0], (200, 2))
+    signs = [(part.prod(1) > 0).astype(int) for part in (train, test)]
+    train, test = (part + 0.1 * rng.normal(size=part.shape) for part in (train, test))
+    scores = nonlinear_probe(train, signs[0], test, signs[1])
+    assert scores["accuracy"] == 1.0
+    assert scores["chance"] == linear_probe(train, signs[0], test, signs[1])["chance"]
+    assert linear_probe(train, signs[0], test, signs[1])["accuracy"] < 0.65
+    assert nonlinear_probe(train, signs[0], test, signs[1]) == scores
+
+
+def test_the_nonlinear_probe_leaves_out_rare_classes():
+    """Also many small classes, of which a tenth of the examples has not one each."""
+    labels = np.array([0] * 30 + [1] * 30 + [2, 2])
+    scores = nonlinear_probe(latents_of(labels), labels, latents_of(labels, seed=1), labels)
+    assert scores["num_train"] == 60
+    assert scores["accuracy"] <= 60 / 62
+    many = np.arange(120) % 40
+    assert nonlinear_probe(latents_of(many), many, latents_of(many), many)["num_train"] == 120
+    assert nonlinear_probe(np.zeros((4, 2)), np.arange(4), np.zeros((4, 2)), np.arange(4)) == {
+        "accuracy": None,
+        "chance": None,
+        "reason": "the training part has one label only",
+    }
+
+
+def test_active_dimensions_have_a_tenth_of_a_nat():
+    assert kl.active_dimensions(np.array([0.0, 0.09, 0.1, 7.0])).tolist() == [
+        *(False, False, True, True)
+    ]
+
+
+def test_probes_of_active_dimensions_do_not_see_the_others():
+    """The class lies in a dimension that training hardly uses; the one in use is noise."""
+    labels = {"train": np.arange(600) % 2, "test": np.arange(200) % 2}
+    latents = {
+        part: {
+            "z_style": {"a": np.stack([of, np.random.default_rng(len(of)).normal(size=len(of))], 1)}
+        }
+        for part, of in labels.items()
+    }
+    examples = {part: {"a": SimpleNamespace(labels=of, groups=())} for part, of in labels.items()}
+    used = {"train": np.array([0.05, 2.0]), "test": np.array([0.25, 1.5])}
+    run = SimpleNamespace(
+        test=examples["test"],
+        examples=lambda part: examples[part],
+        latents=lambda part, sampled=False: latents[part],
+        kl=lambda part: {"z_style": {"a": used[part]}},
+    )
+    found = measure(run, None)["z_style"]["a"]
+    assert found["class"]["accuracy"] == found["class_nonlinear"]["accuracy"] == 1.0
+    for probe in ("class_of_active", "class_nonlinear_of_active"):
+        assert found[probe]["accuracy"] < 0.65
+        assert found[probe]["num_dims"] == 1
+    assert kl.measure(run, None) == {"z_style": {"a": {"nats": 1.75, "active": 1, "dimensions": 2}}}
+    used["train"][1] = 0.0
+    found = measure(run, None)["z_style"]["a"]["class_of_active"]
+    assert (found["accuracy"], found["num_dims"]) == (None, 0)
+    assert "no such dimension" in found["reason"]
 
 
 def names(groups):

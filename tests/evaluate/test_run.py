@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pvae_pyro.evaluate.clustering import evaluate_latents
-from pvae_pyro.evaluate.posterior import posterior_locs
+from pvae_pyro.evaluate.posterior import posterior_kl, posterior_locs
 from pvae_pyro.evaluate.run import evaluate_terms
 from tests.support.tiny import tiny_examples, tiny_loader, tiny_svi
 
@@ -38,6 +38,25 @@ def test_posterior_samples_are_normal_around_the_means():
         np.testing.assert_array_equal(again, samples[site])
         other = posterior_locs(guide, "image", examples, "cpu", seed=4)[site]
         assert not np.array_equal(other, samples[site])
+
+
+def test_kl_of_posteriors_is_the_closed_form_of_each_dimension():
+    """As torch.distributions has it; 0 for a posterior that is the prior."""
+    guide = tiny_svi().guide.unimodal["speech"]
+    head = guide.heads["z_style_speech"]
+    with torch.no_grad():
+        for layer in (head.loc, head.log_scale):
+            layer.weight[0], layer.bias[0] = 0.0, 0.0
+    examples = tiny_examples()["speech"]
+    features = guide.encoders["speech"](examples.observation(np.arange(len(examples))))
+    found = posterior_kl(guide, "speech", examples, "cpu", chunk=5)
+    for site, head in guide.heads.items():
+        normal = head(features).base_dist
+        kl = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0))
+        expected = kl.mean(0).detach().numpy()
+        np.testing.assert_allclose(found[site], expected, rtol=1e-4, atol=1e-6)
+        assert (expected[-1] > 1e-3).all()
+    assert found["z_style_speech"][0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_scores_see_the_class_where_it_is(monkeypatch):

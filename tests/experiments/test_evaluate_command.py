@@ -70,9 +70,11 @@ def test_everything_is_measured(measured):
     assert content["subsets"].keys() == {"speech", "image", "speech+image"}
     for latent in ("z_sem", "z_style"):
         assert content["probes"][latent].keys() == BOTH
-        for probe in content["probes"][latent].values():
-            of_means, of_samples = {"class", "speaker"}, {"class_of_samples", "speaker_of_samples"}
-            assert probe.keys() == of_means | of_samples
+        for name, probe in content["probes"][latent].items():
+            of_samples = {"class_of_samples", "speaker_of_samples"}
+            of_active = {"class_of_active", "class_nonlinear_of_active"}
+            assert probe.keys() == {"class", "speaker", "class_nonlinear"} | of_samples | of_active
+            assert probe["class_of_active"]["num_dims"] == content["kl"][latent][name]["active"]
         assert content["probes"][latent]["image"]["speaker"]["accuracy"] is None
     assert content["log_likelihood"]["num_examples"] == 12  # a batch is complete
     assert content["log_likelihood"]["marginal"].keys() == BOTH
