@@ -25,8 +25,10 @@ import torch
 from torch import Tensor
 
 from pvae_pyro.data.loader import PairedLoader
-from pvae_pyro.evaluate.likelihood import estimate, mean_and_se, weights_by_target
-from pvae_pyro.evaluate.predictive_checks import GOOD_K, pareto_k, predictive_check, reliable_k
+from pvae_pyro.evaluate.importance import estimate, weights_by_target
+from pvae_pyro.evaluate.likelihood import mean_and_se, why_unreliable
+from pvae_pyro.evaluate.pareto import GOOD_K, pareto_k, reliable_k
+from pvae_pyro.evaluate.predictive_checks import predictive_check
 from pvae_pyro.experiments.support.arguments import (
     MOST_EXAMPLES,
     Help,
@@ -102,6 +104,7 @@ def draws_and_predictions(run: SavedRun, options: argparse.Namespace) -> Any:
 def importance_summary(log_weights: Tensor) -> dict[str, Any]:
     """What ``[K, N]`` log weights say; the median k is None if it is infinite, as JSON has no
     infinity. log_likelihoods: of each example in its order, to compare runs pair by pair.
+    reason: why these are only bounds (`why_unreliable`); None if they are estimates.
 
     Raises FloatingPointError if a likelihood is not finite.
     """
@@ -112,6 +115,7 @@ def importance_summary(log_weights: Tensor) -> dict[str, Any]:
         "num_examples": len(k),
         "log_likelihood": mean["mean"],
         "se": mean["se"],
+        "reason": why_unreliable(estimates.effective_sample_size, k, len(log_weights)),
         "effective_sample_size": estimates.effective_sample_size.mean().item(),
         "pareto_k_median": median if np.isfinite(median) else None,
         "pareto_k_above": float((k > GOOD_K).mean()),
@@ -125,9 +129,10 @@ def summary(content: dict[str, Any]) -> str:
     lines = []
     for target, of in content["importance"].items():
         se = "" if of["se"] is None else f" ± {of['se']:.2f}"
+        bound = "" if of["reason"] is None else " is not reliable; its bound is"
+        above = f"Pareto k is above {GOOD_K} for {100 * of['pareto_k_above']:.0f} % of the examples"
         lines.append(
-            f"log p({target}) {of['log_likelihood']:.2f}{se} nats; Pareto k above {GOOD_K} in "
-            f"{100 * of['pareto_k_above']:.0f} % of the examples"
+            f"log p({target}){bound} {of['log_likelihood']:.2f}{se} nats; {of['reason'] or above}"
         )
     for name, checks in content["predictive_check"].items():
         for what, groups in checks.items():

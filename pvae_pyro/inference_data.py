@@ -55,7 +55,7 @@ def inference_data(
     normalised, as in the batch, and the log-likelihoods are densities of normalised values.
 
     The draws are independent and from the guide, *not* from the posterior, so R-hat and effective
-    sample sizes say nothing; `pvae_pyro.evaluate.predictive_checks.pareto_k` says how far the two
+    sample sizes say nothing; `pvae_pyro.evaluate.pareto.pareto_k` says how far the two
     are apart. The networks' weights are at their estimates.
 
     All K B rows are in memory, twice for a moment. The random state and the parameter store do not

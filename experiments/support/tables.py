@@ -28,7 +28,8 @@ MAY_DIFFER = {
 }
 # Studies whose rows have other data or other likelihoods, so that nats cannot be compared.
 OF_OTHER_DENSITIES = ("likelihoods", "modalities")
-IN_NATS = ("elbo", "importance-weighted log-likelihood")
+LIKELIHOOD = "importance-weighted log-likelihood"
+IN_NATS = ("elbo", LIKELIHOOD)
 MEASURED = ("subsets", "unseen", "prior_clusters")  # keys of evaluation.json that are kept
 
 Run = Mapping[str, Any]
@@ -37,21 +38,24 @@ Run = Mapping[str, Any]
 def collect(row: str, results: Results, evaluation: Evaluation | None = None) -> dict[str, Any]:
     """A run's results and evaluation; ``figures`` are its column in the table: name -> number.
 
-    ``chances`` are the chance levels of figures: name -> number.
+    ``chances`` are the chance levels of figures: name -> number. ``left_out`` has figures that are
+    not reliable: name -> reason.
     """
     evaluation = evaluation or Evaluation()
     figures = _figures(results.purity, evaluation.coherence)
     chances = _figures(results.purity_chance, evaluation.coherence.get("chance", {}))
     joint = evaluation.log_likelihood.get("joint", {})
     figures["elbo"] = results.test_terms.get("elbo")
-    figures["importance-weighted log-likelihood"] = joint.get("mean")
+    figures[LIKELIHOOD] = joint.get("mean")
     figures["seconds a step"] = results.seconds_training / max(results.steps, 1)
     measured = evaluation.model_extra or {}
+    left_out = {LIKELIHOOD: joint["reason"]} if "reason" in joint else {}
     return {
         "row": row,
         **results.model_dump(mode="json"),
         "figures": {name: value for name, value in figures.items() if value is not None},
         "chances": {name: value for name, value in chances.items() if value is not None},
+        "left_out": left_out,
         **{name: measured[name] for name in MEASURED if name in measured},
     }
 
@@ -158,6 +162,9 @@ def side_by_side(study: str, runs: Sequence[Run]) -> str:
             chance = f" (chance {mean(known):.{digits}f})" if known else ""
             cells.append(_spread(values, digits) + chance)
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    for run in runs if study not in OF_OTHER_DENSITIES else ():
+        for name, reason in run.get("left_out", {}).items():
+            lines += ["", f"{run['row']}, seed {run['seed']}: no {name}. {reason}."]
     return "\n".join(lines) + "\n"
 
 

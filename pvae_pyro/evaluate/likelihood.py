@@ -1,239 +1,73 @@
-"""Log-likelihood of examples by importance weighting: joint, marginal and conditional.
+"""Log-likelihoods by importance weighting: joint, marginal, conditional, and if they are reliable.
 
-Shapes: B examples of a batch, N of all batches, K draws.
+Shapes: N examples, K draws.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pyro
-import torch
-from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from pyro.poutine.util import prune_subsample_sites
-from torch import Tensor, nn
+from torch import Tensor
 
-from pvae_pyro.batch import Batch, batch_size
+from pvae_pyro.evaluate.importance import JOINT, Estimate, estimate, weights_by_target
+from pvae_pyro.evaluate.pareto import pareto_k, reliable_k
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
 
-JOINT = "joint"
+LEAST_EFFECTIVE = 0.1  # of K draws, in the median example
+MOST_ABOVE = 0.1  # the share of examples whose Pareto k may be above `reliable_k`
 
 
-class Estimate(NamedTuple):
-    """Estimates of each example from its K weights, ``[B]`` each.
-
-    log_likelihood: log 1/K Σ_k w_k, in nats. In expectation at most log p(x), and closer with
-        every draw (Burda et al. 2016, arXiv:1509.00519, theorem 1).
-    elbo: 1/K Σ_k log w_k, in nats: the same bound with a single draw, averaged over K of them.
-    effective_sample_size: (Σ_k w_k)² / Σ_k w_k², 1 to K. Near 1 a single draw has all the
-        weight, and log_likelihood is far below log p(x).
-    """
-
-    log_likelihood: Tensor
-    elbo: Tensor
-    effective_sample_size: Tensor
-
-
-def estimate(log_weights: Tensor) -> Estimate:
-    """The estimates of ``[K, B]`` log importance weights."""
-    total = log_weights.logsumexp(0)
-    return Estimate(
-        total - math.log(len(log_weights)),
-        log_weights.mean(0),
-        (2 * total - (2 * log_weights).logsumexp(0)).exp(),
-    )
-
-
-@torch.no_grad()
-def log_weights(
-    model: Callable[..., Any],
-    guides: Callable[..., Any] | Sequence[Callable[..., Any]],
-    batch: Batch,
-    names: Collection[str] | None = None,
-    *,
-    num_samples: int = 50,
-    seed: int = 0,
-    chunk: int = 250,
-) -> Tensor:
-    """log w_k = log p(x, z_k) - log q(z_k) of each example, z_k ~ q: ``[K, B]``, in nats.
-
-    x is the modalities `names`, including the durations of sequences. Scales (`poutine.scale`,
-    subsampling) weigh an objective and are no part of a density: they are left out; masks apply.
-
-    q is the guide, or the mixture of several guides in equal parts with as many draws from each
-    (multiple importance sampling with the balance heuristic; Veach & Guibas 1995,
-    doi:10.1145/218380.218498). Whatever q looks at, the mean weight is p(x) in expectation, so a
-    guide may see modalities that are not in `names`. Its latents that the model then lacks are
-    left out, which is right if no other latent of the guide depends on them.
-
-    The random state and the parameter store do not change.
-
-    Args:
-        model: called as ``model(batch, names=names)``, with the modalities `names` alone.
-        guides: called as ``guide(batch)``, with the whole batch.
-        names: all of the batch by default.
-        num_samples: draws from each guide.
-        chunk: examples that the model decodes at a time; it does not change the result.
-
-    Raises ValueError if a modality is not in the batch, if model and guides have different
-    latents (but for those just named), or if a site is outside the plate of the batch.
-    """
-    names = batch.keys() if names is None else names
-    guides = [guides] if callable(guides) else guides
-    if missing := set(names) - batch.keys():
-        raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
-    size = batch_size(batch)
-    observed = {name: batch[name] for name in names}
-    step = max(1, chunk // size)
-    weights = []
-    with torch.random.fork_rng(), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        for proposal in [_trace(guide, num_samples, {}, batch) for guide in guides]:
-            latents = {name: proposal.nodes[name]["value"] for name in proposal.stochastic_nodes}
-            log_p = []
-            for start in range(0, num_samples, step):
-                some = {name: value[start : start + step] for name, value in latents.items()}
-                count = min(step, num_samples - start)
-                joint = _trace(model, count, some, observed, names=names)
-                if alone := {*joint.stochastic_nodes}:
-                    raise ValueError(f"the model samples {sorted(alone)}, but a guide does not")
-                log_p.append(_log_prob(joint, joint.nodes, count, size))
-            used = {name: value for name, value in latents.items() if name in joint.nodes}
-            if len(observed) == len(batch) and len(used) < len(latents):
-                alone = latents.keys() - used.keys()
-                raise ValueError(f"a guide samples {sorted(alone)}, but the model does not")
-            log_q = [
-                _log_prob(_trace(guide, num_samples, used, batch), used, num_samples, size)
-                for guide in guides
-            ]
-            mixture = torch.stack(log_q).logsumexp(0) - math.log(len(guides))
-            weights.append(torch.cat(log_p) - mixture)
-    return torch.cat(weights)
-
-
-def _trace(
-    run: Callable[..., Any], count: int, latents: dict[str, Tensor], *args: Any, **kwargs: Any
-) -> Any:
-    with pyro.plate("draws", count, dim=-2), poutine.condition(data=latents):
-        return prune_subsample_sites(poutine.trace(run).get_trace(*args, **kwargs))
-
-
-def _log_prob(trace: Any, names: Collection[str], num_samples: int, size: int) -> Tensor:
-    """Sum over the named sites, without their scales: ``[num_samples, size]``."""
-    if missing := set(names) - {*trace.nodes}:
-        raise ValueError(f"one guide samples {sorted(missing)}, but another does not")
-    trace.compute_log_prob()
-    parts = {
-        name: scale_and_mask(trace.nodes[name]["unscaled_log_prob"], mask=trace.nodes[name]["mask"])
-        for name in names
-        if trace.nodes[name]["type"] == "sample"
-    }
-    shapes = {name: tuple(part.shape) for name, part in parts.items()}
-    if set(shapes.values()) != {(num_samples, size)}:
-        raise ValueError(
-            f"every site must be in the plate of the batch, with a value for each of {size} "
-            f"examples and {num_samples} draws; got shapes {shapes}"
-        )
-    return torch.stack([*parts.values()]).sum(0)
-
-
-def weights_by_target(
-    model: nn.Module,
-    guide: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    num_samples: int = 50,
-    seed: int = 0,
-    chunk: int = 250,
-) -> dict[str, Tensor]:
-    """`log_weights` of all batches, for each target: ``[K, N]``, float64, on the CPU.
-
-    The targets are "joint", with draws from `guide`, and each modality m alone, with draws from
-    `guide` and as many from ``guide.unimodal[m]``: the unimodal guide alone gives a looser bound if
-    it was only taught to follow `guide`. Of a guide of one modality there is that target alone.
-
-    Args: see `evaluate_likelihood`. Raises ValueError if there is no example, and as `log_weights`.
-    """
-    unimodal: Any = guide.unimodal
-    names = tuple(unimodal)
-    if len(names) == 1:
-        targets = {names[0]: (names, [unimodal[names[0]]])}
-    else:
-        targets = {JOINT: (names, [guide])}
-        targets |= {name: ((name,), [guide, unimodal[name]]) for name in names}
-    seeds = np.random.default_rng(seed)
-    parts: dict[str, list[Tensor]] = {target: [] for target in targets}
-    for batch in batches:
-        if missing := set(names) - batch.keys():
-            raise ValueError(f"not in the batch: {sorted(missing)}; there are {sorted(batch)}")
-        batch = {name: batch[name] for name in names}
-        noise = int(seeds.integers(2**63))
-        for target, (observed, guides) in targets.items():
-            weights = log_weights(
-                model, guides, batch, observed, num_samples=num_samples, seed=noise, chunk=chunk
-            )
-            parts[target].append(weights.double().cpu())
-    if not parts[next(iter(targets))]:
-        raise ValueError("there is no example whose likelihood could be estimated")
-    return {target: torch.cat(some, 1) for target, some in parts.items()}
-
-
-def evaluate_likelihood(
-    model: nn.Module,
-    guide: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    num_samples: int = 50,
-    seed: int = 0,
-    chunk: int = 250,
-) -> dict[str, Any]:
+def evaluate_likelihood(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Log-likelihoods of a partition, in nats per example, ready for JSON.
 
         joint        log p(x^1, …, x^M)
         marginal     log p(x^m)
         conditional  log p(x^{-m} | x^m) = log p(x^1, …, x^M) - log p(x^m)
 
-    The first two are lower bounds (`Estimate`, `weights_by_target`). The third is a difference of
-    lower bounds and so *no bound*: it converges as K grows. Where an effective sample size is near
-    1, the bounds can be tens of nats too low, more than what one modality says about another, and
-    the conditional means nothing. All are densities of normalised values.
+    Importance weighting gives lower bounds of the first two in expectation (`Estimate`). They are
+    estimates only if the proposal covers the posterior (`why_unreliable`). The conditional is a
+    difference of bounds and so *no bound*. All are densities of normalised values.
 
-    Args:
-        model, guide: of the modalities in `guide.unimodal`; others of the batches are ignored.
-        batches: e.g. ``loader.epoch(0)``.
-        num_samples, chunk: see `log_weights`.
-        seed: it fixes the result for the same batches.
+    Args: weights: target -> ``[K, N]``, what `weights_by_target` returns.
 
-    Returns: ``{"num_examples", "num_samples", "seed", "joint": {…}, "marginal": {"a": {…}},
-    "conditional": {"a|b": {…}}}``, "a,b|c" for more than two modalities. Each has "mean" and "se",
-    the standard error of the mean over examples (None of a single example), and
-    "effective_sample_size", a mean over examples (of the conditional, the smaller one of its two
-    terms); joint and marginal also have "elbo". Of one modality the marginal is the joint.
+    Returns: ``{"num_examples", "joint": {…}, "marginal": {"a": {…}}, "conditional": {"a|b": {…}}}``
+    with "a,b|c" for more than two modalities. Of one modality the marginal is the joint. Each has
+    "reliable" and, over examples,
 
-    Raises ValueError if there is no example and as `log_weights`, and FloatingPointError if a
-    likelihood is not finite.
+        mean, se               the estimate and its standard error (None of a single example)
+        elbo                   the same bound with a single draw; not of a conditional
+        effective_sample_size  median; of a conditional, the smaller one of its two terms
+        pareto_k_above         the share whose Pareto k is above `reliable_k`; of a conditional, the
+                               larger one of its two terms
+
+    If it is not reliable, there is a "reason", and in place of mean and se "bound" and "bound_se",
+    or "difference_of_bounds" and "difference_of_bounds_se" of a conditional.
+
+    Raises FloatingPointError if a likelihood is not finite.
     """
-    arguments = {"num_samples": num_samples, "seed": seed, "chunk": chunk}
-    weights = weights_by_target(model, guide, batches, **arguments)
     estimates = {target: estimate(some) for target, some in weights.items()}
+    entries = {target: _entry(weights[target], one) for target, one in estimates.items()}
     names = [target for target in estimates if target != JOINT]
-    joint = estimates[JOINT if len(names) > 1 else names[0]]
+    joint = JOINT if len(names) > 1 else names[0]
     conditional = {}
     for name in names if len(names) > 1 else ():
-        given = estimates[name]
-        sizes = joint.effective_sample_size.mean(), given.effective_sample_size.mean()
+        difference = estimates[joint].log_likelihood - estimates[name].log_likelihood
+        terms = entries[joint], entries[name]
+        reasons = [
+            f"log p({target}) is not reliable: {entries[target]['reason']}"
+            for target in (joint, name)
+            if not entries[target]["reliable"]
+        ]
         conditional[f"{','.join(other for other in names if other != name)}|{name}"] = {
-            **mean_and_se(joint.log_likelihood - given.log_likelihood),
-            "effective_sample_size": min(sizes).item(),
+            **_figures(mean_and_se(difference), "difference_of_bounds", next(iter(reasons), None)),
+            "effective_sample_size": min(one["effective_sample_size"] for one in terms),
+            "pareto_k_above": max(one["pareto_k_above"] for one in terms),
         }
     return {
-        "num_examples": len(joint.log_likelihood),
-        "num_samples": num_samples,
-        "seed": seed,
-        "joint": _summary(joint),
-        "marginal": {name: _summary(estimates[name]) for name in names},
+        "num_examples": len(estimates[joint].log_likelihood),
+        "joint": entries[joint],
+        "marginal": {name: entries[name] for name in names},
         "conditional": conditional,
     }
 
@@ -241,15 +75,51 @@ def evaluate_likelihood(
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
     """`evaluate_likelihood` of the first pairs of the test partition."""
     batches = run.test_batches(settings.likelihood_examples)
-    return evaluate_likelihood(run.model, run.guide, batches, num_samples=settings.num_samples)
+    weights = weights_by_target(run.model, run.guide, batches, num_samples=settings.num_samples)
+    return {"num_samples": settings.num_samples, **evaluate_likelihood(weights)}
 
 
-def _summary(values: Estimate) -> dict[str, float | None]:
+def why_unreliable(effective_sample_sizes: Tensor, k: np.ndarray, num_samples: int) -> str | None:
+    """A sentence if the weights of N examples are no basis of an estimate, else None.
+
+    An estimate is reliable if at most `MOST_ABOVE` of the examples have a Pareto k above
+    `reliable_k`, and the median effective sample size is at least `LEAST_EFFECTIVE` K. Otherwise
+    few draws have all the weight, and the mean says how loose the bound is rather than how likely
+    the data are.
+
+    Args: effective_sample_sizes, k: ``[N]``. num_samples: K.
+
+    Source: Vehtari et al. 2024 (arXiv:1507.02646); the two shares are ours.
+    """
+    limit = reliable_k(num_samples)
+    above, size = float((k > limit).mean()), effective_sample_sizes.median().item()
+    if above <= MOST_ABOVE and size >= LEAST_EFFECTIVE * num_samples:
+        return None
+    return (
+        f"Pareto k is above {limit:.2f} for {100 * above:.0f} % of the examples, and the median "
+        f"effective sample size is {size:.1f} of {num_samples} draws, so this is only a bound"
+    )
+
+
+def _entry(log_weights: Tensor, values: Estimate) -> dict[str, Any]:
+    """The entry of a joint or a marginal."""
+    found = mean_and_se(values.log_likelihood)
+    k, num_samples = pareto_k(log_weights), len(log_weights)
+    reason = why_unreliable(values.effective_sample_size, k, num_samples)
     return {
-        **mean_and_se(values.log_likelihood),
+        **_figures(found, "bound", reason),
         "elbo": values.elbo.mean().item(),
-        "effective_sample_size": values.effective_sample_size.mean().item(),
+        "effective_sample_size": values.effective_sample_size.median().item(),
+        "pareto_k_above": float((k > reliable_k(num_samples)).mean()),
     }
+
+
+def _figures(found: dict[str, float | None], name: str, reason: str | None) -> dict[str, Any]:
+    """Mean and standard error under the names of an estimate or, with a reason, of `name`."""
+    if reason is None:
+        return {"reliable": True, **found}
+    bound = {name: found["mean"], f"{name}_se": found["se"]}
+    return {"reliable": False, "reason": reason, **bound}
 
 
 def mean_and_se(values: Tensor) -> dict[str, float | None]:

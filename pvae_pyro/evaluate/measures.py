@@ -94,8 +94,9 @@ MEASURES = {
     ),
     "log_likelihood": Measure(
         "likelihood",
-        "Log-likelihood by importance weighting, nats per example",
-        ("mean", "se", "elbo", "effective_sample_size"),
+        "Log-likelihood by importance weighting, nats per example; where that is not reliable, the "
+        "elbo and the reason",
+        ("mean", "se", "elbo", "reason"),
     ),
 }
 

@@ -15,7 +15,8 @@ from pyro.infer import Trace_ELBO
 from torch.distributions import MultivariateNormal
 
 from pvae_pyro.batch import Observation
-from pvae_pyro.evaluate.likelihood import estimate, evaluate_likelihood, log_weights
+from pvae_pyro.evaluate.importance import estimate, log_weights, weights_by_target
+from pvae_pyro.evaluate.likelihood import evaluate_likelihood, why_unreliable
 from pvae_pyro.nn.heads import GaussianHead
 from tests.support.linear_gaussian import (
     NOISE,
@@ -29,6 +30,10 @@ from tests.support.linear_gaussian import (
 from tests.support.tiny import tiny_batch, tiny_pair
 
 JOINT = tuple(SIZES)
+
+
+def evaluated(*args, **kwargs):
+    return evaluate_likelihood(weights_by_target(*args, **kwargs))
 
 
 def exact_pair():
@@ -93,9 +98,9 @@ def test_joint_marginal_and_conditional_of_a_partition(num_samples):
     """Means and standard errors over examples, of batches of unequal size."""
     model, guide = exact_pair()
     batches = [make_batch(4), make_batch(3)]
-    result = evaluate_likelihood(model, guide, iter(batches), num_samples=num_samples, chunk=50_000)
+    result = evaluated(model, guide, iter(batches), num_samples=num_samples, chunk=50_000)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert (result["num_examples"], result["num_samples"]) == (7, num_samples)
+    assert result["num_examples"] == 7
     weight, x = joint_weight(model), torch.cat([side_by_side(batch) for batch in batches])
     joint = gaussian_log_prob(weight, x, slice(None))
     # Every weight is p(x): from a single draw on, and to rounding.
@@ -106,14 +111,20 @@ def test_joint_marginal_and_conditional_of_a_partition(num_samples):
     assert set(result["conditional"]) == {"a|b", "b|a"}
     # Of the marginals' weights, those of half of the draws vary, to 2 p(x^m) at most.
     tolerance = 1.0 if num_samples == 1 else 0.02
+    assert result["joint"]["reliable"]
+    names = ("mean", "se", "mean", "se")
+    if num_samples == 1:  # one draw from each of two guides is no basis
+        names = ("bound", "bound_se", "difference_of_bounds", "difference_of_bounds_se")
     for entry, expected in (
         (result["marginal"]["a"], gaussian_log_prob(weight, x, A)),
         (result["marginal"]["b"], gaussian_log_prob(weight, x, B)),
         (result["conditional"]["a|b"], gaussian_log_prob(weight, x, A, given=B)),
         (result["conditional"]["b|a"], gaussian_log_prob(weight, x, B, given=A)),
     ):
-        assert entry["mean"] == pytest.approx(expected.mean().item(), abs=tolerance)
-        assert entry["se"] == pytest.approx(expected.std().item() / math.sqrt(7), abs=tolerance)
+        mean, se = names[2:] if entry in result["conditional"].values() else names[:2]
+        assert entry["reliable"] == (num_samples > 1)
+        assert entry[mean] == pytest.approx(expected.mean().item(), abs=tolerance)
+        assert entry[se] == pytest.approx(expected.std().item() / math.sqrt(7), abs=tolerance)
     sizes = [entry["effective_sample_size"] for entry in (result["joint"], result["marginal"]["b"])]
     assert result["conditional"]["a|b"]["effective_sample_size"] == min(sizes)
 
@@ -175,6 +186,46 @@ def test_estimates_of_hand_made_weights():
     )
 
 
+def test_what_makes_an_estimate_unreliable():
+    """Of 50 draws, a Pareto k of 0.41 and a median effective sample size of 5 are the limits."""
+    sizes, k = torch.full((20,), 5.0), np.full(20, 0.41)
+    assert why_unreliable(sizes, k, 50) is None
+    k[:2] = 3.0, np.inf  # 10 % of the examples
+    assert why_unreliable(sizes, k, 50) is None
+    k[2] = 0.42
+    assert "k is above 0.41 for 15 % of the examples" in why_unreliable(sizes, k, 50)
+    few = torch.where(torch.arange(20) < 11, 4.9, 50.0)
+    assert "sample size is 4.9 of 50 draws" in why_unreliable(few, np.zeros(20), 50)
+    assert why_unreliable(few, np.zeros(20), 49) is None
+    # With enough draws 0.7 is the limit (Vehtari et al. 2024).
+    assert why_unreliable(few, np.full(20, 0.7), 10_000) is not None
+    assert why_unreliable(1000 * few, np.full(20, 0.7), 10_000) is None
+    assert why_unreliable(1000 * few, np.full(20, 0.71), 10_000) is not None
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_proposal_that_misses_the_posterior_gives_no_estimate():
+    """Its bound is below the evidence, and has another name; the elbo and the reason are there."""
+    model, guide = exact_pair()
+    with torch.no_grad():
+        for head in guide.modules():
+            if isinstance(head, GaussianHead):
+                head.log_scale.bias.sub_(1.5)
+    batch = make_batch(20)
+    result = evaluated(model, guide, [batch], num_samples=50)
+    evidence = log_evidence(model, batch).mean().item()
+    joint, given = result["joint"], result["conditional"]["a|b"]
+    assert joint["elbo"] < joint["bound"] < evidence - 0.5
+    assert joint["pareto_k_above"] > 0.5
+    for entry in (joint, given, *result["marginal"].values()):
+        assert not entry["reliable"]
+        assert not entry.keys() & {"mean", "se"}
+        assert "only a bound" in entry["reason"]
+    assert given["reason"].startswith("log p(joint) is not reliable: ")
+    difference = joint["bound"] - result["marginal"]["b"]["bound"]
+    assert given["difference_of_bounds"] == pytest.approx(difference)
+
+
 def test_scales_are_no_part_of_a_density_and_masks_are():
     model, guide = make_pair()
     batch = make_batch()
@@ -192,12 +243,12 @@ def test_seed_decides_and_the_callers_state_stays():
     pyro.param("mine", torch.zeros(1))
     store = set(pyro.get_param_store().keys())
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    first = evaluate_likelihood(model, guide, [batch, batch], seed=1)
-    assert evaluate_likelihood(model, guide, [batch, batch], seed=1) == first
-    assert evaluate_likelihood(model, guide, [batch, batch], seed=2)["joint"] != first["joint"]
+    first = evaluated(model, guide, [batch, batch], seed=1)
+    assert evaluated(model, guide, [batch, batch], seed=1) == first
+    assert evaluated(model, guide, [batch, batch], seed=2)["joint"] != first["joint"]
     # The two batches are equal, but not their noise.
-    once = evaluate_likelihood(model, guide, [batch], seed=1)
-    assert once["joint"]["mean"] != pytest.approx(first["joint"]["mean"], rel=1e-6)
+    once = evaluated(model, guide, [batch], seed=1)
+    assert once["joint"]["elbo"] != pytest.approx(first["joint"]["elbo"], rel=1e-6)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (np.random.get_state()[1] == states[1]).all()
     assert random.getstate() == states[2]
@@ -209,7 +260,7 @@ def test_bad_arguments_are_refused():
     model, guide = make_pair()
     batch = make_batch()
     with pytest.raises(ValueError, match=r"not in the batch: \['b'\]"):
-        evaluate_likelihood(model, guide, [{"a": batch["a"]}])
+        evaluated(model, guide, [{"a": batch["a"]}])
     with pytest.raises(
         ValueError, match=r"the model samples \['z_style_b'\], but a guide does not"
     ):
@@ -231,4 +282,4 @@ def test_a_likelihood_that_is_not_finite_is_refused():
         pyro.validation_enabled(False),
         pytest.raises(FloatingPointError, match="log-likelihood of example 2 is nan"),
     ):
-        evaluate_likelihood(model, guide, [batch], num_samples=2)
+        evaluated(model, guide, [batch], num_samples=2)

@@ -1,13 +1,10 @@
-"""Predictive checks and Pareto k against distributions that are known."""
-
-import sys
-from types import ModuleType, SimpleNamespace
+"""Predictive checks against distributions that are known."""
 
 import numpy as np
 import pytest
 import torch
 
-from pvae_pyro.evaluate.predictive_checks import pareto_k, predictive_check, reliable_k, statistics
+from pvae_pyro.evaluate.predictive_checks import predictive_check, statistics
 from pvae_pyro.inference_data import inference_data
 from tests.support.linear_gaussian import SIZES, make_batch, make_pair, set_exact_posterior
 
@@ -54,31 +51,3 @@ def test_statistics_leave_padding_out():
     assert found["sd"].values.tolist() == [pytest.approx(5**0.5), 1.0]
     assert found["energy"].values.tolist() == [84.0, 20.0]
     assert found["duration"].values.tolist() == [2, 1]
-
-
-@pytest.mark.parametrize("k", [0.2, 0.7, 1.5])
-def test_k_is_the_tail_index(k):
-    """Of w = u^-k, a Pareto distribution of tail index k."""
-    log_weights = -k * torch.rand(4000, 30, generator=torch.Generator().manual_seed(0)).log()
-    assert pareto_k(log_weights - 4000).mean() == pytest.approx(k, abs=0.06)
-
-
-def test_k_of_hopeless_and_of_perfect_weights():
-    log_weights = torch.zeros(100, 2)
-    log_weights[:, 1] = -2000.0 * torch.arange(100)  # one of them has it all
-    assert pareto_k(log_weights).tolist() == [0.0, np.inf]
-
-
-def test_arviz_1_expects_the_opposite_sign(monkeypatch):
-    base = ModuleType("arviz_stats.base")
-    base.array_stats = SimpleNamespace(psislw=lambda ary: (None, ary.max(-1)))
-    monkeypatch.setitem(sys.modules, "arviz", SimpleNamespace(__version__="1.0.0"))
-    monkeypatch.setitem(sys.modules, "arviz_stats", ModuleType("arviz_stats"))
-    monkeypatch.setitem(sys.modules, "arviz_stats.base", base)
-    assert pareto_k(torch.tensor([[1.0, -5.0], [2.0, 7.0]])).tolist() == [-1.0, 5.0]
-
-
-def test_reliable_k():
-    assert reliable_k(100) == pytest.approx(0.5)
-    assert reliable_k(10**6) == 0.7
-    assert reliable_k(1) == 0.0

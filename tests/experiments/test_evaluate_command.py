@@ -78,6 +78,7 @@ def test_everything_is_measured(measured):
         assert content["probes"][latent]["image"]["speaker"]["accuracy"] is None
     assert content["log_likelihood"]["num_examples"] == 12  # a batch is complete
     assert content["log_likelihood"]["marginal"].keys() == BOTH
+    assert not content["log_likelihood"]["joint"]["reliable"]  # of --num-samples 3
     assert content["stand_in"] is False
     assert (content["model"], content["seed"]) == ("pvae", 0)
     assert content["config"] == json.loads((measured / "config.json").read_text())
@@ -104,6 +105,10 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
     assert "coherence, chance" not in text
     agreed = content["num_classes"]["z_sem"]["image"]["agreed"]
     assert f"num_classes, z_sem, image: agreed {agreed} agreed_by" in text
+    joint = content["log_likelihood"]["joint"]
+    expected = f"log_likelihood, joint: elbo {joint['elbo']:.3f} reason {joint['reason']}"
+    assert expected in text.splitlines()
+    assert f"{joint['bound']:.3f}" not in text
     for name in ("probes", "dependence", "retrieval", "style_swap", "subsets", "log_likelihood"):
         assert f"\n{name}, " in text
 

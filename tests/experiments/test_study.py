@@ -8,9 +8,10 @@ from pvae_pyro.experiments import evaluate, run_svi, study
 from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.experiments.support.paper_table import row_of
+from pvae_pyro.experiments.support.results import Evaluation, read_results
 from pvae_pyro.experiments.support.saved_run import CONFIG, RESULTS
 from pvae_pyro.experiments.support.study_runs import words_of
-from pvae_pyro.experiments.support.tables import side_by_side
+from pvae_pyro.experiments.support.tables import LIKELIHOOD, collect, side_by_side
 from tests.support.configs import asked
 from tests.support.trainer import Trainer, parsed
 
@@ -193,6 +194,22 @@ def test_rows_side_by_side():
     assert "10, 12 steps of 64" in text
     assert "* 0: some corpus\n* 0.5: STAND-IN: another" in text
     assert "| elbo" not in side_by_side("modalities", runs)
+    runs[1]["left_out"] = {"some figure": "The reason"}
+    assert "0, seed 1: no some figure. The reason." in side_by_side("missing", runs)
+    assert "The reason" not in side_by_side("modalities", runs)
+
+
+def test_a_likelihood_that_is_not_reliable_is_no_figure_of_a_table(trainer, table1, tmp_path):
+    assert table1("--rows", "pvae") == 0
+    (path,) = tmp_path.glob("*/results.json")
+    for joint, figure, left_out in (
+        ({"reliable": True, "mean": -8.0}, -8.0, {}),
+        ({"reliable": False, "reason": "why", "bound": -9.0}, None, {LIKELIHOOD: "why"}),
+    ):
+        evaluation = Evaluation(log_likelihood={"joint": joint})
+        found = collect("pvae", read_results(path), evaluation)
+        assert found["figures"].get(LIKELIHOOD) == figure
+        assert found["left_out"] == left_out
 
 
 @pytest.mark.usefixtures("environment")

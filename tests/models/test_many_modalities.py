@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.evaluate.likelihood import estimate, log_weights
+from pvae_pyro.evaluate.importance import estimate, log_weights
 from pvae_pyro.generation import infer
 from pvae_pyro.guides import PartitionedGuide
 from pvae_pyro.modality import Modality
