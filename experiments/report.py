@@ -137,7 +137,7 @@ def _measures(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
     tables = []
     for name, one in MEASURES.items():
         if rows := table_rows(measured.get(name, {}), one.columns):
-            columns = one.columns or ("fraction",)
+            columns = one.columns or ("value",)
             head = ["", *(column.replace("_", " ") for column in columns)]
             title = name.replace("_", " ").capitalize()
             tables.append({"title": title, "caption": one.caption, "head": head, "rows": rows})

@@ -192,6 +192,22 @@ def decode(
     return {name: _concatenated([part[name] for part in parts]) for name in names}
 
 
+@torch.no_grad()
+def mean_of_observed(
+    model: nn.Module, latents: Mapping[str, Tensor], batch: Batch
+) -> dict[str, Observation]:
+    """As `decode`, of the batch's modalities and with its durations, to be compared with it.
+
+    latents: site -> ``[B, D]``, all of these modalities. It computes in one chunk.
+    """
+    with pyro.get_param_store().scope(), poutine.condition(data=dict(latents)):
+        trace: Any = poutine.trace(model).get_trace(batch, names=[*batch])
+    return {
+        name: Observation(trace.nodes[name]["fn"].mean, observation.lengths)
+        for name, observation in batch.items()
+    }
+
+
 def generated_means(
     model: nn.Module, latents: Mapping[str, Tensor], names: Collection[str]
 ) -> dict[str, Observation]:

@@ -85,7 +85,7 @@ def of_prior(
     Returns, and then the chance level of each fraction:
         "prior": {"a,b"}: of pairs on which the two judges agree.
         "largest_class": {modality}: of the class that the judge finds most often. Its chance level
-            is `chance_largest_share` of the real labels.
+            is `chance_largest_share` of the test partition's labels.
         "diversity": {modality}: `styles.diversity` of the draws in which all judges find one class.
     """
     found = {name: judged(judges[name], of, run.device) for name, of in drawn.items()}
@@ -97,9 +97,9 @@ def of_prior(
         pair = f"{a},{b}"
         result["prior"][pair], chance["prior"][pair] = agreement(found[a], found[b])
     for name, classes in found.items():
-        labels = real[name].labels
+        labels, of_all = real[name].labels, run.test[name].labels
         result["largest_class"][name] = largest_share(classes)
-        chance["largest_class"][name] = chance_largest_share(labels, len(classes))
+        chance["largest_class"][name] = chance_largest_share(of_all, len(classes))
         result["diversity"][name] = diversity(
             drawn[name].take(torch.from_numpy(agreed)),
             real[name].observation(np.arange(len(labels))),

@@ -1,8 +1,10 @@
 """Classifiers trained on real data, to judge what a model generates."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -129,11 +131,30 @@ def judged(
     chunk: int = 500,
 ) -> np.ndarray:
     """The most probable class of each example, ``[B]``; `chunk` of them at a time."""
-    classes = []
-    for start in range(0, len(observation.value), chunk):
-        some = observation.part(start, start + chunk)
-        classes.append(judge(some.to(device)).argmax(-1).cpu().numpy())
-    return np.concatenate(classes)
+    return _of_each(lambda some: judge(some).argmax(-1), observation, device, chunk)
+
+
+@torch.no_grad()
+def judge_features(
+    judge: nn.Module,
+    observation: Observation,
+    device: torch.device | str = "cpu",
+    chunk: int = 500,
+) -> np.ndarray:
+    """What the judge's last layer sees of each example, ``[B, D]``; `chunk` of them at a time."""
+    features: Any = judge.features
+    return _of_each(features, observation, device, chunk)
+
+
+def _of_each(
+    function: Callable[[Observation], torch.Tensor],
+    observation: Observation,
+    device: torch.device | str,
+    chunk: int,
+) -> np.ndarray:
+    starts = range(0, len(observation.value), chunk)
+    parts = (observation.part(start, start + chunk).to(device) for start in starts)
+    return np.concatenate([function(part).cpu().numpy() for part in parts])
 
 
 def judged_examples(

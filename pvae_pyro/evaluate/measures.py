@@ -82,6 +82,12 @@ MEASURES = {
         "reconstructions with their originals, within classes (by chance 0)",
         ("style", "content", "reconstruction"),
     ),
+    "fidelity": Measure(
+        "fidelity",
+        "Reconstruction error in normalised units, and the Fréchet distance to real examples in a "
+        "judge's features",
+        ("frechet", "error"),
+    ),
     "subsets": Measure(
         "modality_subsets", "The shared latent inferred from each subset of modalities", ("purity",)
     ),

@@ -2,8 +2,9 @@
 
 A decoder's means are smoother than real examples: they have no observation noise and are blurred
 by the posterior's uncertainty. A classifier that never saw such examples may misread a good one, so
-the method `varied` of each judge blurs, distorts and disturbs the real examples. Judges share
-nothing with the networks of a model or guide.
+the method `varied` of each judge blurs, distorts and disturbs the real examples. The method
+`features` is the input of the last layer. Judges share nothing with the networks of a model or
+guide.
 
 Shapes: B examples, T frames, F features of a frame, C channels, H x W pixels, K classes.
 """
@@ -39,8 +40,11 @@ class PictureJudge(nn.Module):
             nn.Linear(9 * 4 * width, num_classes),
         )
 
+    def features(self, observation: Observation) -> Tensor:
+        return self.network[:-1](observation.value)
+
     def forward(self, observation: Observation) -> Tensor:
-        return self.network(observation.value)
+        return self.network[-1](self.features(observation))
 
     def varied(self, observation: Observation) -> Observation:
         """Each picture randomly turned, scaled, shifted, blurred, dimmed, and with noise."""
@@ -64,8 +68,11 @@ class SequenceJudge(FrameConvolutions):
         super().__init__(features, width, dropout=0.2)
         self.classes = nn.Linear(2 * width, num_classes)
 
+    def features(self, observation: Observation) -> Tensor:
+        return self.pooled(observation)
+
     def forward(self, observation: Observation) -> Tensor:
-        return self.classes(self.pooled(observation))
+        return self.classes(self.features(observation))
 
     def varied(self, observation: Observation) -> Observation:
         """Each sequence randomly stretched, blurred, raised, partly masked, and with noise."""
@@ -91,8 +98,11 @@ class VectorJudge(nn.Module):
             layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.ReLU(), nn.Dropout(0.2)]
         self.network = nn.Sequential(*layers, nn.Linear(width, num_classes))
 
+    def features(self, observation: Observation) -> Tensor:
+        return self.network[:-1](observation.value)
+
     def forward(self, observation: Observation) -> Tensor:
-        return self.network(observation.value)
+        return self.network[-1](self.features(observation))
 
     def varied(self, observation: Observation) -> Observation:
         """Each vector scaled towards the mean, as generated ones are, and with noise."""

@@ -9,7 +9,13 @@ import torch
 from pvae_pyro.batch import Observation
 from pvae_pyro.data.corpora.registry import image_corpus
 from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.evaluate.judges import cached_judge, judge_accuracy, judged, train_judge
+from pvae_pyro.evaluate.judges import (
+    cached_judge,
+    judge_accuracy,
+    judge_features,
+    judged,
+    train_judge,
+)
 from pvae_pyro.nn.classifiers import SequenceJudge
 from tests.support.tiny import tiny_batch, tiny_examples
 
@@ -35,6 +41,17 @@ def test_padding_has_no_influence():
     alone = Observation(padded.value[:1], padded.lengths[:1])
     torch.testing.assert_close(judge(alone), logits[:1])
     np.testing.assert_array_equal(judged(judge, padded, chunk=2), logits.argmax(1).numpy())
+
+
+@pytest.mark.parametrize("name", ["speech", "image"])
+@torch.no_grad()
+def test_features_are_what_the_last_layer_sees(name):
+    examples = tiny_examples()[name]
+    judge = train_judge(examples, 3, steps=2)
+    observation = examples.observation(np.arange(len(examples)))
+    features = torch.from_numpy(judge_features(judge, observation, chunk=4))
+    last = [layer for layer in judge.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    torch.testing.assert_close(last(features), judge(observation))
 
 
 def test_a_judge_depends_on_the_seed_alone():

@@ -67,6 +67,13 @@ def test_everything_is_measured(measured):
     assert content["style_swap"].keys() == content["dependence"].keys() == BOTH
     assert content["dependence"]["speech"]["means"]["num_examples"] == 12
     assert content["styles"]["diversity"].keys() == pairs
+    assert content["fidelity"].keys() == BOTH
+    assert content["fidelity"]["image"].keys() >= {
+        "real",
+        "reconstruction",
+        "speech->image",
+        "prior",
+    }
     assert content["subsets"].keys() == {"speech", "image", "speech+image"}
     for latent in ("z_sem", "z_style"):
         assert content["probes"][latent].keys() == BOTH
@@ -109,8 +116,10 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
     expected = f"log_likelihood, joint: elbo {joint['elbo']:.3f} reason {joint['reason']}"
     assert expected in text.splitlines()
     assert f"{joint['bound']:.3f}" not in text
-    for name in ("probes", "dependence", "retrieval", "style_swap", "subsets", "log_likelihood"):
+    for name in ("probes", "dependence", "retrieval", "style_swap", "subsets", "kl"):
         assert f"\n{name}, " in text
+    of_prior = content["fidelity"]["image"]["prior"]["frechet"]
+    assert f"fidelity, image, prior: frechet {of_prior:.3f}\n" in text
 
 
 def test_a_vae_has_one_modality_and_no_style(small_runs, environment, tmp_path):
