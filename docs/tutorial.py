@@ -99,12 +99,15 @@ print(f"{progress.step} steps in {progress.seconds:.0f} s")
 # %% [markdown]
 # ## What was found
 #
-# k-means of posterior means, against the labels: z_sem should be pure, z_style should not.
+# k-means of posterior means, against the labels: z_sem should be pure, z_style should be at chance.
 
 # %%
 scores = evaluate_latents(guide.unimodal, data.test, len(data.classes), "cpu")
 for latent, of in scores["purity"].items():
-    print(latent, {name: round(value, 3) for name, value in of.items()})
+    for name, purity in of.items():
+        print(
+            f"{latent}, {name}: {purity:.3f} (chance {scores['purity_chance'][latent][name]:.3f})"
+        )
 
 # %% [markdown]
 # ## Say what is written, in somebody's voice

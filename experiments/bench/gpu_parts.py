@@ -165,5 +165,14 @@ def whole_run(check: Check, objective: str) -> dict[str, Any]:
         "of_epochs": config.epochs,
         "steps": progress.step,
         "seconds_training": progress.seconds,
-        **{score: scores[score] for score in ("purity", "hungarian", "active_units")},
+        **{
+            score: scores[score]
+            for score in (
+                "purity",
+                "purity_chance",
+                "hungarian",
+                "hungarian_chance",
+                "active_units",
+            )
+        },
     }

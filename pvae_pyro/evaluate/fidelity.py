@@ -77,19 +77,19 @@ def reconstruction_error(
         original = examples.observation(index).to(device)
         latents = {site: value[start : start + chunk] for site, value in locs.items()}
         made = mean_of_observed(model, latents, {name: original})[name]
-        rows = _rows(original).double()
-        squares += (_rows(made).double() - rows).square().sum().item()
-        originals.append(rows.cpu().numpy())
+        rows = _rows(original)
+        squares += float(np.square(_rows(made) - rows).sum())
+        originals.append(rows)
     observed = np.concatenate(originals)
     return squares / observed.size, float(observed.var(0).mean())
 
 
-def _rows(observation: Observation) -> Tensor:
-    """The frames in use, or one row for each example."""
-    value, lengths = observation.value, observation.lengths
-    if lengths is None:
-        return value.flatten(1)
-    return value[in_use(lengths.to(value.device), value.shape[1]).squeeze(-1)]
+def _rows(observation: Observation) -> np.ndarray:
+    """The frames in use, or one row for each example, in double precision."""
+    value, lengths = observation.value.cpu().double(), observation.lengths
+    if lengths is not None:
+        value = value[in_use(lengths.cpu(), value.shape[1]).squeeze(-1)]
+    return value.flatten(1).numpy()
 
 
 def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def posterior_kl(
     sums: dict[str, np.ndarray] = {}
     for batch in _batches(name, examples, device, chunk):
         for site, moments in infer_moments(guide, batch).items():
-            mean, variance = (moment.double() for moment in moments)
+            mean, variance = (moment.cpu().double() for moment in moments)
             kl = 0.5 * (mean.square() + variance - 1 - variance.log())
-            sums[site] = sums.get(site, 0.0) + kl.sum(0).cpu().numpy()
+            sums[site] = sums.get(site, 0.0) + kl.sum(0).numpy()
     return {site: total / len(examples) for site, total in sums.items()}
 
 

@@ -54,7 +54,7 @@ def measure(
             figures[figure], by_chance = agreement(found[which], classes[which])
             figures[f"{figure}_chance"] = by_chance
         figures["style_follows"], figures["style_follows_chance"] = (
-            nearer.double().mean().item(),
+            nearer.float().mean().item(),
             0.5,
         )
         result[name] = figures | {"num_examples": len(some), "num_other": int(other.sum())}
