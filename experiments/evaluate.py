@@ -135,6 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("judge_steps", MOST_STEPS, "N", "training steps of a judge"),
         ("num_samples", 100_000, "K", "importance weights"),
         ("likelihood_examples", MOST_EXAMPLES, "N", "test pairs whose likelihood is estimated"),
+        ("most_classes", 1000, "K", "count classes up to here"),
     ):
         default = getattr(defaults, name)
         add(

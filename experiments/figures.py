@@ -5,7 +5,7 @@
 
 model          the graphical models, read off the Pyro programs themselves (Fig. 1)
 curves         every term of the objective, by step
-inertia        k-means inertia and the number of clusters found (Fig. 3)
+inertia        k-means inertia and the number of classes found (Fig. 3)
 restyle        one example's content in another's style (Figs. 4, 16-18)
 translate      content of one modality in the other, in the style of a reference (Figs. 5, 19-22)
 joint          both modalities from a latent inferred from one (Fig. 2)
@@ -79,7 +79,7 @@ def inertia(run: SavedRun, seed: int) -> Drawn:
     key = "num_classes"
     found = measured_before(run).get(key) or measure(key, run, MeasureSettings())[key]
     for latent, of_modality in found.items():
-        used = {_title(latent, name): one for name, one in of_modality.items() if one["agreed"]}
+        used = {_title(latent, name): one for name, one in of_modality.items() if one["number"]}
         if used:
             yield f"inertia-{latent}", inertia_figure(used)
 

@@ -1,160 +1,172 @@
-"""How many classes a latent holds, found without labels, by three criteria."""
+"""How many classes a latent holds, found without labels.
 
-from collections import Counter
+Shapes: N points, D dimensions, K components of a mixture.
+"""
+
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, ward
-from scipy.spatial.distance import cdist
-from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.metrics import silhouette_score
-from sklearn.metrics.cluster import contingency_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.special import logsumexp
+from sklearn.cluster import KMeans
 
+from pvae_pyro.evaluate.mixture import (
+    Mixture,
+    factor_gaussian,
+    overlaps,
+    search,
+    valley,
+)
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, is_shared
 
-# Tibshirani & Walther 2005 take 0.8 to 0.9. One elongated cluster, cut in two, reaches 0.8.
-LEAST_STRENGTH = 0.9
+LEAST_OVERLAP = 0.01  # components that are confused less often are different classes
+LEAST_VALLEY = 0.9  # the density between two classes is below this part of the density in them
+LEAST_SIZE = 5  # points of a class
+MOST_WIDTH = 3.0  # of a class, in those of the median one; a wider one is background
+_MOST_INERTIA = 30  # clusters of k-means whose inertia is drawn
 
 
 def find_num_classes(
-    latents: np.ndarray, most: int = 30, seed: int = 0, most_points: int = 2000
+    points: np.ndarray, most: int = 100, seed: int = 0, most_points: int = 3000
 ) -> dict[str, Any]:
-    """The number of clusters in ``[N, D]`` posterior means, out of 1 to `most`.
+    """The number of classes in ``[N, D]`` draws of a latent, one from each example's posterior.
 
-    The criteria see `most_points` of the points, drawn at random; the inertia is of all of them.
-    Each criterion counts clusters of at least 1 % of the points, and at least 5; smaller ones are
-    outliers:
+    A class is a group of components of a Gaussian mixture that nothing separates:
 
-    - silhouette: the k >= 2 of k-means with the greatest average silhouette (Rousseeuw 1987).
-      It answers 1 only if all other clusters are outliers, and prefers groups of clusters if some
-      are far closer than others.
-    - prediction_strength: the greatest k where `prediction_strength` is at least
-      `LEAST_STRENGTH`. It is too low if halves hold only a few points of a class, so give it
-      a thousand points or more; it counts separate parts of a class, such as two speakers.
-    - density: `density_clusters`. It is too low if stray points bridge clusters, and too high if
-      a few hundred points have no structure.
+    1. The mixture has diagonal covariances and the number of components with the best BIC.
+    2. Two components become one if a single Gaussian explains the points as well (`join_alike`),
+       or if the density between their means has no valley (`join_touching`).
+    3. What has fewer than `LEAST_SIZE` points, or is `MOST_WIDTH` times as wide as the median
+       class (geometric mean of the standard deviations), is no class but background.
 
-    Returns ``{"agreed", "agreed_by", "criteria", "curves", "inertia", "num_points"}``, for JSON.
-    `agreed` is the number that at least two criteria give. If all differ, it is 1 if the
-    prediction strength says so (two halves have no cluster in common), else the silhouette's.
-    `agreed_by` is how many criteria gave that number: if it is 1, look at the curves. `curves` has
-    the criteria at k = 1, 2, … (None where undefined). `inertia` is the sum of squared distances to
-    the closest centroid of k-means per k (paper, Fig. 3).
+    Draws, not means: they blur what a decoder cannot rely on, such as parts of a class that are
+    closer than the posteriors are wide. Of more than `most_points` points that many are drawn.
 
-    With fewer than 4 `most` distinct points N, N/4 takes the place of `most`. Raises ValueError if
-    there are fewer than 8, e.g. in a latent that is one point.
+    Returns ``{"number", "components", "capped", "sizes", "bic", "num_points"}`` for JSON.
+    `components` is K before anything is joined, `sizes` the fraction of the points in each class,
+    and `bic` the BIC at K = 1, 2, …. If the best K is the last one allowed, `most` or N/4, `capped`
+    is true and there is a `reason`.
+
+    Raises ValueError if there are fewer than 8 distinct points.
     """
-    most = min(most, len(np.unique(latents, axis=0)) // 4)
-    if most < 2:
-        raise ValueError("clusters cannot be counted in fewer than 8 distinct points")
-    rng = np.random.default_rng(seed)
-    points = latents = np.asarray(latents, np.float64)
-    if len(latents) > most_points:
-        points = latents[rng.choice(len(latents), most_points, replace=False)]
-    fits = k_means(points, most)
-    distances = cdist(points, points)
-    silhouette = [
-        float(silhouette_score(distances, fit.labels_, metric="precomputed")) for fit in fits[1:]
-    ]
-    strength = prediction_strength(points, most, rng)
-    # From the best k to its classes: without the clusters that are outliers.
-    classes = [(np.bincount(fit.labels_) >= least_size(len(points))).sum() for fit in fits]
-    criteria = {
-        "silhouette": int(classes[1 + np.argmax(silhouette)]),
-        # One cluster where none is found twice: of few points even one may not be.
-        "prediction_strength": int(
-            classes[max(np.flatnonzero(strength >= LEAST_STRENGTH), default=0)]
-        ),
-        "density": density_clusters(points),
-    }
-    agreed, agreed_by = Counter(criteria.values()).most_common(1)[0]
-    if agreed_by == 1:
-        agreed = 1 if criteria["prediction_strength"] == 1 else criteria["silhouette"]
-    return {
-        "agreed": agreed,
-        "agreed_by": agreed_by,
-        "criteria": criteria,
-        "curves": {
-            "silhouette": [None, *silhouette],
-            "prediction_strength": strength.tolist(),
-        },
-        "inertia": [
-            float(KMeans(len(start), init=start, n_init=1, random_state=0).fit(latents).inertia_)
-            for start in (fit.cluster_centers_ for fit in fits)
-        ],
+    points = np.asarray(points, np.float64)
+    allowed = len(np.unique(points, axis=0)) // 4
+    if allowed < 2:
+        raise ValueError("classes cannot be counted in fewer than 8 distinct points")
+    allowed = min(allowed, most)
+    if len(points) > most_points:
+        rng = np.random.default_rng(seed)
+        points = points[rng.choice(len(points), most_points, replace=False)]
+        allowed = min(allowed, most_points // 4)
+    mixture, bic = search(points, allowed)
+    components = mixture.log_joint.shape[1]
+    shares = join_touching(points, join_alike(points, mixture.responsibilities))
+    sizes = np.sort(shares.sum(axis=0)[are_classes(points, shares)])[::-1] / len(points)
+    found = {
+        "number": max(1, len(sizes)),
+        "components": components,
+        "capped": components == allowed,
+        "sizes": sizes.tolist(),
+        "bic": bic,
         "num_points": len(points),
     }
+    if found["capped"]:
+        found["reason"] = (
+            f"the mixture has {components} components, which is the most that were tried; there "
+            "may be more classes: increase --most-classes, or use more data"
+        )
+    return found
 
 
-def k_means(points: np.ndarray, most: int) -> list[KMeans]:
-    """k-means of ``[N, D]`` points at k = 1 to `most`, started at Ward's clusters.
+def join_alike(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Join the components that a single Gaussian explains as well, starting with the most alike.
 
-    Ten random starts still cut some of 10 clusters of unequal size in two and join others; the one
-    start from Ward's hierarchy, cut at k, does so less.
+    Each component becomes a `factor_gaussian`, which may be longer in some directions, so that one
+    long class is not several round ones. Two are replaced by one while that increases the
+    log-likelihood less one nat for each parameter (Akaike's criterion).
+
+    Args: shares: ``[N, K]`` responsibilities. Returns those of the joined ones.
     """
-    merges = ward(points)
-    fits = []
-    for k in range(1, most + 1):
-        clusters = fcluster(merges, k, "maxclust")
-        start = np.array([points[clusters == c].mean(axis=0) for c in np.unique(clusters)])
-        fits.append(KMeans(len(start), init=start, n_init=1, random_state=0).fit(points))
-    return fits
+    shares = shares[:, shares.sum(axis=0) >= 2]
+    columns = [factor_gaussian(points, share) for share in shares.T]
+    while True:
+        mixture = Mixture(
+            np.stack([column for column, _ in columns], axis=1),
+            np.array([number for _, number in columns]),
+        )
+        shares = mixture.responsibilities
+        evidence = logsumexp(mixture.log_joint, axis=1)
+        best, best_gain = None, 0.0
+        for a, b in np.argwhere(np.triu(overlaps(shares)) >= LEAST_OVERLAP):
+            joined, number = factor_gaussian(points, shares[:, a] + shares[:, b])
+            rest = np.maximum(1 - shares[:, a] - shares[:, b], 1e-300)
+            gain = np.logaddexp(np.log(rest), joined - evidence).sum()
+            gain += mixture.num_parameters[[a, b]].sum() - number
+            if gain > best_gain:
+                best, best_gain = (a, b, (joined, number)), gain
+        if best is None:
+            return shares
+        a, b, column = best
+        columns = [one for n, one in enumerate(columns) if n not in (a, b)] + [column]
 
 
-def prediction_strength(
-    points: np.ndarray, most: int, rng: np.random.Generator, num_splits: int = 5
-) -> np.ndarray:
-    """How well the clusters of one half predict those of the other, at k = 1 to `most`, in [0, 1].
+def join_touching(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Join components with no `valley` between them, and what is connected by such pairs.
 
-    Both halves are clustered; each half's `pairs_kept` are counted under the other's centroids. The
-    mean over both directions and `num_splits` random halvings; at k = 1 it is 1.
-
-    Source: Tibshirani & Walther 2005.
+    Args: shares: ``[N, K]`` responsibilities. Returns those of the joined ones.
     """
-    strengths = np.zeros((num_splits, most))
-    for row in strengths:
-        one, other = np.array_split(points[rng.permutation(len(points))], 2)
-        for k, (a, b) in enumerate(zip(k_means(one, most), k_means(other, most), strict=True)):
-            kept = pairs_kept(a.labels_, b.predict(one)), pairs_kept(b.labels_, a.predict(other))
-            row[k] = sum(kept) / 2
-    return strengths.mean(axis=0)
+    cluster, overlap = shares.argmax(axis=1), overlaps(shares)
+    touching = np.zeros(overlap.shape, bool)
+    for a, b in combinations(range(len(overlap)), 2):
+        if overlap[a, b] >= LEAST_OVERLAP and (cluster == a).any() and (cluster == b).any():
+            touching[a, b] = valley(points[cluster == a], points[cluster == b]) > LEAST_VALLEY
+    _, group = connected_components(touching, directed=False)
+    return shares @ np.eye(group.max() + 1)[group]
 
 
-def pairs_kept(clusters: np.ndarray, assigned: np.ndarray) -> float:
-    """The proportion of a cluster's pairs that are also together in `assigned`: of all clusters the
-    least, so that one arbitrarily cut cluster is seen. Outliers (`least_size`) are left out; 0 if
-    all clusters are.
+def are_classes(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Which of the groups with responsibilities ``[N, K]`` are classes rather than background."""
+    counts = shares.sum(axis=0)
+    loc = shares.T @ points / counts[:, None]
+    variance = np.maximum(shares.T @ points**2 / counts[:, None] - loc**2, 1e-12)
+    width = np.exp(np.log(variance).mean(axis=1) / 2)
+    median = np.sort(width)[(len(width) - 1) // 2]
+    return np.asarray((counts >= LEAST_SIZE) & (width <= MOST_WIDTH * median))
+
+
+def inertias(
+    latents: np.ndarray, most: int = _MOST_INERTIA, most_points: int = 2000
+) -> list[float]:
+    """The inertia of k-means of ``[N, D]`` at k = 1, 2, … (paper, Fig. 3): the sum of squared
+    distances to the closest centroid.
+
+    Each starts at the clusters of Ward's hierarchy of some of the points. At most N/4 clusters.
     """
-    counts = contingency_matrix(clusters, assigned).astype(float)
-    counts = counts[counts.sum(axis=1) >= least_size(len(clusters))]
-    sizes = counts.sum(axis=1)
-    kept = (counts * (counts - 1)).sum(axis=1)
-    return float((kept / (sizes * (sizes - 1))).min(initial=1)) if len(counts) else 0.0
-
-
-def least_size(num_points: int, least: float = 0.01) -> int:
-    """The fewest points of a class: the fraction `least` of all points, and at least 5."""
-    return max(5, int(least * num_points))
-
-
-def density_clusters(points: np.ndarray, least: float = 0.01) -> int:
-    """The number of dense regions of `least_size` points or more, at least 1.
-
-    Source: HDBSCAN (Campello et al. 2013).
-    """
-    size = least_size(len(points), least)
-    clusters = HDBSCAN(min_cluster_size=size, copy=True).fit_predict(points)
-    return max(1, int(clusters.max()) + 1)
+    latents = np.asarray(latents, np.float64)
+    order = np.random.default_rng(0).permutation(len(latents))
+    some = latents[order[:most_points]]
+    merges, curve = ward(some), []
+    for k in range(1, min(most, len(np.unique(some, axis=0)) // 4) + 1):
+        cluster = fcluster(merges, k, "maxclust")
+        start = np.array([some[cluster == c].mean(axis=0) for c in np.unique(cluster)])
+        fit = KMeans(len(start), init=start, n_init=1, random_state=0).fit(latents)
+        curve.append(float(fit.inertia_))
+    return curve
 
 
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`find_num_classes` in the shared latents of the training partition, which is larger."""
+    """`find_num_classes` in the shared latents of the training partition, which is larger; and the
+    `inertias` of the posterior means."""
     found: dict[str, Any] = {}
-    for latent, of_modality in run.latents("train").items():
-        for name, locs in of_modality.items() if is_shared(latent) else ():
+    means = run.latents("train")
+    for latent, of_modality in run.latents("train", sampled=True).items():
+        for name, draws in of_modality.items() if is_shared(latent) else ():
             try:
-                result = find_num_classes(locs)
-            except ValueError as error:  # a latent that is hardly in use
-                result = {"agreed": None, "reason": str(error)}
+                result = find_num_classes(draws, settings.most_classes)
+                result["inertia"] = inertias(means[latent][name])
+            except ValueError as error:  # hardly any points
+                result = {"number": None, "reason": str(error)}
             found.setdefault(latent, {})[name] = result
     return found

@@ -29,12 +29,14 @@ _BATCH = 32  # pairs of `test_batches`
 @dataclass(frozen=True)
 class MeasureSettings:
     """limit: examples to generate. judge_steps: training steps of a judge. num_samples: importance
-    weights of each guide. likelihood_examples: test pairs, in batches of 32."""
+    weights of each guide. likelihood_examples: test pairs, in batches of 32. most_classes: how far
+    classes are counted."""
 
     limit: int = 1000
     judge_steps: int = 1000
     num_samples: int = 50
     likelihood_examples: int = 320
+    most_classes: int = 100
 
 
 @dataclass

@@ -1,50 +1,70 @@
-"""The number of clusters, where it is known; and each criterion by hand."""
+"""The number of classes, where it is known; and each step of the rule by hand."""
 
 import numpy as np
 import pytest
 
-from pvae_pyro.evaluate.num_classes import find_num_classes, pairs_kept
-
-ALL = {"silhouette", "prediction_strength", "density"}
+from pvae_pyro.evaluate.num_classes import (
+    are_classes,
+    find_num_classes,
+    inertias,
+    join_alike,
+    join_touching,
+)
 
 
 def clusters_of(sizes, dim=16, distance=10.0, seed=0):
     """Round clusters of unit scale; any two centres are about `distance` apart."""
     rng = np.random.default_rng(seed)
     centres = distance / np.sqrt(2 * dim) * rng.normal(size=(len(sizes), dim))
-    return centres.repeat(sizes, axis=0) + 0.5 * rng.normal(size=(sum(sizes), dim))
+    return centres.repeat(sizes, axis=0) + rng.normal(size=(sum(sizes), dim))
 
 
-@pytest.mark.parametrize("k", [2, 5, 10])
-def test_every_criterion_finds_separated_clusters(k):
-    found = find_num_classes(clusters_of([300 // k] * k), most=12)
-    assert found["criteria"] == dict.fromkeys(ALL, k)
-    assert found["agreed"] == k
-    assert found["agreed_by"] == 3
+@pytest.mark.parametrize(("k", "size", "dim"), [(2, 150, 8), (5, 60, 16), (10, 60, 32)])
+def test_separated_clusters_are_counted(k, size, dim):
+    found = find_num_classes(clusters_of([size] * k, dim))
+    assert found["number"] == found["components"] == k
+    assert found["sizes"] == pytest.approx([1 / k] * k, abs=0.01)
+    assert np.argmax(found["bic"]) == k - 1
+    assert not found["capped"]
 
 
-@pytest.mark.parametrize("kind", ["one cluster", "uniform"])
+def test_the_search_goes_beyond_thirty_and_says_where_it_was_stopped():
+    points = clusters_of([25] * 35, distance=16)
+    assert find_num_classes(points)["number"] == 35
+    capped = find_num_classes(points, most=32)
+    assert capped["number"] == 32
+    assert capped["capped"]
+    assert "--most-classes" in capped["reason"]
+    assert find_num_classes(points, most=1)["number"] == 1
+
+
+def test_sizes_may_be_very_unequal():
+    """Two of the classes have 0.5 % of the points, as many as 10."""
+    found = find_num_classes(clusters_of([10, 10, 80, 300, 600, 1000], distance=14))
+    assert found["number"] == 6
+    assert found["sizes"] == sorted(found["sizes"], reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["round", "heavy tails", "elongated"])
 def test_no_structure_is_one_class(kind):
     rng = np.random.default_rng(0)
-    points = clusters_of([300]) if kind == "one cluster" else rng.uniform(size=(300, 3))
-    found = find_num_classes(points, most=6)
-    assert found["agreed"] == 1
-    # The silhouette cannot say 1, and chance makes some regions denser than others.
-    assert found["criteria"]["prediction_strength"] == 1
+    points = {
+        "round": rng.normal(size=(500, 16)),
+        "heavy tails": rng.standard_t(6, size=(500, 8)),
+        "elongated": rng.normal(size=(500, 8)) * np.r_[4.0, 2.0, np.ones(6)],
+    }[kind]
+    turned = points @ np.linalg.qr(rng.normal(size=(points.shape[1],) * 2))[0]
+    assert find_num_classes(turned)["number"] == 1
 
 
-def test_two_criteria_decide_else_the_silhouette(monkeypatch):
-    module = "pvae_pyro.evaluate.num_classes"
-    points = clusters_of([20] * 3)  # the silhouette says 3
-    for strength, density, agreed, by in (
-        (3, 3, 3, 3), (3, 9, 3, 2), (4, 4, 4, 2), (1, 3, 3, 2), (1, 1, 1, 2),
-        (2, 4, 3, 1), (1, 9, 1, 1), (4, 1, 3, 1),
-    ):  # fmt: skip
-        curve = np.array([1.0] * strength + [0.0] * (4 - strength))
-        monkeypatch.setattr(f"{module}.prediction_strength", lambda *_, curve=curve: curve)
-        monkeypatch.setattr(f"{module}.density_clusters", lambda *_, density=density: density)
-        found = find_num_classes(points, most=4)
-        assert (found["agreed"], found["agreed_by"]) == (agreed, by)
+def test_parts_that_touch_are_one_class_and_parts_that_do_not_are_two():
+    """Two speakers of each of three words, 2 and 6 standard deviations apart."""
+    rng = np.random.default_rng(0)
+    words = clusters_of([1] * 3, distance=20).repeat(200, axis=0)
+    for apart, expected in ((2.0, 3), (6.0, 6)):
+        speakers = np.tile(np.eye(2, 16).repeat(100, axis=0) * apart / np.sqrt(2), (3, 1))
+        points = words + speakers + rng.normal(size=words.shape)
+        assert find_num_classes(points)["number"] == expected
 
 
 def test_outliers_are_no_classes():
@@ -52,43 +72,70 @@ def test_outliers_are_no_classes():
     rng = np.random.default_rng(0)
     points = clusters_of([100] * 6, distance=12)
     points[rng.choice(600, 8, replace=False)] = 9 * rng.normal(size=(8, 16))
-    assert find_num_classes(points, most=16)["agreed"] == 6
+    found = find_num_classes(points)
+    assert found["number"] == 6
+    assert 0.98 < sum(found["sizes"]) < 1
 
 
 def test_classes_in_groups():
     """Three groups of three clusters; groups are ten times as far apart as their clusters."""
-    rng = np.random.default_rng(0)
     groups = clusters_of([1] * 3, distance=120).repeat(3, axis=0)
     centres = groups + clusters_of([1] * 9, distance=12, seed=1)
-    points = centres.repeat(60, axis=0) + 0.5 * rng.normal(size=(540, 16))
-    found = find_num_classes(points, most=12)
-    assert found["criteria"]["silhouette"] < 9  # groups
-    assert found["agreed"] == 9
+    points = centres.repeat(60, axis=0) + np.random.default_rng(0).normal(size=(540, 16))
+    assert find_num_classes(points)["number"] == 9
+
+
+def test_number_does_not_depend_on_scale_place_or_order():
+    points = clusters_of([50] * 5)
+    expected = find_num_classes(points)
+    turned = 1000 * points[::-1] + 7
+    found = find_num_classes(turned)
+    assert found["number"] == expected["number"] == 5
+    assert found["sizes"] == pytest.approx(expected["sizes"])
+
+
+def test_at_most_so_many_points_are_used():
+    points = clusters_of([200] * 4)
+    found = find_num_classes(points, most_points=300)
+    assert (found["number"], found["num_points"]) == (4, 300)
+    with pytest.raises(ValueError, match="fewer than 8 distinct points"):
+        find_num_classes(np.ones((100, 3)))
+
+
+def test_what_a_single_gaussian_explains_is_joined():
+    """Two halves of one long cluster, and a cluster of its own; each point is in one component."""
+    rng = np.random.default_rng(0)
+    long = rng.normal(size=(400, 4)) * [5.0, 1.0, 1.0, 1.0]
+    points = np.concatenate([long, rng.normal(size=(100, 4)) + 5 * np.eye(4)[1]])
+    component = np.r_[long[:, 0] > 0, np.full(100, 2)].astype(int)
+    shares = join_alike(points, np.eye(3)[component])
+    assert shares.shape == (500, 2)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert sorted(np.bincount(shares.argmax(axis=1))) == pytest.approx([100, 400], abs=5)
+
+
+def test_components_without_a_valley_are_joined_through_their_neighbours():
+    """Three thirds of a uniform interval: the outer ones are joined through the one between."""
+    points = np.linspace(0, 3, 600)[:, None]
+    component = np.minimum(points[:, 0], 2.99).astype(int)
+    shares = 0.94 * np.eye(3)[component] + 0.02
+    assert join_touching(points, shares).shape == (600, 1)
+    apart = points + 2.0 * component[:, None]
+    np.testing.assert_allclose(join_touching(apart, shares), shares)
+
+
+def test_few_points_and_wide_groups_are_background():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1, 2, 3], [100, 100, 4, 20])
+    points = rng.normal(size=(224, 6)) + 9 * group[:, None]
+    points[group == 3] *= 4
+    assert are_classes(points, np.eye(4)[group]).tolist() == [True, True, False, False]
 
 
 def test_inertia_is_of_all_points():
     points = clusters_of([100] * 4)
-    found = find_num_classes(points, most=6, most_points=150)
-    assert found["num_points"] == 150
-    assert found["agreed"] == 4
-    assert found["inertia"][0] == pytest.approx(400 * points.var(axis=0).sum())
-    within = points.reshape(4, 100, -1).var(axis=1).sum() * 100
-    assert found["inertia"][3] == pytest.approx(within)
-    assert (np.diff(found["inertia"]) < 0).all()
-    assert find_num_classes(points, most=6)["num_points"] == 400
-
-
-def test_pairs_kept_by_hand():
-    clusters = np.array([0] * 6 + [1] * 5)
-    assert pairs_kept(clusters, clusters) == 1
-    assert pairs_kept(clusters, np.zeros(11, int)) == 1
-    # Of cluster 0's fifteen pairs six stay together, of cluster 1's ten all.
-    assigned = np.array([0, 0, 0, 1, 1, 1] + [2] * 5)
-    assert pairs_kept(clusters, assigned) == pytest.approx(6 / 15)
-    # Of cluster 1's ten pairs four.
-    assigned = np.array([0] * 6 + [2, 2, 2, 3, 3])
-    assert pairs_kept(clusters, assigned) == pytest.approx(4 / 10)
-    # Clusters of fewer than five points, which would keep none, are outliers.
-    outliers = np.array([2, 3, 4, 4]), np.array([0, 0, 0, 1])
-    assert pairs_kept(np.append(clusters, outliers[0]), np.append(clusters, outliers[1])) == 1
-    assert pairs_kept(np.array([0, 0, 1]), np.zeros(3, int)) == 0
+    curve = inertias(points, most=6, most_points=150)
+    assert len(curve) == 6
+    assert curve[0] == pytest.approx(400 * points.var(axis=0).sum())
+    assert curve[3] == pytest.approx(points.reshape(4, 100, -1).var(axis=1).sum() * 100)
+    assert (np.diff(curve) < 0).all()

@@ -10,11 +10,18 @@ import pytest
 
 from pvae_pyro.evaluate import num_classes, unseen_classes
 from pvae_pyro.evaluate.measures import CHANCES, MEASURES, SCORES
+from pvae_pyro.evaluate.run import MeasureSettings
 from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support.saved_run import open_run
 from tests.support.tiny_run import small_corpus
 
-SETTINGS = {"limit": 8, "judge_steps": 2, "num_samples": 2, "likelihood_examples": 8}
+SETTINGS = {
+    "limit": 8,
+    "judge_steps": 2,
+    "num_samples": 2,
+    "likelihood_examples": 8,
+    "most_classes": 9,
+}
 QUICK = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
 BOTH = {"speech", "image"}
 
@@ -110,8 +117,8 @@ def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):
         score, level = (of[path[0]][last] if path else of[last] for of in (found, by_chance))
         assert f"coherence, {what}: {score:.3f} (chance {level:.3f})\n" in text
     assert "coherence, chance" not in text
-    agreed = content["num_classes"]["z_sem"]["image"]["agreed"]
-    assert f"num_classes, z_sem, image: agreed {agreed} agreed_by" in text
+    number = content["num_classes"]["z_sem"]["image"]["number"]
+    assert f"num_classes, z_sem, image: number {number}" in text
     joint = content["log_likelihood"]["joint"]
     expected = f"log_likelihood, joint: elbo {joint['elbo']:.3f} reason {joint['reason']}"
     assert expected in text.splitlines()
@@ -140,10 +147,21 @@ def test_a_latent_that_is_a_single_point_has_no_number_of_classes():
     rng = np.random.default_rng(0)
     apart = np.repeat(10 * np.eye(3), 40, 0) + 0.1 * rng.normal(size=(120, 3))
     latents = {"z_sem": {"a": apart, "b": np.ones((120, 3))}, "z_style": {"a": apart}}
-    found = num_classes.measure(SimpleNamespace(latents=lambda partition: latents), None)
+    asked = []
+
+    def latents_of(partition, sampled=False):
+        asked.append((partition, sampled))
+        return latents
+
+    run = SimpleNamespace(latents=latents_of)
+    found = num_classes.measure(run, MeasureSettings(most_classes=2))
+    assert found["z_sem"]["a"]["capped"]
+    found = num_classes.measure(run, MeasureSettings())
+    # The inertia is of the means, the number of classes is of draws.
+    assert {*asked} == {("train", False), ("train", True)}
     assert found.keys() == {"z_sem"}
-    assert found["z_sem"]["a"]["agreed"] == 3
-    assert found["z_sem"]["b"]["agreed"] is None
+    assert found["z_sem"]["a"]["number"] == 3
+    assert found["z_sem"]["b"]["number"] is None
     assert "distinct points" in found["z_sem"]["b"]["reason"]
 
 

@@ -87,8 +87,8 @@ def test_inertia_comes_from_an_evaluation_of_the_same_weights(run, monkeypatch):
 def test_a_latent_that_is_a_single_point_is_left_out(run, monkeypatch, collapsed):
     latents_of = evaluate.SavedRun.latents
 
-    def latents(self, partition="test"):
-        found = latents_of(self, partition)["z"]
+    def latents(self, partition="test", sampled=False):
+        found = latents_of(self, partition, sampled)["z"]
         return {"z": found | {name: np.zeros_like(found[name]) for name in collapsed}}
 
     monkeypatch.setattr(evaluate.SavedRun, "latents", latents)

@@ -123,7 +123,7 @@ ARRAYS = {"frames": np.arange(6, dtype=np.float32).reshape(3, 2)}
 WORDS = b"path,label,speaker,split,start,end\nok.wav,one,ann,train,0.01,0.04\nok.wav,two,b,test,,\n"
 EVALUATION = {
     "purity": {"z": {"image": 0.5}},
-    "num_classes": {"z": {"image": {"agreed": 2, "inertia": [3.0, 2.0]}}},
+    "num_classes": {"z": {"image": {"number": 2, "inertia": [3.0, 2.0]}}},
     "probes": {"z": {"image": {"class": {"accuracy": 0.5, "chance": None}}}},
 }
 # name of the file -> contents of good ones, and its reader
