@@ -24,6 +24,8 @@ class GaussianGuide(nn.Module):
     whether it is present. Otherwise a guide of several modalities raises ValueError for an example
     that lacks one.
 
+    After `models.fitting` the posterior of a style is that of z_style - offset(E[z_sem | x]).
+
     Args:
         modalities: those to infer from.
         latents: site -> dimension, in the model's order.
@@ -51,6 +53,7 @@ class GaussianGuide(nn.Module):
             self.mix = nn.Sequential(nn.Linear(features + len(self.encoders), hidden), nn.ReLU())
             features = hidden
         self.heads = nn.ModuleDict({site: GaussianHead(features, d) for site, d in latents.items()})
+        self.offsets = nn.ModuleDict()  # site -> StyleOffset; empty until `models.fitting`
 
     def forward(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
         """Sample the latents. Keyword arguments are meant for the model and ignored."""
@@ -62,8 +65,15 @@ class GaussianGuide(nn.Module):
                 modality = self.requires.get(site)
                 if modality is None or modality in batch:
                     with where_present(batch[modality] if modality else None):
-                        z[site] = pyro.sample(site, head(features))
+                        z[site] = pyro.sample(site, head(features, self._offset(site, features)))
         return z
+
+    def _offset(self, site: str, features: Tensor) -> Tensor | float:
+        """What the mean of z_sem says about the style, if that has been fitted."""
+        if site not in self.offsets:
+            return 0.0
+        offset: Tensor = self.offsets[site](self.heads["z_sem"](features).mean)
+        return offset
 
     def _features(self, batch: Batch) -> Tensor:
         features = []

@@ -69,6 +69,25 @@ class GaussianMixture(_Mixture):
         self.raw_scale = nn.Parameter(torch.zeros(num_components, dim))
         self.logits = nn.Parameter(torch.zeros(num_components))
 
+    @classmethod
+    def of(cls, weights: Tensor, loc: Tensor, scale: Tensor) -> "GaussianMixture":
+        """The mixture with these weights ``[K]``, means and standard deviations ``[K, D]``.
+
+        Scales beyond 0.999 of the bound are cut. Raises ValueError if the shapes do not agree.
+        """
+        if loc.dim() != 2 or scale.shape != loc.shape or weights.shape != loc.shape[:1]:
+            shapes = [tuple(tensor.shape) for tensor in (weights, loc, scale)]
+            raise ValueError(f"want [K], [K, D] and [K, D], got {shapes}")
+        mixture = cls(loc.shape[1], loc.shape[0])
+        bounded = (scale.log() / LOG_SCALE_BOUND).clamp(-0.999, 0.999)
+        parameters = {
+            "loc": loc,
+            "raw_scale": LOG_SCALE_BOUND * torch.atanh(bounded),
+            "logits": weights.log(),
+        }
+        mixture.load_state_dict(parameters)
+        return mixture
+
     def forward(self) -> dist.MixtureSameFamily:
         scale = torch.exp(LOG_SCALE_BOUND * torch.tanh(self.raw_scale / LOG_SCALE_BOUND))
         components = dist.Normal(self.loc, scale).to_event(1)

@@ -23,6 +23,9 @@ class PVAE(nn.Module):
 
     An example that lacks modality m (`Observation.present`) has neither z_style_m nor x^m.
 
+    `models.fitting` replaces the priors after training. The decoder of modality m then gets
+    z_style_m + offset_m(z_sem), where offset_m is a `StyleOffset`.
+
     Args:
         modalities: the names and networks of the modalities.
         semantic_dim, style_dim: sizes of z_sem and of each z_style.
@@ -40,7 +43,11 @@ class PVAE(nn.Module):
         self.semantic_dim = semantic_dim
         self.style_dim = style_dim
         self.prior = prior(semantic_dim)
-        self.style_prior = priors.StandardNormal(style_dim)
+        modalities = tuple(modalities)
+        self.style_priors = nn.ModuleDict(
+            {m.name: priors.StandardNormal(style_dim) for m in modalities}
+        )
+        self.style_offsets = nn.ModuleDict()  # modality -> StyleOffset; empty until it is fitted
         self.likelihoods = nn.ModuleDict(
             {m.name: m.likelihood(semantic_dim + style_dim) for m in modalities}
         )
@@ -61,10 +68,13 @@ class PVAE(nn.Module):
             z_sem = pyro.sample("z_sem", self.prior())
             for name, observation in observations.items():
                 with where_present(observation):
-                    z_style[name] = pyro.sample(f"z_style_{name}", self.style_prior())
+                    z_style[name] = pyro.sample(f"z_style_{name}", self.style_priors[name]())
             x = {}
             for name, observation in observations.items():
                 with where_present(observation):
-                    z = torch.cat([z_sem, z_style[name]], -1)
+                    style = z_style[name]
+                    if name in self.style_offsets:
+                        style = style + self.style_offsets[name](z_sem)
+                    z = torch.cat([z_sem, style], -1)
                     x[name] = self.likelihoods[name](name, z, observation)
             return x

@@ -161,6 +161,12 @@ class Model(Group):
     num_components: Annotated[int, Field(gt=0, le=10_000)] = option(
         30, "components of --prior mixture or vamp"
     )
+    fit_prior: bool | None = option(
+        None,
+        "after training, fit Gaussian mixtures to the posteriors as the priors of z_sem and the "
+        "styles, and take z_sem's components out of the styles (docs/priors.md); default: with "
+        "--objective ours and --prior normal",
+    )
     speech_encoder: SpeechEncoderName = option(
         "lstm", "network by which the guides read speech (docs/networks.md)"
     )

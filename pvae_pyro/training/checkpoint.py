@@ -99,6 +99,13 @@ def load_weights(path: Path, model: nn.Module, guide: nn.Module) -> None:
     _load_weights(path, _read(path)[0], model, guide)
 
 
+def add_extra(path: Path, extra: Mapping[str, Tensor]) -> None:
+    """Add tensors to the `extra` of a checkpoint. Raises CheckpointError, OSError."""
+    tensors, header = _read(path)
+    tensors |= {f"extra.{k}": v.detach().cpu().contiguous() for k, v in extra.items()}
+    write_whole(Path(path), checkpoint_bytes(tensors, header.model_dump_json()))
+
+
 def load_extra(path: Path) -> dict[str, Tensor]:
     """The tensors saved as `extra`."""
     return _part(_read(path)[0], "extra")

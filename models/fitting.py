@@ -1,0 +1,190 @@
+"""Fit the priors to the posteriors after training, and take the content out of the styles.
+
+Training leaves the posteriors of z_sem in clusters, far from the prior N(0, I), so a draw from
+N(0, I) belongs to no class. With everything else fixed, the prior that maximises the ELBO is the
+one that maximises E[log p(z)] over the posteriors of the training examples. Here it is a Gaussian
+mixture, fitted by EM to draws from the multimodal posterior (an ex-post density estimate: Ghosh et
+al. 2020, arXiv:1903.12436). No label is used.
+
+A style still says a little about the content, because decoders profit from it. For each component k
+of the mixture of z_sem, the styles that go with it have a mean E[z_m | k]. The difference from the
+mean style is moved from the style into the decoder:
+
+    offset_m(z_sem) = Σ_k p(k | z_sem) (E[z_m | k] - E[z_m])
+    guide:  z'_m = z_m - offset_m(E[z_sem | x])        decoder:  p(x^m | z_sem, z'_m + offset_m(z_sem))
+
+So the model stays the paper's (Eqs. 1, 2 and 6) with other networks, reconstructions stay as they
+were, and a style of another example arrives at the decoder among the styles that go with the
+content. Each unimodal guide subtracts its own offsets, computed from its own posteriors.
+
+Shapes: N examples, K components, D dimensions of z_sem, E of a style.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture as FittedMixture
+from torch import Tensor, nn
+
+from pvae_pyro.batch import Batch
+from pvae_pyro.models.priors import GaussianMixture
+from pvae_pyro.nn.style_offset import StyleOffset
+from pvae_pyro.objective.sites import is_partial, sample_sites
+
+# Numbers of components to try, until BIC has become worse twice in a row.
+NUM_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100)
+MOST_EXAMPLES = 20_000
+_PARTS = ("weights", "loc", "scale")
+
+Posteriors = dict[str, dict[str, np.ndarray]]  # site -> "loc" and "draw", [N, D]; "present", [N]
+
+
+def fit_mixture(draws: np.ndarray, seed: int = 0) -> dict[str, Tensor]:
+    """Weights ``[K]``, means and standard deviations ``[K, D]`` of a diagonal Gaussian mixture.
+
+    Fitted by EM (scikit-learn, one start by k-means) to draws ``[N, D]``. K is one of
+    `NUM_COMPONENTS`, at most N / 10, with the least Bayesian information criterion.
+    """
+    best, rises = None, 0
+    for number in NUM_COMPONENTS:
+        if number > max(1, len(draws) // 10) or rises == 2:
+            break
+        mixture = FittedMixture(
+            number, covariance_type="diag", reg_covar=1e-4, max_iter=300, random_state=seed
+        )
+        with warnings.catch_warnings():  # a fit that has not converged is a worse one, no error
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(draws)
+        criterion = mixture.bic(draws)
+        rises = 0 if best is None or criterion < best[0] else rises + 1
+        best = best if rises else (criterion, mixture)
+    assert best is not None
+    fitted = best[1]
+    parts = (fitted.weights_, fitted.means_, np.sqrt(fitted.covariances_))
+    return {name: torch.as_tensor(x).float() for name, x in zip(_PARTS, parts, strict=True)}
+
+
+def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor]:
+    """The tensors that `install` needs, from the posteriors of training batches.
+
+    At most `MOST_EXAMPLES` examples are used. The guide must not have been fitted before.
+
+    Returns "prior.weights", "prior.loc" and "prior.scale" for the shared latent and, for a
+    modality m with a style, the same under "style.m.", "offset.m" and "unimodal_offset.m",
+    ``[K, E]``: of the multimodal guide (and the decoder), and of its own guide.
+    """
+    of_all, of_one = _posteriors(guide, batches)
+    shared = next(iter(of_all))
+    fitted = _named("prior", fit_mixture(of_all[shared]["draw"], seed))
+    mixture = _mixture(fitted, "prior")
+    for name, own in of_one.items():
+        if (site := f"z_style_{name}") not in of_all:
+            continue
+        styles = of_all[site]
+        offsets = component_offsets(_responsibilities(mixture, of_all[shared]["loc"]), styles)
+        own_offsets = component_offsets(_responsibilities(mixture, own[shared]["loc"]), own[site])
+        corrected = styles["draw"] - _responsibilities(mixture, of_all[shared]["draw"]) @ offsets
+        style_prior = fit_mixture(corrected[styles["present"]], seed)
+        fitted |= _named(f"style.{name}", style_prior)
+        fitted[f"offset.{name}"] = torch.as_tensor(offsets).float()
+        fitted[f"unimodal_offset.{name}"] = torch.as_tensor(own_offsets).float()
+    return fitted
+
+
+def component_offsets(
+    responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """E[z_m | k] - E[z_m], ``[K, E]``, from ``[N, K]`` responsibilities and the styles' means.
+
+    A component that no example belongs to has an offset near 0: a tenth of an example of the mean
+    style is added to each.
+    """
+    shares, loc = responsibilities[styles["present"]], styles["loc"][styles["present"]]
+    centred = loc - loc.mean(0)
+    offsets: np.ndarray = (shares.T @ centred) / (shares.sum(0)[:, None] + 0.1)
+    return offsets
+
+
+def install(model: nn.Module, guide: Any, fitted: Mapping[str, Tensor]) -> None:
+    """Give the model its fitted priors, and model and guide the offsets of the styles.
+
+    Raises ValueError if the tensors do not fit the model.
+    """
+    device = next(model.parameters()).device
+    fitted = {name: tensor.to(device) for name, tensor in fitted.items()}
+    prior = _mixture(fitted, "prior").to(device)
+    (dim,) = model.prior().event_shape  # type: ignore[operator]
+    if prior.loc.shape[1] != dim:
+        raise ValueError(f"the fitted prior has {prior.loc.shape[1]} dimensions, the model {dim}")
+    model.prior = prior
+    for name in getattr(model, "style_priors", ()):
+        style_prior = _mixture(fitted, f"style.{name}").to(device)
+        shape = (len(prior.loc), model.style_dim)
+        for key in (f"offset.{name}", f"unimodal_offset.{name}"):
+            if key not in fitted or fitted[key].shape != shape or style_prior.loc.shape[1] != shape[1]:
+                raise ValueError(f"{key} must have the shape {shape}")
+        site, offsets = f"z_style_{name}", fitted[f"offset.{name}"]
+        model.style_priors[name] = style_prior  # type: ignore[operator, index]
+        model.style_offsets[name] = StyleOffset(prior, offsets)  # type: ignore[operator, index]
+        guide.multimodal.offsets[site] = StyleOffset(prior, offsets)
+        own = StyleOffset(prior, fitted[f"unimodal_offset.{name}"])
+        guide.unimodal[name].offsets[site] = own
+
+
+@torch.no_grad()
+def _posteriors(guide: Any, batches: Iterable[Batch]) -> tuple[Posteriors, dict[str, Posteriors]]:
+    """Of the multimodal guide, and modality -> of its own guide."""
+    of_all: dict[str, Any] = {}
+    of_one: dict[str, dict[str, Any]] = {name: {} for name in guide.unimodal}
+    num_examples = 0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in batches:
+            _collect(of_all, guide, batch)
+            for name, own in of_one.items():
+                _collect(own, guide.unimodal[name], batch)
+            num_examples += len(next(iter(batch.values())).value)
+            if num_examples >= MOST_EXAMPLES:
+                break
+    return _concatenated(of_all), {name: _concatenated(own) for name, own in of_one.items()}
+
+
+def _collect(found: dict[str, Any], guide: nn.Module, batch: Batch) -> None:
+    with pyro.get_param_store().scope():
+        trace: Any = prune_subsample_sites(poutine.trace(guide).get_trace(batch))
+    for name, site in sample_sites(trace).items():
+        size = len(site["value"])
+        present = site["mask"].expand(size) if is_partial(site) else torch.ones(size).bool()
+        parts = {"loc": site["fn"].mean, "draw": site["value"], "present": present}
+        for part, tensor in parts.items():
+            found.setdefault(name, {}).setdefault(part, []).append(tensor.cpu().numpy())
+
+
+def _concatenated(found: dict[str, Any]) -> Posteriors:
+    return {
+        site: {part: np.concatenate(arrays) for part, arrays in parts.items()}
+        for site, parts in found.items()
+    }
+
+
+@torch.no_grad()
+def _responsibilities(mixture: GaussianMixture, z: np.ndarray) -> np.ndarray:
+    return mixture.responsibilities(torch.as_tensor(z)).numpy()
+
+
+def _named(name: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{part}": tensor for part, tensor in parts.items()}
+
+
+def _mixture(fitted: Mapping[str, Tensor], name: str) -> GaussianMixture:
+    try:
+        return GaussianMixture.of(*(fitted[f"{name}.{part}"] for part in _PARTS))
+    except KeyError as error:
+        raise ValueError(f"there is no tensor {error}") from error
