@@ -11,7 +11,8 @@ of the mixture of z_sem, the styles that go with it have a mean E[z_m | k]. The 
 mean style is moved from the style into the decoder:
 
     offset_m(z_sem) = Σ_k p(k | z_sem) (E[z_m | k] - E[z_m])
-    guide:  z'_m = z_m - offset_m(E[z_sem | x])        decoder:  p(x^m | z_sem, z'_m + offset_m(z_sem))
+    z'_m = z_m - offset_m(E[z_sem | x])  in the guide
+    p(x^m | z_sem, z'_m + offset_m(z_sem))  in the decoder
 
 So the model stays the paper's (Eqs. 1, 2 and 6) with other networks, reconstructions stay as they
 were, and a style of another example arrives at the decoder among the styles that go with the
@@ -83,7 +84,7 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     of_all, of_one = _posteriors(guide, batches)
     shared = next(iter(of_all))
     fitted = _named("prior", fit_mixture(of_all[shared]["draw"], seed))
-    mixture = _mixture(fitted, "prior")
+    mixture = _mixture(fitted, "prior", of_all[shared]["loc"].shape[1])
     for name, own in of_one.items():
         if (site := f"z_style_{name}") not in of_all:
             continue
@@ -98,9 +99,7 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     return fitted
 
 
-def component_offsets(
-    responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def component_offsets(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -> np.ndarray:
     """E[z_m | k] - E[z_m], ``[K, E]``, from ``[N, K]`` responsibilities and the styles' means.
 
     A component that no example belongs to has an offset near 0: a tenth of an example of the mean
@@ -112,30 +111,25 @@ def component_offsets(
     return offsets
 
 
-def install(model: nn.Module, guide: Any, fitted: Mapping[str, Tensor]) -> None:
+def install(model: Any, guide: Any, fitted: Mapping[str, Tensor]) -> None:
     """Give the model its fitted priors, and model and guide the offsets of the styles.
 
     Raises ValueError if the tensors do not fit the model.
     """
     device = next(model.parameters()).device
     fitted = {name: tensor.to(device) for name, tensor in fitted.items()}
-    prior = _mixture(fitted, "prior").to(device)
-    (dim,) = model.prior().event_shape  # type: ignore[operator]
-    if prior.loc.shape[1] != dim:
-        raise ValueError(f"the fitted prior has {prior.loc.shape[1]} dimensions, the model {dim}")
+    prior = _mixture(fitted, "prior", *model.prior().event_shape).to(device)
     model.prior = prior
     for name in getattr(model, "style_priors", ()):
-        style_prior = _mixture(fitted, f"style.{name}").to(device)
+        offsets = [fitted.get(f"{of}.{name}") for of in ("offset", "unimodal_offset")]
         shape = (len(prior.loc), model.style_dim)
-        for key in (f"offset.{name}", f"unimodal_offset.{name}"):
-            if key not in fitted or fitted[key].shape != shape or style_prior.loc.shape[1] != shape[1]:
-                raise ValueError(f"{key} must have the shape {shape}")
-        site, offsets = f"z_style_{name}", fitted[f"offset.{name}"]
-        model.style_priors[name] = style_prior  # type: ignore[operator, index]
-        model.style_offsets[name] = StyleOffset(prior, offsets)  # type: ignore[operator, index]
-        guide.multimodal.offsets[site] = StyleOffset(prior, offsets)
-        own = StyleOffset(prior, fitted[f"unimodal_offset.{name}"])
-        guide.unimodal[name].offsets[site] = own
+        if any(tensor is None or tensor.shape != shape for tensor in offsets):
+            raise ValueError(f"want two offsets of the style of {name}, {shape}, got {offsets}")
+        of_all, of_one = (StyleOffset(prior, tensor) for tensor in offsets if tensor is not None)
+        model.style_priors[name] = _mixture(fitted, f"style.{name}", model.style_dim).to(device)
+        model.style_offsets[name] = of_all
+        guide.multimodal.offsets[f"z_style_{name}"] = of_all
+        guide.unimodal[name].offsets[f"z_style_{name}"] = of_one
 
 
 @torch.no_grad()
@@ -183,8 +177,11 @@ def _named(name: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{name}.{part}": tensor for part, tensor in parts.items()}
 
 
-def _mixture(fitted: Mapping[str, Tensor], name: str) -> GaussianMixture:
+def _mixture(fitted: Mapping[str, Tensor], name: str, dim: int) -> GaussianMixture:
     try:
-        return GaussianMixture.of(*(fitted[f"{name}.{part}"] for part in _PARTS))
+        mixture = GaussianMixture.of(*(fitted[f"{name}.{part}"] for part in _PARTS))
     except KeyError as error:
         raise ValueError(f"there is no tensor {error}") from error
+    if mixture.loc.shape[1] != dim:
+        raise ValueError(f"{name} has {mixture.loc.shape[1]} dimensions, and the model {dim}")
+    return mixture

@@ -31,14 +31,16 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 # `paper`: its plain setting; scales and weights that its text has lost are in docs/model.md.
 # `ours`: what docs/objective.md found to work, with terms that the paper lacks (γ, δ, ε).
-OBJECTIVES: dict[str, dict[str, float]] = {
+OBJECTIVES: dict[str, dict[str, Any]] = {
     "paper": {
         "alpha": 1.0, "beta": 100.0, "margin": 0.5, "length_scale": 1.0, "gamma": 0.0,
         "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
+        "fit_prior": False,
     },
     "ours": {
         "alpha": 3.0, "beta": 100.0, "margin": 0.5, "length_scale": 3.0, "gamma": 100.0,
         "delta": 1.0, "epsilon": 0.5, "speech_scale": 1.0, "image_scale": 0.5,
+        "fit_prior": True,
     },
 }  # fmt: skip
 # Increase it if a term changes its meaning, so that runs begun before are not resumed with another
@@ -112,6 +114,7 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         if preset == "auto":
             preset = "paper" if device.startswith("cuda") else "quick"
         defaults: dict[str, Any] = {**PRESETS[preset], **OBJECTIVES[self.objective]}
+        defaults["fit_prior"] &= self.prior == "normal"  # the others are learnt in training
         if self.epochs or self.steps:
             defaults.update(epochs=self.epochs, steps=self.steps)
         filled = {name: v for name, v in defaults.items() if getattr(self, name) is None}
@@ -146,6 +149,7 @@ class Config(Options):
     objective_version: Annotated[int, Field(ge=1)]
     speech_scale: Scale
     image_scale: Scale
+    fit_prior: bool
 
     def with_epochs(self, num_examples: int) -> Self:
         """The number of epochs is computed from `steps` if it is not given."""

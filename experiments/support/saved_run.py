@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from pvae_pyro.evaluate.run import TrainedRun
 from pvae_pyro.experiments.support.build import build_model, num_weights
@@ -15,12 +15,20 @@ from pvae_pyro.experiments.support.command_line import what_is_wrong
 from pvae_pyro.experiments.support.config import MAY_CHANGE, PLACES, Config, config_of_json
 from pvae_pyro.experiments.support.data import load_run_data
 from pvae_pyro.experiments.support.device import resolve_device
-from pvae_pyro.training import checkpoint
-from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, load_weights
+from pvae_pyro.models.fitting import install
+from pvae_pyro.training.checkpoint import (
+    CHECKPOINT,
+    CheckpointError,
+    load_extra,
+    load_weights,
+    read_trained_config,
+)
 
 CONFIG = "config.json"
 RESULTS = "results.json"
-FRAMING = "image.framing"  # an extra tensor of a checkpoint: the framing of training pictures
+# Extra tensors of a checkpoint: the framing of training pictures, and what was fitted afterwards.
+FRAMING = "image.framing"
+FIT = "fit."
 
 
 def read_config(folder: str | Path) -> Config:
@@ -43,7 +51,7 @@ def check_same(config: Config, folder: Path) -> None:
 
     Options that the checkpoint does not know are not compared. Raises RunError, CheckpointError.
     """
-    trained = checkpoint.read_config(folder / CHECKPOINT) or {}
+    trained = read_trained_config(folder / CHECKPOINT) or {}
     now = staying(config)
     if different := [name for name in now if trained.get(name, now[name]) != now[name]]:
         list_of = ", ".join(f"{name} is {now[name]!r}, not {trained[name]!r}" for name in different)
@@ -68,16 +76,34 @@ def check_size(config: Config, folder: Path) -> None:
         raise RunError(f"{folder}/{CONFIG} has {number:,} weights, more than {CHECKPOINT} holds")
 
 
-def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
+def load_run(
+    folder: str | Path, device: str = "cpu", fitted: bool = True
+) -> tuple[nn.Module, nn.Module]:
     """The trained model and guide of a run.
+
+    fitted: with the priors that were fitted after training, if they were (`models.fitting`).
 
     Raises RunError without a valid config.json, CheckpointError without its checkpoint.
     """
-    config = read_config(folder).but(device=device)
+    config, checkpoint = read_config(folder).but(device=device), Path(folder) / CHECKPOINT
     check_size(config, Path(folder))
     model, guide, _ = build_model(config)
-    load_weights(Path(folder) / CHECKPOINT, model, guide)
+    load_weights(checkpoint, model, guide)
+    if fitted and (tensors := read_fit(checkpoint)):
+        try:
+            install(model, guide, tensors)
+        except ValueError as error:
+            raise CheckpointError(f"{checkpoint}: the fitted priors: {error}") from error
     return model.eval(), guide.eval()
+
+
+def read_fit(checkpoint: Path) -> dict[str, Tensor]:
+    """What `models.fitting.fit` found after the training; empty if nothing was fitted.
+
+    Raises CheckpointError.
+    """
+    extra = load_extra(checkpoint)
+    return {k.removeprefix(FIT): tensor for k, tensor in extra.items() if k.startswith(FIT)}
 
 
 @dataclass(kw_only=True)
@@ -104,9 +130,11 @@ def open_run(
     device = resolve_device(device)
     model, guide = load_run(folder, device)
     data = load_run_data(config, folder, root, moved)
+    has_fit = bool(read_fit(folder / CHECKPOINT))
     return SavedRun(
         model=model,
         guide=guide,
+        model_before_fit=load_run(folder, device, fitted=False)[0] if has_fit else None,
         data=data,
         device=device,
         num_clusters=config.num_clusters or len(data.classes),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from pvae_pyro.experiments.support.run_folder import (
 )
 from pvae_pyro.experiments.support.saved_run import (
     CONFIG,
+    FIT,
     FRAMING,
     RESULTS,
     check_same,
@@ -50,10 +52,16 @@ from pvae_pyro.experiments.support.saved_run import (
 from pvae_pyro.experiments.support.unused_options import unused_options
 from pvae_pyro.io.files import whole_lines, write_whole
 from pvae_pyro.io.provenance import environment, write_json
+from pvae_pyro.models.fitting import fit as fit_priors
+from pvae_pyro.models.fitting import install
+from pvae_pyro.svi import SVI
+from pvae_pyro.training.checkpoint import CHECKPOINT, add_extra
 from pvae_pyro.training.loop import fit
 from pvae_pyro.training.records import METRICS
 
 log = logging.getLogger("pvae_pyro")
+
+_EPOCHS_TO_FIT = 4  # epochs of new pairs whose posteriors the priors are fitted to
 
 
 def train(
@@ -207,11 +215,19 @@ def train_and_score(
     if progress.interrupted or distributed.rank() > 0:
         return None
     started = time.monotonic()
+    test_terms = evaluate_terms(svi, test)
+    fit_of_priors: dict[str, Any] = {}
+    if config.fit_prior:
+        log.info("fit of the priors …")
+        whole = loader(data.train, presence=present, part=(0, 1))
+        components = _fit_priors(svi, whole, folder)
+        fit_of_priors = {"components": components, "test_terms": evaluate_terms(svi, test)}
     guides = dict(svi.guide.unimodal.items())  # type: ignore[operator, union-attr]
     latents = evaluate_latents(guides, data.test, num_clusters, config.device)
     results = {
         **latents,
-        "test_terms": evaluate_terms(svi, test),
+        "test_terms": test_terms,
+        "fit": fit_of_priors,
         **{n: getattr(config, n) for n in ("dataset", "model", "preset", "seed", "device")},
         "corpus": data.corpus,
         "stand_in": data.stand_in,
@@ -230,6 +246,19 @@ def train_and_score(
     }
     write_json(folder / RESULTS, results)
     return results
+
+
+def _fit_priors(svi: SVI, loader: PairedLoader, folder: Path) -> dict[str, int]:
+    """Fit the priors to the training examples, install them, and keep them in the checkpoint.
+
+    Returns the number of components of each mixture.
+    """
+    epochs = (loader.epoch(epoch) for epoch in range(_EPOCHS_TO_FIT))
+    fitted = fit_priors(svi.guide, chain.from_iterable(epochs))
+    add_extra(folder / CHECKPOINT, {f"{FIT}{name}": tensor for name, tensor in fitted.items()})
+    install(svi.model, svi.guide, fitted)
+    weights = {name: tensor for name, tensor in fitted.items() if name.endswith(".weights")}
+    return {name.removesuffix(".weights"): len(tensor) for name, tensor in weights.items()}
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:

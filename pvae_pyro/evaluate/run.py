@@ -41,7 +41,10 @@ class MeasureSettings:
 
 @dataclass
 class TrainedRun:
-    """unseen_classes: the names of classes that training left out."""
+    """unseen_classes: the names of classes that training left out.
+
+    model_before_fit: the model with the prior of its training, if another was fitted afterwards.
+    """
 
     model: nn.Module
     guide: Any
@@ -49,6 +52,7 @@ class TrainedRun:
     device: str
     num_clusters: int
     unseen_classes: tuple[str, ...] = ()
+    model_before_fit: nn.Module | None = None
     _latents: dict[tuple[str, bool], Latents] = field(default_factory=dict)
     _kl: dict[str, Latents] = field(default_factory=dict)
 

@@ -116,7 +116,7 @@ def read_progress(path: Path) -> Progress:
     return _read(path)[1].progress
 
 
-def read_config(path: Path) -> dict[str, Any] | None:
+def read_trained_config(path: Path) -> dict[str, Any] | None:
     """The configuration saved in a checkpoint; None if there is none."""
     return _read(path)[1].config
 

@@ -23,7 +23,7 @@ from pvae_pyro.experiments import evaluate, run_svi
 from pvae_pyro.experiments.support import training_run
 from pvae_pyro.io.files import whole_lines
 from pvae_pyro.svi import SVI
-from pvae_pyro.training.checkpoint import CHECKPOINT, read_config, read_progress
+from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress, read_trained_config
 from pvae_pyro.training.records import METRICS
 
 # phase -> the functions that do it
@@ -119,7 +119,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     tensors = load_file(out / CHECKPOINT)
     found: dict[str, Any] = {name: value.numpy().tobytes() for name, value in tensors.items()}
     found["progress"] = read_progress(out / CHECKPOINT).model_dump(exclude={"seconds"})
-    found["config of the checkpoint"] = read_config(out / CHECKPOINT)
+    found["config of the checkpoint"] = read_trained_config(out / CHECKPOINT)
     for name in ("results", "evaluation", "config"):
         found[name] = json.loads((out / f"{name}.json").read_text())
     for key in ("seconds_training", "seconds_evaluating", "git_commit"):
