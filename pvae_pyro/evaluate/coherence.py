@@ -35,7 +35,8 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
         "reconstruction": {modality}: of reconstructions judged to be of their original's class: an
             upper limit for translations.
         "judge_accuracy": {modality}: on all real test examples.
-        "prior", "largest_class", "diversity": see `of_prior`.
+        "prior", "largest_class", "diversity": see `of_prior`. "before_fit": the same of the prior
+            that the model was trained with, if another was fitted afterwards.
         "chance": the chance level of each fraction, nested in the same way: `chance_agreement` of
             what is judged with the labels.
         "num_examples": {modality: …, "prior": …}; and "seed".
@@ -68,6 +69,10 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
                 found = right(a, b, shared | taken)
                 result["real_style"][pair], chance["real_style"][pair] = found
         drawn, _ = sample(model, settings.limit, names)
+        if (before := run.model_before_fit) is not None:
+            drawn_before, _ = sample(before, settings.limit, names)
+            found = of_prior(run, drawn_before, some, judges)
+            result["before_fit"], chance["before_fit"] = found
     sizes = {name: len(of) for name, of in some.items()} | {"prior": settings.limit}
     found_of_prior, chance_of_prior = of_prior(run, drawn, some, judges)
     chance |= chance_of_prior
