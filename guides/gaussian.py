@@ -65,15 +65,14 @@ class GaussianGuide(nn.Module):
                 modality = self.requires.get(site)
                 if modality is None or modality in batch:
                     with where_present(batch[modality] if modality else None):
-                        z[site] = pyro.sample(site, head(features, self._offset(site, features)))
+                        z[site] = pyro.sample(site, self._posterior(site, head, features))
         return z
 
-    def _offset(self, site: str, features: Tensor) -> Tensor | float:
-        """What the mean of z_sem says about the style, if that has been fitted."""
+    def _posterior(self, site: str, head: nn.Module, features: Tensor) -> Any:
         if site not in self.offsets:
-            return 0.0
-        offset: Tensor = self.offsets[site](self.heads["z_sem"](features).mean)
-        return offset
+            return head(features)
+        # What the mean of z_sem says about the style.
+        return head(features, self.offsets[site](self.heads["z_sem"](features).mean))
 
     def _features(self, batch: Batch) -> Tensor:
         features = []

@@ -6,11 +6,10 @@ one that maximises E[log p(z)] over the posteriors of the training examples. Her
 mixture, fitted by EM to draws from the multimodal posterior (an ex-post density estimate: Ghosh et
 al. 2020, arXiv:1903.12436). No label is used.
 
-A style still says a little about the content, because decoders profit from it. For each component k
-of the mixture of z_sem, the styles that go with it have a mean E[z_m | k]. The difference from the
-mean style is moved from the style into the decoder:
+A style still says a little about the content, because decoders profit from it. The regression of
+the styles on the responsibilities of the components is moved from the style into the decoder:
 
-    offset_m(z_sem) = Σ_k p(k | z_sem) (E[z_m | k] - E[z_m])
+    offset_m(z_sem) = Σ_k p(k | z_sem) B_k      (`component_offsets`)
     z'_m = z_m - offset_m(E[z_sem | x])  in the guide
     p(x^m | z_sem, z'_m + offset_m(z_sem))  in the decoder
 
@@ -100,15 +99,18 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
 
 
 def component_offsets(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -> np.ndarray:
-    """E[z_m | k] - E[z_m], ``[K, E]``, from ``[N, K]`` responsibilities and the styles' means.
+    """The regression of the styles' means on the responsibilities ``[N, K]``: ``[K, E]``.
 
-    A component that no example belongs to has an offset near 0: a tenth of an example of the mean
-    style is added to each.
+        offsets = argmin_B Σ_n ‖z_n - z̄ - Σ_k p(k | x_n) B_k‖² + 0.1 ‖B‖²
+
+    If each example belongs to one component, B_k is that component's mean style less the mean of
+    all; what is left of a style is not correlated with the responsibilities. The second term keeps
+    the offset of a component without examples at 0.
     """
     shares, loc = responsibilities[styles["present"]], styles["loc"][styles["present"]]
     centred = loc - loc.mean(0)
-    offsets: np.ndarray = (shares.T @ centred) / (shares.sum(0)[:, None] + 0.1)
-    return offsets
+    gram = shares.T @ shares + 0.1 * np.eye(shares.shape[1])
+    return np.asarray(np.linalg.solve(gram, shares.T @ centred))
 
 
 def install(model: Any, guide: Any, fitted: Mapping[str, Tensor]) -> None:

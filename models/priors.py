@@ -78,7 +78,8 @@ class GaussianMixture(_Mixture):
         if loc.dim() != 2 or scale.shape != loc.shape or weights.shape != loc.shape[:1]:
             shapes = [tuple(tensor.shape) for tensor in (weights, loc, scale)]
             raise ValueError(f"want [K], [K, D] and [K, D], got {shapes}")
-        mixture = cls(loc.shape[1], loc.shape[0])
+        with torch.random.fork_rng(devices=[]):  # its initial values are not used
+            mixture = cls(loc.shape[1], loc.shape[0])
         bounded = (scale.log() / LOG_SCALE_BOUND).clamp(-0.999, 0.999)
         parameters = {
             "loc": loc,

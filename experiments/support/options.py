@@ -212,10 +212,10 @@ class Training(Group):
         None, "training steps, rounded up to whole epochs; else the preset's"
     )
     batch_size: Examples | None = option(None, "examples a step; else the preset's")
-    augment: bool = option(
-        False,
-        "train on varied examples: voices, tempos, levels and noises, shapes of strokes "
-        "(docs/data.md)",
+    augment: Labels = option(
+        (),
+        "modalities whose training examples are varied: speech (voice, tempo, level, noise), image "
+        "(shape of strokes); see docs/data.md",
     )
     learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "learning rate of Adam")
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(

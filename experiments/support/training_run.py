@@ -185,7 +185,8 @@ def train_and_score(
         names=config.modelled,
     )
     present = presence(config, data)
-    changes = augmentations(data.train, data.log_mels, config.max_frames) if config.augment else {}
+    varied = {name: data.train[name] for name in config.augment if name in config.modelled}
+    changes = augmentations(varied, data.log_mels, config.max_frames)
     anew = config.pairs == "anew"
     train = loader(data.train, presence=present, anew=anew, augment=changes)
     # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.

@@ -22,7 +22,7 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         (config.image_likelihood != "bernoulli", ("image_scale",)),
         (not speeches.isdisjoint(config.modelled), _OF_SPEECH),
         ("image" in config.modelled, _OF_IMAGES),
-        (not {*speeches, "image"}.isdisjoint(config.modelled), ("augment",)),
+        ({*config.augment} <= {*speeches, "image"} & {*config.modelled}, ("augment",)),
         ("speech" in config.names, ("dataset", *(set(Corpora.model_fields) - {"image_root"}))),
         ("image" in config.names, ("image_dataset", "image_root")),
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
+from pvae_pyro.data.held_out import TooFew, of_classes, of_speakers
 from pvae_pyro.data.spelling import alike
 
 
@@ -101,23 +102,26 @@ class PairedData:
         """The training partition alone: `fraction` of each class becomes the test partition.
 
         For choices that must not see the test partition. The normalisation stays that of the whole
-        training partition. Speakers are not kept apart.
+        training partition. If no speaker of the test partition is in the training partition, then
+        whole speakers are held out, at least `fraction` of the examples.
 
         Raises CorpusError if a class is too small to be divided.
         """
         rng = np.random.default_rng(seed)
         train, test = {}, {}
         for name, examples in self.train.items():
-            is_held = np.zeros(len(examples), bool)
-            for label in np.unique(examples.labels):
-                of_class = rng.permutation(np.flatnonzero(examples.labels == label))
-                size = max(1, round(fraction * len(of_class)))
-                if size == len(of_class):
-                    raise CorpusError(
-                        f"{self.corpus}: class {self.classes[label]} of {name} has too few "
-                        f"training examples ({size}) to hold out {fraction:g} of them"
-                    )
-                is_held[of_class[:size]] = True
+            speakers = np.asarray(examples.groups)
+            try:
+                if len(speakers) and set(speakers).isdisjoint(self.test[name].groups):
+                    is_held = of_speakers(speakers, examples.labels, fraction, rng)
+                else:
+                    is_held = of_classes(examples.labels, fraction, rng)
+            except TooFew as error:
+                label = self.classes[error.label]
+                raise CorpusError(
+                    f"{self.corpus}: class {label} of {name} has too few training {error} to hold "
+                    f"out {fraction:g} of them"
+                ) from error
             train[name] = examples.take(np.flatnonzero(~is_held))
             test[name] = examples.take(np.flatnonzero(is_held))
         remark = f"scored on {fraction:g} of the training partition; no test example is used"

@@ -205,6 +205,26 @@ def test_a_digest_is_of_values_labels_and_normalisation(data):
     assert len(digests) == 5
 
 
+def test_speakers_are_held_out_whole_if_the_test_speakers_are_others(data):
+    """Six speakers of 7 or 8 recordings each: two of them are a quarter of 43."""
+    speech = data.train["speech"]
+    speakers = [f"s{n % 6}" for n in range(len(speech))]
+    own = replace(speech, groups=speakers, labels=np.arange(len(speech)) // 6 % 3)
+    train = {**data.train, "speech": own}
+    held = replace(data, train=train).hold_out(0.25)
+    parts = [{*part["speech"].groups} for part in (held.train, held.test)]
+    assert [len(part) for part in parts] == [4, 2]
+    assert parts[0].isdisjoint(parts[1])
+    assert len(held.train["speech"]) + len(held.test["speech"]) == len(speech)
+    # Images have the same groups in both partitions, and are held out by class.
+    by_class, found = (np.bincount(of.test["image"].labels) for of in (data.hold_out(0.25), held))
+    assert by_class.tolist() == found.tolist()
+    labels = [0 if speaker == "s0" else 1 + n % 2 for n, speaker in enumerate(speakers)]
+    alone = replace(own, labels=np.array(labels))
+    with pytest.raises(CorpusError, match=r"class x of speech .* speakers \(1\) to hold out 0\.25"):
+        replace(data, train={**train, "speech": alone}).hold_out(0.25)
+
+
 def test_a_class_too_small_is_named(data):
     speech = data.train["speech"]
     index = np.flatnonzero(speech.labels != 1)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from pvae_pyro.experiments import report, run_svi
 from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.experiments.support.saved_run import load_run
+from pvae_pyro.models.priors import StandardNormal
 from pvae_pyro.svi import SVI
 from tests.support.tiny_run import TINY, command
 
@@ -100,6 +101,26 @@ def test_another_process_makes_the_same_bits(finished, cache, tmp_path):
         "seconds_training",
         "seconds_evaluating",
     }
+
+
+def test_priors_are_fitted_after_training_and_again_after_more_of_it(small_runs, here, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(small_runs["pvae"], folder)
+    results = json.loads((folder / "results.json").read_text())
+    fitted, plain = load_run(folder)[0], load_run(folder, fitted=False)[0]
+    assert len(fitted.prior.loc) == results["fit"]["components"]["prior"]
+    assert set(fitted.style_offsets) == {"speech", "image"}
+    assert isinstance(plain.prior, StandardNormal)
+    assert not plain.style_offsets
+    weights = fitted.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    # The bound under the fitted priors is higher, on test examples too.
+    assert results["fit"]["test_terms"]["elbo"] > results["test_terms"]["elbo"] - 1
+
+    done = here(["--resume", folder, "--epochs", results["epochs"] + 1, "--no-report"])
+    assert done.returncode == 0, done.stderr
+    again = load_run(folder)[0].prior.loc
+    assert again.shape != fitted.prior.loc.shape or not torch.equal(again, fitted.prior.loc)
 
 
 def test_another_number_of_threads_is_reported(small_runs, here, tmp_path):

@@ -1,0 +1,174 @@
+"""Priors fitted to the posteriors after training, and styles without the content's part."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from pyro.distributions import MixtureSameFamily
+
+from pvae_pyro.batch import Observation
+from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.generation import decode, infer, sample
+from pvae_pyro.guides import JMVAEGuide
+from pvae_pyro.models import JMVAE
+from pvae_pyro.models.fitting import component_offsets, fit, fit_mixture, install
+from tests.support.tiny import tiny_batch, tiny_modalities, tiny_pair
+
+
+@pytest.fixture
+def pair():
+    """A guide whose posteriors are narrow and far apart, as after training."""
+    torch.manual_seed(0)
+    model, guide = tiny_pair()
+    with torch.no_grad():
+        for one in (guide.multimodal, *guide.unimodal.values()):
+            for head in one.heads.values():
+                head.loc.weight.mul_(100)
+                head.log_scale.bias.fill_(-1)
+    return model, guide
+
+
+@pytest.fixture
+def batches():
+    """Two clusters of examples, so that the posteriors are in two clusters."""
+    first, second = tiny_batch(40), tiny_batch(60)
+    speech = replace(second["speech"], value=second["speech"].value + 3)
+    return [
+        first,
+        {"speech": speech, "image": replace(second["image"], value=1 - second["image"].value)},
+    ]
+
+
+def test_a_mixture_finds_the_clusters_that_there_are():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [8, 0], [0, 8.0]])
+    which = rng.choice(3, 3000, p=[0.5, 0.3, 0.2])
+    found = fit_mixture(centres[which] + rng.normal(size=(3000, 2)) * [1.0, 0.5])
+    order = torch.argsort(found["weights"], descending=True)
+    assert len(order) == 3
+    torch.testing.assert_close(
+        found["weights"][order], torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0
+    )
+    torch.testing.assert_close(found["loc"][order], torch.tensor(centres).float(), atol=0.1, rtol=0)
+    spread = torch.tensor([[1.0, 0.5]]).expand(3, 2)
+    torch.testing.assert_close(found["scale"][order], spread, atol=0.06, rtol=0)
+    assert len(fit_mixture(rng.normal(size=(2000, 3)))["weights"]) == 1
+
+
+def test_offsets_are_means_of_components():
+    """Of [1, 0], [3, 0] and [8, 6], in components 0, 0 and 1; the fourth has no style."""
+    shares = np.array([[1, 0], [1, 0], [0, 1], [1, 0.0]])
+    styles = {
+        "loc": np.array([[1, 0], [3, 0], [8, 6], [99, 99.0]]),
+        "present": np.array([True, True, True, False]),
+    }
+    mean = np.array([4.0, 2.0])
+    expected = np.array([([2, 0] - mean) * 2 / 2.1, ([8, 6] - mean) / 1.1])
+    np.testing.assert_allclose(component_offsets(shares, styles), expected)
+
+
+def test_means_of_styles_do_not_depend_on_the_component(pair, batches):
+    model, guide = pair
+    install(model, guide, fit(guide, batches))
+    batch = {name: join([batch[name] for batch in batches]) for name in batches[0]}
+    for of in (guide.multimodal, *guide.unimodal.values()):
+        latents = infer(of, batch)
+        shares = model.prior.responsibilities(latents["z_sem"]).detach()
+        for site, z in latents.items():
+            if site != "z_sem":
+                of_component = shares.T @ z / shares.sum(0)[:, None]
+                occupied = of_component[shares.sum(0) > 5]
+                assert len(occupied) > 1 or of is not guide.multimodal
+                assert (occupied - z.mean(0)).abs().max() < 0.05 * z.std(0).max()
+
+
+def join(observations):
+    lengths = [of.lengths for of in observations if of.lengths is not None]
+    value = torch.cat([of.value for of in observations])
+    return Observation(value, torch.cat(lengths) if lengths else None)
+
+
+def test_reconstructions_stay_as_they_were(pair, batches):
+    model, guide = pair
+    before = decode(model, infer(guide, batches[0]), ["speech", "image"])
+    install(model, guide, fit(guide, batches))
+    after = decode(model, infer(guide, batches[0]), ["speech", "image"])
+    for name, observation in before.items():
+        torch.testing.assert_close(after[name].value, observation.value)
+
+
+def test_the_fitted_prior_raises_the_bound(pair, batches):
+    """The priors are those that maximise the bound; offsets cost at most a little of it."""
+    model, guide = pair
+    elbo, fitted = PartitionedELBO(alpha=0.0, beta=0.0), fit(guide, batches)
+    torch.manual_seed(0)
+    before = sum(elbo.terms(model, guide, batch)["elbo"].sum() for batch in batches)
+    install(model, guide, fitted)
+    torch.manual_seed(0)
+    after = sum(elbo.terms(model, guide, batch)["elbo"].sum() for batch in batches)
+    assert after > before
+
+
+def test_draws_come_from_the_mixture(pair, batches):
+    model, guide = pair
+    fitted = fit(guide, batches)
+    install(model, guide, fitted)
+    torch.manual_seed(0)
+    _, latents = sample(model, 4000, ["speech"])
+    mean = fitted["prior.weights"] @ fitted["prior.loc"]
+    spread = latents["z_sem"].std(0)
+    assert ((latents["z_sem"].mean(0) - mean).abs() < 5 * spread / 4000**0.5).all()
+    assert all(isinstance(prior(), MixtureSameFamily) for prior in model.style_priors.values())
+
+
+def test_the_random_state_and_the_guide_stay(pair, batches):
+    _, guide = pair
+    state, weights = torch.get_rng_state(), copy.deepcopy(guide.state_dict())
+    fit(guide, batches)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(guide.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_examples_that_lack_a_modality_do_not_count():
+    torch.manual_seed(0)
+    model, guide = tiny_pair(sees_presence=True)
+    whole = tiny_batch(60)
+    present = torch.arange(60) % 3 > 0
+    gaps = dict(whole, image=Observation(whole["image"].value, None, present))
+    filled = dict(
+        whole,
+        image=Observation(whole["image"].value + 7 * ~present[:, None, None, None], None, present),
+    )
+    a, b = fit(guide, [gaps]), fit(guide, [filled])
+    for name in ("offset.image", "unimodal_offset.image", "style.image.loc"):
+        torch.testing.assert_close(a[name], b[name])
+    install(model, guide, a)
+    assert PartitionedELBO().terms(model, guide, gaps)["objective"].isfinite().all()
+
+
+def test_a_model_without_styles_gets_a_prior_alone():
+    torch.manual_seed(0)
+    modalities = tiny_modalities()
+    model, guide = JMVAE(modalities, 4), JMVAEGuide(modalities, 4)
+    fitted = fit(guide, [tiny_batch(50)])
+    assert {name.partition(".")[0] for name in fitted} == {"prior"}
+    install(model, guide, fitted)
+    drawn, latents = sample(model, 3, ["speech", "image"])
+    assert latents["z"].shape == (3, 4)
+    assert len(drawn["image"].value) == 3
+
+
+def test_tensors_that_do_not_fit_are_refused(pair, batches):
+    model, guide = pair
+    fitted = fit(guide, batches)
+    for name, value, message in (
+        ("prior.loc", fitted["prior.loc"][:, :2], "want"),
+        ("offset.speech", torch.zeros(1, 7), "two offsets of the style of speech"),
+        ("style.image.scale", torch.ones(3, 3), "want"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            install(model, guide, {**fitted, name: value})
+    with pytest.raises(ValueError, match=r"no tensor 'style\.image\.weights'"):
+        install(model, guide, {k: v for k, v in fitted.items() if k != "style.image.weights"})
