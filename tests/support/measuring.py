@@ -15,6 +15,7 @@ def measured_by(module):
         run = SimpleNamespace(
             model=model, guide=guide, unimodal=dict(unimodal.items()), names=tuple(unimodal.keys()),
             test=test, device="cpu", num_clusters=3, data=SimpleNamespace(log_mels={}),
+            model_before_fit=None,
         )  # fmt: skip
         with patch.object(module, "class_judges", lambda run, settings: judges):
             return module.measure(run, MeasureSettings(limit=limit), seed=seed)
