@@ -57,8 +57,9 @@ data = load_paired("tidigit", root, limit=int(limit) if limit else None)
 print(data.corpus, {name: len(of) for name, of in data.train.items()})
 
 # %% [markdown]
-# A batch maps modality to observation. There are no labels in it: that training is unsupervised
-# can be read off the types. Labels paired the examples, and will score what was found.
+# A batch maps modality to observation. There are no labels in it, but labels paired the examples,
+# anew in each epoch: the model is told which examples share a class, never which class it is
+# (docs/data.md). Labels will also score what was found.
 
 # %%
 loader = PairedLoader(data.train, batch_size=64, seed=0)

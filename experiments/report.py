@@ -36,7 +36,7 @@ from pvae_pyro.report.page import PageFigure, read_figure, render
 CAPTIONS = {
     "model": "The graphical models, read off the Pyro programs themselves (paper, Fig. 1)",
     "curves": "Every term of the objective, by gradient step",
-    "inertia": "k-means inertia, and the number of clusters found without labels (Fig. 3)",
+    "inertia": "k-means inertia, and the number of classes counted without labels (Fig. 3)",
     "restyle": "One example's content in another's style (Figs. 4, 16-18)",
     "translate": "Content of one modality in another, in a reference's style (Figs. 5, 19-22)",
     "joint": "All modalities, from a latent inferred from one (Fig. 2)",

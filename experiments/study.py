@@ -38,7 +38,7 @@ from pvae_pyro.experiments.support.options import OPTIONS, VAE
 from pvae_pyro.nn.choices import PriorName, SpeechEncoderName
 
 TABLE1 = "table1"
-# Each image keeps one recording, as in a real corpus. The paper pairs by class anew each epoch.
+# Each recording keeps one image, as in a real corpus. The paper pairs by class anew each epoch.
 FIXED = {"pairs": "fixed"}
 # Study -> row -> the options that differ. Table 1 also has a vae-NAME for every modality.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {

@@ -4,7 +4,8 @@ Training leaves the posteriors of z_sem in clusters, far from the prior N(0, I),
 N(0, I) belongs to no class. With everything else fixed, the prior that maximises the ELBO is the
 one that maximises E[log p(z)] over the posteriors of the training examples. Here it is a Gaussian
 mixture, fitted by EM to draws from the multimodal posterior (an ex-post density estimate: Ghosh et
-al. 2020, arXiv:1903.12436). No label is used.
+al. 2020, arXiv:1903.12436; see also Dai & Wipf 2019, arXiv:1903.05789). No label is used but for
+the pairs in the batches.
 
 A style still says a little about the content, because decoders profit from it. The regression of
 the styles on the responsibilities of the components is moved from the style into the decoder:
@@ -13,9 +14,10 @@ the styles on the responsibilities of the components is moved from the style int
     z'_m = z_m - offset_m(E[z_sem | x])  in the guide
     p(x^m | z_sem, z'_m + offset_m(z_sem))  in the decoder
 
-So the model stays the paper's (Eqs. 1, 2 and 6) with other networks, reconstructions stay as they
-were, and a style of another example arrives at the decoder among the styles that go with the
-content. Each unimodal guide subtracts its own offsets, computed from its own posteriors.
+So the model stays the paper's (Eqs. 1, 2 and 6) with other networks, reconstructions from the means
+of the multimodal guide stay as they were, and a style of another example arrives at the decoder
+among the styles that go with the content. Each unimodal guide subtracts its own offsets, computed
+from its own posteriors.
 
 Shapes: N examples, K components, D dimensions of z_sem, E of a style.
 """

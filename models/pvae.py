@@ -18,7 +18,7 @@ class PVAE(nn.Module):
     For each example of the batch:
 
         z_sem      ~ prior, N(0, I) by default   the content that all modalities share
-        z_style_m  ~ N(0, I)                     the style of modality m
+        z_style_m  ~ style prior, N(0, I)        the style of modality m
         x^m        ~ p(x^m | z_sem, z_style_m)   the likelihood of modality m
 
     An example that lacks modality m (`Observation.present`) has neither z_style_m nor x^m.

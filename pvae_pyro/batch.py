@@ -63,7 +63,8 @@ class Observation:
         return Packing.of(self.lengths, self.value.shape[-2])
 
 
-# Modality name -> its observation. It contains no class labels: training is unsupervised.
+# Modality name -> its observation. It contains no class labels; they only make the pairs
+# (docs/data.md, "Labels and pairs").
 Batch: TypeAlias = Mapping[str, Observation]
 
 

@@ -238,7 +238,7 @@ class Training(Group):
     hold_out: Annotated[float, Field(ge=0.0, le=0.5)] = option(
         0.0,
         "score on this fraction of the training partition, and train on the rest; the test "
-        "partition is not touched",
+        "partition is not touched. Whole speakers are held out if the test speakers are others",
     )
 
 
@@ -256,7 +256,9 @@ class Missing(Group):
         0.5, "with --paired: repeat known pairs until they are this share of an epoch"
     )
     pairs: Literal["anew", "fixed"] = option(
-        "anew", "pair by class anew in each epoch, or keep the first epoch's pairs"
+        "anew",
+        "pair by class anew in each epoch, which in time ties all examples of a class together, or "
+        "keep the first epoch's pairs (docs/data.md)",
     )
     unseen_classes: Labels | None = option(None, "train without these classes (docs/unseen.md)")
 

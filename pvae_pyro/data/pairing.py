@@ -9,7 +9,8 @@ def pair_by_class(labels: Mapping[str, np.ndarray], seed: int, epoch: int) -> di
     """Give each example of the first modality a random one of its class from every other.
 
     A function of (seed, epoch) alone. Within an epoch an example is drawn again only after all
-    others of its class have been.
+    others of its class have been. Over many epochs, the pairs connect all examples of a class:
+    nearly full supervision of which examples share one (docs/data.md, "Labels and pairs").
 
     Args:
         labels: modality -> ``[N_m]`` class indices, of one partition.

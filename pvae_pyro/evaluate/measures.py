@@ -34,7 +34,7 @@ MEASURES = {
         keys=(*SCORES, *CHANCES, "active_units"),
     ),
     "num_classes": Measure(
-        "num_classes", "The number of classes, found without labels", ("number", "reason")
+        "num_classes", "The number of classes, counted without labels", ("number", "reason")
     ),
     "prior_clusters": Measure(
         "prior_clusters",

@@ -1,4 +1,6 @@
-"""How many classes a latent holds, found without labels.
+"""How many classes a latent holds, counted without labels.
+
+The pairs that a model is trained on are made by class (docs/data.md, "Labels and pairs").
 
 Shapes: N points, D dimensions, K components of a mixture.
 """
