@@ -76,7 +76,7 @@ print({name: tuple(x.value.shape) for name, x in batch.items()}, batch["speech"]
 pyro.set_rng_seed(0)
 longest = int(data.train["speech"].lengths.max())
 modalities = digit_modalities(
-    num_cells=256 if epochs > 1 else 16, max_frames=longest, image_scale=0.5
+    num_cells=256 if epochs > 1 else 16, max_frames=longest, image_scale=0.4
 )
 model, guide = PVAE(modalities), PartitionedGuide(modalities)
 print(
@@ -92,7 +92,9 @@ print(
 # `python experiments/run_svi.py` is this with a command line.
 
 # %%
-elbo = PartitionedELBO(alpha=3.0, beta=100.0, length_scale=3.0, gamma=100.0, delta=1.0, epsilon=0.5)
+elbo = PartitionedELBO(
+    alpha=3.0, contrast="infonce", beta=30.0, length_scale=1.5, gamma=30.0, delta=1.0, epsilon=1.0
+)
 svi = SVI(model, guide, partial(torch.optim.Adam, lr=1e-3, betas=(0.95, 0.999), fused=True), elbo)
 progress = fit(svi, loader, num_epochs=epochs, folder=out)
 print(f"{progress.step} steps in {progress.seconds:.0f} s")

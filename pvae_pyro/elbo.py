@@ -11,8 +11,10 @@ from pyro.infer.util import torch_item
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
+from pvae_pyro.nn.choices import ContrastName
 from pvae_pyro.objective.contrastive import contrastive_hinge, derangement, hinge_of_present
 from pvae_pyro.objective.hsic import normalised_hsic
+from pvae_pyro.objective.infonce import infonce
 from pvae_pyro.objective.latent_recovery import restyling
 from pvae_pyro.objective.sites import both, is_partial, kl, sample_sites
 
@@ -24,7 +26,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
         L_elbo  = E_q[Σ_m log p(x^m | z_sem, z_m)] - KL(q(z_sem|x) ‖ p) - Σ_m KL(q(z_m|x) ‖ p)
         L_coh   = Σ_m KL(q(z_sem|x) ‖ q_m(z_sem|x^m)) + KL(q(z_m|x) ‖ q_m(z_m|x^m))
-        L_con   = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻)))
+        L_con   = Σ_{i≠j} max(0, η - K(μ_i(x), μ_j(x)) + K(μ_i(x), μ_j(x⁻))), or `infonce`
         L_ind   = Σ_m nHSIC(μ_m, z_m) over the batch, z_m ~ q(z_m|x)
         L_re    = Σ_m -log q_m(z_sem | x̂^m),  x̂^m = E[x^m | z_sem, z'_m],  z_sem ~ q(z_sem|x)
         L_agree = ½ Σ_{i≠j} KL(q_i(z_sem|x^i) ‖ q_j(z_sem|x^j))
@@ -55,7 +57,9 @@ class PartitionedELBO(TraceMeanField_ELBO):
 
     Args:
         alpha, beta: weights of L_coh and L_con.
-        margin: η.
+        contrast: "hinge", the paper's L_con, or "infonce", which contrasts an example with all
+            others of the batch.
+        margin: η, of the hinge.
         length_scale: of the kernel K, see `rbf_kernel`.
         gamma, delta, epsilon: weights of L_ind, L_re and L_agree, which the paper does not have.
         shared: the site of the shared latent.
@@ -66,6 +70,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         self,
         alpha: float = 1.0,
         beta: float = 100.0,
+        contrast: ContrastName = "hinge",
         margin: float = 0.5,
         length_scale: float = 1.0,
         gamma: float = 0.0,
@@ -77,7 +82,7 @@ class PartitionedELBO(TraceMeanField_ELBO):
         super().__init__(**kwargs)
         self.alpha, self.beta, self.gamma, self.delta = alpha, beta, gamma, delta
         self.epsilon = epsilon
-        self.margin, self.length_scale = margin, length_scale
+        self.contrast, self.margin, self.length_scale = contrast, margin, length_scale
         self.shared = shared
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -181,16 +186,20 @@ class PartitionedELBO(TraceMeanField_ELBO):
         locs = {name: site["fn"].mean for name, site in sites.items()}
         scale = next(iter(sites.values()))["scale"]
         size, device = next((len(loc), loc.device) for loc in locs.values())
+        present: dict[str, Tensor] | None = None
         if any(is_partial(site) for site in sites.values()):
             everyone = torch.ones(size, dtype=torch.bool, device=device)
             present = {n: s["mask"] if is_partial(s) else everyone for n, s in sites.items()}
-            hinge = hinge_of_present(locs, present, self.margin, self.length_scale)
+        if self.contrast == "infonce":
+            found = infonce(locs, present, self.length_scale)
+        elif present is not None:
+            found = hinge_of_present(locs, present, self.margin, self.length_scale)
         elif size > 1:
             negatives = derangement(size, device)
-            hinge = contrastive_hinge(locs, negatives, self.margin, self.length_scale)
+            found = contrastive_hinge(locs, negatives, self.margin, self.length_scale)
         else:  # a batch of one has no negative: 0
-            hinge = contrastive_hinge(locs, torch.zeros(1, dtype=torch.long, device=device), 0.0)
-        return {f"contrastive/{i}/{j}": scale * value for (i, j), value in hinge.items()}
+            found = contrastive_hinge(locs, torch.zeros(1, dtype=torch.long, device=device), 0.0)
+        return {f"contrastive/{i}/{j}": scale * value for (i, j), value in found.items()}
 
     def _independence_terms(self, guide_trace: Any) -> dict[str, Tensor]:
         """How much each style depends on its unimodal guide's mean of the shared latent, which is

@@ -93,6 +93,7 @@ def _assemble(
         elbo = PartitionedELBO(
             alpha=config.alpha,
             beta=config.beta,
+            contrast=config.contrast,
             margin=config.margin,
             length_scale=config.length_scale,
             gamma=config.gamma,

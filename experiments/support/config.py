@@ -22,6 +22,7 @@ from pvae_pyro.experiments.support.options import (
     Width,
     absolute_manifest,
 )
+from pvae_pyro.nn.choices import ContrastName
 
 # `paper`: Hsu & Glass 2018, as far as its text survives (docs/model.md, "Constants").
 # `quick`: the same images, a smaller LSTM, smaller batches, fewer steps: minutes on two cores.
@@ -33,13 +34,13 @@ PRESETS: dict[str, dict[str, int]] = {
 # `ours`: what docs/objective.md found to work, with terms that the paper lacks (γ, δ, ε).
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "paper": {
-        "alpha": 1.0, "beta": 100.0, "margin": 0.5, "length_scale": 1.0, "gamma": 0.0,
-        "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
+        "alpha": 1.0, "contrast": "hinge", "beta": 100.0, "margin": 0.5, "length_scale": 1.0,
+        "gamma": 0.0, "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
         "fit_prior": False,
     },
     "ours": {
-        "alpha": 3.0, "beta": 100.0, "margin": 0.5, "length_scale": 3.0, "gamma": 100.0,
-        "delta": 1.0, "epsilon": 0.5, "speech_scale": 1.0, "image_scale": 0.5,
+        "alpha": 3.0, "contrast": "infonce", "beta": 30.0, "margin": 0.5, "length_scale": 1.5,
+        "gamma": 30.0, "delta": 1.0, "epsilon": 1.0, "speech_scale": 1.0, "image_scale": 0.4,
         "fit_prior": True,
     },
 }  # fmt: skip
@@ -141,6 +142,7 @@ class Config(Options):
     batch_size: Examples
     alpha: Weight
     beta: Weight
+    contrast: ContrastName
     margin: Weight
     length_scale: Scale
     gamma: Weight

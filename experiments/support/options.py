@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, MOST_SEED, MOST_STEPS
 from pvae_pyro.io.files import expanded
-from pvae_pyro.nn.choices import PixelFamily, PriorName, SpeechEncoderName
+from pvae_pyro.nn.choices import ContrastName, PixelFamily, PriorName, SpeechEncoderName
 
 MANIFEST = "manifest:"
 VAE = "vae-"
@@ -186,9 +186,14 @@ class Objective(Group):
         "ours", "which weights and scales are the defaults of the options below", main=True
     )
     alpha: Weight | None = option(None, "weight of the coherence (pvae, jmvae)")
-    beta: Weight | None = option(None, "weight of the contrastive hinge")
+    contrast: ContrastName | None = option(
+        None,
+        "how pairs are contrasted in z_sem: hinge, the paper's, with one other example; infonce, "
+        "with all others of the batch",
+    )
+    beta: Weight | None = option(None, "weight of the contrastive term")
     margin: Weight | None = option(None, "margin of the hinge (η)")
-    length_scale: Scale | None = option(None, "length scale of the hinge's RBF kernel")
+    length_scale: Scale | None = option(None, "length scale of the contrast's RBF kernel")
     gamma: Weight | None = option(None, "weight of the dependence of z_style on z_sem (HSIC)")
     delta: Weight | None = option(None, "weight of recovering z_sem from what is generated")
     epsilon: Weight | None = option(

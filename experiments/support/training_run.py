@@ -220,7 +220,7 @@ def train_and_score(
     fit_of_priors: dict[str, Any] = {}
     if config.fit_prior:
         log.info("fit of the priors …")
-        whole = loader(data.train, presence=present, part=(0, 1))
+        whole = loader(data.train, presence=present, anew=anew, part=(0, 1))
         components = _fit_priors(svi, whole, folder)
         fit_of_priors = {"components": components, "test_terms": evaluate_terms(svi, test)}
     guides = dict(svi.guide.unimodal.items())  # type: ignore[operator, union-attr]

@@ -6,7 +6,7 @@ from pvae_pyro.experiments.support.command_line import flag
 from pvae_pyro.experiments.support.config import Config
 from pvae_pyro.experiments.support.options import Corpora
 
-_OF_PVAE = ("beta", "margin", "length_scale", "gamma", "delta", "epsilon")
+_OF_PVAE = ("contrast", "beta", "margin", "length_scale", "gamma", "delta", "epsilon")
 _OF_SPEECH = ("speech_scale", "duration_scale", "num_cells", "speech_encoder")
 _OF_IMAGES = ("image_scale", "image_likelihood")
 
@@ -17,6 +17,7 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
     rules: list[tuple[bool, Collection[str]]] = [
         (config.model == "pvae", _OF_PVAE),
         (config.only_modality is None, ("alpha", "paired", "paired_share", "pairs")),
+        (config.contrast == "hinge", ("margin",)),
         (config.paired < 1, ("paired_share",)),
         (config.prior in ("mixture", "vamp"), ("num_components",)),
         (config.image_likelihood != "bernoulli", ("image_scale",)),

@@ -19,7 +19,7 @@ PANELS = (
     ("log p(x | z) minus its first value", "nats per example", ("log_prob",)),
     ("KL(q ‖ p) of each latent", "nats per example", ("kl",)),
     ("coherence", "nats per example", ("coherence",)),
-    ("contrastive", "hinge per example", ("contrastive",)),
+    ("contrastive", "contrast per example", ("contrastive",)),
     ("independence", "per example", ("independence",)),
     ("restyling", "nats per example", ("restyling",)),
     ("agreement", "nats per example", ("agreement",)),

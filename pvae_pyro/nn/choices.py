@@ -1,7 +1,8 @@
-"""Names of what can be chosen, for networks and for the command line, which does not load torch."""
+"""Names of what can be chosen, for the command line too, which does not load torch."""
 
 from typing import Literal
 
 PriorName = Literal["normal", "mixture", "vamp", "flow"]
 SpeechEncoderName = Literal["lstm", "conv", "transformer"]
 PixelFamily = Literal["normal", "bernoulli", "laplace"]
+ContrastName = Literal["hinge", "infonce"]

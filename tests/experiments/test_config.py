@@ -115,7 +115,7 @@ def test_presets():
     assert quick.with_epochs(2700).epochs == 75
     assert quick.with_epochs(2700).with_epochs(9).epochs == 75  # filled in once
     ours, papers = (asked("--objective", name).resolved("cpu") for name in ("ours", "paper"))
-    assert (ours.gamma, papers.gamma, papers.image_scale) == (100.0, 0.0, 1.0)
+    assert (ours.gamma, papers.gamma, papers.image_scale) == (30.0, 0.0, 1.0)
     assert asked("--gamma", 5).resolved("cpu").gamma == 5.0
 
 
