@@ -115,7 +115,6 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         if preset == "auto":
             preset = "paper" if device.startswith("cuda") else "quick"
         defaults: dict[str, Any] = {**PRESETS[preset], **OBJECTIVES[self.objective]}
-        defaults["fit_prior"] &= self.prior == "normal"  # the others are learnt in training
         if self.epochs or self.steps:
             defaults.update(epochs=self.epochs, steps=self.steps)
         filled = {name: v for name, v in defaults.items() if getattr(self, name) is None}

@@ -165,7 +165,7 @@ class Model(Group):
         None,
         "after training, fit Gaussian mixtures to the posteriors as the priors of z_sem and the "
         "styles, and take z_sem's components out of the styles (docs/priors.md); default: with "
-        "--objective ours and --prior normal",
+        "--objective ours. A prior that training has learnt stays",
     )
     speech_encoder: SpeechEncoderName = option(
         "lstm", "network by which the guides read speech (docs/networks.md)"

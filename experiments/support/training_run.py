@@ -54,6 +54,7 @@ from pvae_pyro.io.files import whole_lines, write_whole
 from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.models.fitting import fit as fit_priors
 from pvae_pyro.models.fitting import install
+from pvae_pyro.models.priors import StandardNormal
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import CHECKPOINT, add_extra
 from pvae_pyro.training.loop import fit
@@ -218,7 +219,7 @@ def train_and_score(
     started = time.monotonic()
     test_terms = evaluate_terms(svi, test)
     fit_of_priors: dict[str, Any] = {}
-    if config.fit_prior:
+    if config.fit_prior and isinstance(svi.model.prior, StandardNormal):
         log.info("fit of the priors …")
         whole = loader(data.train, presence=present, anew=anew, part=(0, 1))
         components = _fit_priors(svi, whole, folder)

@@ -20,6 +20,7 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         (config.contrast == "hinge", ("margin",)),
         (config.paired < 1, ("paired_share",)),
         (config.prior in ("mixture", "vamp"), ("num_components",)),
+        (config.prior == "normal", ("fit_prior",)),
         (config.image_likelihood != "bernoulli", ("image_scale",)),
         (not speeches.isdisjoint(config.modelled), _OF_SPEECH),
         ("image" in config.modelled, _OF_IMAGES),
