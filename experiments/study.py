@@ -4,6 +4,7 @@
     python experiments/study.py missing --dataset fsdd --preset quick
     python experiments/study.py priors --dataset fsdd --preset quick --seeds 3 --steps 1600
 
+objective   the default objective, each of its parts left out, and the paper's
 table1      every model of the paper's Table 1, beside the paper's own figures
 missing     0 to 90 % of each modality are missing, or only complete examples are used
 paired      1, 5, 25 or 100 % of the pairs are known, and the other pairs are separated
@@ -48,6 +49,14 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         "pvae": {"model": "pvae", "objective": "paper"},
         "pvae-ours": {"model": "pvae", "objective": "ours"},
     },
+    "objective": {
+        "ours": {},
+        "hinge": {"contrast": "hinge", "beta": 100.0, "length_scale": 3.0},  # as in version 1
+        "no agreement": {"epsilon": 0.0},
+        "no independence": {"gamma": 0.0},
+        "no recovery": {"delta": 0.0},
+        "paper": {"objective": "paper"},
+    },
     "missing": {
         "0": {},
         **{str(f): {"missing": f} for f in (0.25, 0.5, 0.75, 0.9)},
@@ -80,6 +89,7 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
 }
 # Study -> the measures of evaluate.py besides the coherence.
 MEASURES = {
+    "objective": ("probes", "style_swap", "styles", "fidelity", "kl", "num_classes"),
     "missing": ("subsets",),
     "paired": ("subsets",),
     "priors": ("prior_clusters", "log_likelihood"),

@@ -8,6 +8,7 @@ from typing import Any
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import MAY_CHANGE, OBJECTIVES, PLACES, Config
+from pvae_pyro.experiments.support.measured_figures import figures_of
 from pvae_pyro.experiments.support.paper_table import TABLE_1, scored_part
 from pvae_pyro.experiments.support.results import STYLE, Evaluation, Results, Shares
 
@@ -32,6 +33,9 @@ LIKELIHOOD = "importance-weighted log-likelihood"
 IN_NATS = ("elbo", LIKELIHOOD)
 MEASURED = ("subsets", "unseen", "prior_clusters")  # keys of evaluation.json that are kept
 
+FRACTIONS = ("purity", "coherence", "pairs", "largest", "swap", "probe")  # printed in %
+DIGITS = {"seconds": 3, "correlation": 2, "error": 4, "distance": 2}  # after the point, else 1
+
 Run = Mapping[str, Any]
 
 
@@ -44,11 +48,14 @@ def collect(row: str, results: Results, evaluation: Evaluation | None = None) ->
     evaluation = evaluation or Evaluation()
     figures = _figures(results.purity, evaluation.coherence)
     chances = _figures(results.purity_chance, evaluation.coherence.get("chance", {}))
+    measured = evaluation.model_extra or {}
+    found = {**measured, "coherence": evaluation.coherence, "num_classes": evaluation.num_classes}
+    for name, value, chance in figures_of(found):
+        figures[name], chances[name] = value, chance
     joint = evaluation.log_likelihood.get("joint", {})
     figures["elbo"] = results.test_terms.get("elbo")
     figures[LIKELIHOOD] = joint.get("mean")
     figures["seconds a step"] = results.seconds_training / max(results.steps, 1)
-    measured = evaluation.model_extra or {}
     left_out = {LIKELIHOOD: joint["reason"]} if "reason" in joint else {}
     return {
         "row": row,
@@ -150,9 +157,8 @@ def side_by_side(study: str, runs: Sequence[Run]) -> str:
         *_head(["", *rows]),
     ]
     for name in names:
-        digits, scale = (3 if name.startswith("seconds") else 1), 1
-        if name.startswith(("purity", "coherence", "pairs", "largest")):
-            scale = 100
+        digits = next((n for start, n in DIGITS.items() if name.startswith(start)), 1)
+        scale = 100 if name.startswith(FRACTIONS) else 1
         cells = []
         for row in rows:
             of_row = [run for run in runs if run["row"] == row]

@@ -12,6 +12,7 @@ from pvae_pyro.evaluate import num_classes, unseen_classes
 from pvae_pyro.evaluate.measures import CHANCES, MEASURES, SCORES
 from pvae_pyro.evaluate.run import MeasureSettings
 from pvae_pyro.experiments import evaluate, run_svi
+from pvae_pyro.experiments.support.measured_figures import figures_of
 from pvae_pyro.experiments.support.saved_run import open_run
 from tests.support.tiny_run import small_corpus
 
@@ -98,6 +99,29 @@ def test_everything_is_measured(measured):
     assert content["config"] == json.loads((measured / "config.json").read_text())
     assert content["options"] == SETTINGS
     assert content["versions"]["torch"]
+
+
+def test_a_study_finds_its_figures_in_the_file(measured):
+    content = read(measured)
+    figures = {name: (value, chance) for name, value, chance in figures_of(content)}
+    probe = content["probes"]["z_style"]["image"]["class_of_samples"]
+    expected = {
+        "pairs from the prior before the fit agree speech,image": (
+            content["coherence"]["before_fit"]["prior"]["speech,image"],
+            content["coherence"]["chance"]["before_fit"]["prior"]["speech,image"],
+        ),
+        "probe: class off z_style image, samples": (probe["accuracy"], probe["chance"]),
+        "error of reconstruction speech": (
+            content["fidelity"]["speech"]["reconstruction"]["error"],
+            None,
+        ),
+        "KL z_style image, nats": (content["kl"]["z_style"]["image"]["nats"], None),
+        "classes counted z_sem image": (content["num_classes"]["z_sem"]["image"]["number"], None),
+    }
+    assert expected.items() <= figures.items()
+    starts = {name.partition(" ")[0] for name in figures}
+    assert starts >= {"swap", "probe:", "distance"}
+    assert not list(figures_of({}))
 
 
 def test_the_summary_has_the_figures_of_the_file(measured, capsys, monkeypatch):

@@ -1,0 +1,69 @@
+"""The figures of evaluation.json beyond the coherence, one number each, for a study's table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_CLASS = {  # key of a probe of z_style -> what it reads
+    "class_of_samples": "samples",
+    "class": "means",
+    "class_nonlinear": "means, non-linearly",
+    "class_of_active": "means of active dimensions",
+    "class_nonlinear_of_active": "means of active dimensions, non-linearly",
+}
+_SPEAKER = {"speaker_of_samples": "samples", "speaker": "means"}
+
+Figure = tuple[str, float | None, float | None]  # name, value, chance level
+
+
+def figures_of(found: Mapping[str, Any]) -> Iterator[Figure]:
+    """Each figure of what was measured; measures that are absent give none."""
+    yield from _before_fit(found.get("coherence", {}))
+    yield from _swaps(found.get("style_swap", {}))
+    yield from _probes(found.get("probes", {}))
+    for name, kept in found.get("styles", {}).get("kept", {}).items():
+        for quantity, of in kept.items():
+            if quantity != "speaker":
+                yield f"correlation {name} {quantity}, with the style's example", of["style"], None
+                yield f"correlation {name} {quantity}, with the content's", of["content"], None
+    for name, of in found.get("fidelity", {}).items():
+        yield f"error of reconstruction {name}", of["reconstruction"]["error"], None
+        for what in ("real", "reconstruction", "prior"):
+            if what in of:
+                yield f"distance (Fréchet) {name}, {what}", of[what]["frechet"], None
+    for name, of in found.get("kl", {}).get("z_style", {}).items():
+        yield f"KL z_style {name}, nats", of["nats"], None
+    for latent, of_names in found.get("num_classes", {}).items():
+        for name, of in of_names.items():
+            yield f"classes counted {latent} {name}", of.get("number"), None
+
+
+def _before_fit(coherence: Mapping[str, Any]) -> Iterator[Figure]:
+    by_chance = coherence.get("chance", {}).get("before_fit", {}).get("prior", {})
+    for name, share in coherence.get("before_fit", {}).get("prior", {}).items():
+        what = f"pairs from the prior before the fit agree {name}"
+        yield what, share, by_chance.get(name)
+
+
+def _swaps(found: Mapping[str, Any]) -> Iterator[Figure]:
+    for name, of in found.items():
+        key = "content_class_other"
+        yield f"swap keeps the content {name}", of[key], of.get(f"{key}_chance")
+
+
+def _probes(found: Mapping[str, Any]) -> Iterator[Figure]:
+    for name, of in found.get("z_style", {}).items():
+        for key, what in _CLASS.items():
+            probe = of.get(key, {})
+            yield (
+                f"probe: class off z_style {name}, {what}",
+                probe.get("accuracy"),
+                probe.get("chance"),
+            )
+    for name, of in found.get("z_sem", {}).items():
+        for key, what in _SPEAKER.items():
+            probe = of.get(key, {})
+            yield (
+                f"probe: speaker off z_sem {name}, {what}",
+                probe.get("accuracy"),
+                probe.get("chance"),
+            )
