@@ -10,7 +10,7 @@ the pairs in the batches.
 A style still says a little about the content, because decoders profit from it. The regression of
 the styles on the responsibilities of the components is moved from the style into the decoder:
 
-    offset_m(z_sem) = Σ_k p(k | z_sem) B_k      (`component_offsets`)
+    offset_m(z_sem) = Σ_k p(k | z_sem) B_k  (`regression`; `confused` components share one B_k)
     z'_m = z_m - offset_m(E[z_sem | x])  in the guide
     p(x^m | z_sem, z'_m + offset_m(z_sem))  in the decoder
 
@@ -31,11 +31,13 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
+from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as FittedMixture
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Batch
+from pvae_pyro.evaluate.mixture import overlaps
 from pvae_pyro.models.priors import GaussianMixture
 from pvae_pyro.nn.style_offset import StyleOffset
 from pvae_pyro.objective.sites import is_partial, sample_sites
@@ -43,6 +45,7 @@ from pvae_pyro.objective.sites import is_partial, sample_sites
 # Numbers of components to try, until BIC has become worse twice in a row.
 NUM_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 MOST_EXAMPLES = 20_000
+CONFUSED = 0.05
 _PARTS = ("weights", "loc", "scale")
 
 Posteriors = dict[str, dict[str, np.ndarray]]  # site -> "loc" and "draw", [N, D]; "present", [N]
@@ -86,12 +89,15 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     shared = next(iter(of_all))
     fitted = _named("prior", fit_mixture(of_all[shared]["draw"], seed))
     mixture = _mixture(fitted, "prior", of_all[shared]["loc"].shape[1])
+    groups = confused(_responsibilities(mixture, of_all[shared]["draw"]))
     for name, own in of_one.items():
         if (site := f"z_style_{name}") not in of_all:
             continue
         styles = of_all[site]
-        offsets = component_offsets(_responsibilities(mixture, of_all[shared]["loc"]), styles)
-        own_offsets = component_offsets(_responsibilities(mixture, own[shared]["loc"]), own[site])
+        offsets, own_offsets = (
+            groups @ regression(_responsibilities(mixture, of[shared]["loc"]) @ groups, of[site])
+            for of in (of_all, own)
+        )
         corrected = styles["draw"] - _responsibilities(mixture, of_all[shared]["draw"]) @ offsets
         style_prior = fit_mixture(corrected[styles["present"]], seed)
         fitted |= _named(f"style.{name}", style_prior)
@@ -100,14 +106,25 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     return fitted
 
 
-def component_offsets(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The regression of the styles' means on the responsibilities ``[N, K]``: ``[K, E]``.
+def confused(responsibilities: np.ndarray) -> np.ndarray:
+    """Components among which draws of z_sem move, from ``[N, K]`` responsibilities of draws.
 
-        offsets = argmin_B Σ_n ‖z_n - z̄ - Σ_k p(k | x_n) B_k‖² + 0.1 ‖B‖²
+    Two components belong together if at least `CONFUSED` of the points of one are taken for the
+    other (`overlaps`), and so do those that are connected by such pairs. Otherwise a style would
+    change with a draw of z_sem within a class. Returns ``[K, G]``, 1 where k is in group g.
+    """
+    number, groups = connected_components(overlaps(responsibilities) >= CONFUSED)
+    return np.asarray(np.eye(number)[groups])
 
-    If each example belongs to one component, B_k is that component's mean style less the mean of
-    all; what is left of a style is not correlated with the responsibilities. The second term keeps
-    the offset of a component without examples at 0.
+
+def regression(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The regression of the styles' means on the groups' responsibilities ``[N, G]``: ``[G, E]``.
+
+        argmin_B Σ_n ‖z_n - z̄ - Σ_g p(g | x_n) B_g‖² + 0.1 ‖B‖²
+
+    If each example belongs to one group, B_g is that group's mean style less the mean of all; what
+    is left of a style is not correlated with the responsibilities. The second term keeps the offset
+    of a group without examples at 0.
     """
     shares, loc = responsibilities[styles["present"]], styles["loc"][styles["present"]]
     centred = loc - loc.mean(0)

@@ -13,7 +13,7 @@ from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generation import decode, infer, sample
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE
-from pvae_pyro.models.fitting import component_offsets, fit, fit_mixture, install
+from pvae_pyro.models.fitting import confused, fit, fit_mixture, install, regression
 from tests.support.tiny import tiny_batch, tiny_modalities, tiny_pair
 
 
@@ -66,7 +66,14 @@ def test_offsets_are_means_of_components():
     }
     mean = np.array([4.0, 2.0])
     expected = np.array([([2, 0] - mean) * 2 / 2.1, ([8, 6] - mean) / 1.1])
-    np.testing.assert_allclose(component_offsets(shares, styles), expected)
+    np.testing.assert_allclose(regression(shares, styles), expected)
+
+
+def test_components_that_draws_move_between_share_an_offset():
+    """Of components 0 and 1 a tenth of the points are taken for the other; 2 is apart."""
+    shares = np.array([[0.9, 0.1, 0], [0.1, 0.9, 0], [0, 0, 1.0]])[[0] * 9 + [1] * 9 + [2] * 9]
+    assert confused(shares).tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert confused(np.eye(3)[[0, 1, 2, 2]]).tolist() == np.eye(3).tolist()
 
 
 def test_means_of_styles_do_not_depend_on_the_component(pair, batches):
