@@ -93,7 +93,7 @@ print(
 
 # %%
 elbo = PartitionedELBO(
-    alpha=3.0, contrast="infonce", beta=30.0, length_scale=1.5, gamma=30.0, delta=1.0, epsilon=1.0
+    alpha=3.0, contrast="infonce", beta=60.0, length_scale=1.5, gamma=30.0, delta=1.0, epsilon=1.0
 )
 svi = SVI(model, guide, partial(torch.optim.Adam, lr=1e-3, betas=(0.95, 0.999), fused=True), elbo)
 progress = fit(svi, loader, num_epochs=epochs, folder=out)

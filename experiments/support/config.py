@@ -39,7 +39,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "fit_prior": False,
     },
     "ours": {
-        "alpha": 3.0, "contrast": "infonce", "beta": 30.0, "margin": 0.5, "length_scale": 1.5,
+        "alpha": 3.0, "contrast": "infonce", "beta": 60.0, "margin": 0.5, "length_scale": 1.5,
         "gamma": 30.0, "delta": 1.0, "epsilon": 1.0, "speech_scale": 1.0, "image_scale": 0.4,
         "fit_prior": True,
     },
