@@ -65,7 +65,7 @@ def test_everything_is_measured(measured):
     for score in (*SCORES, *CHANCES, "active_units"):
         assert content[score].keys() == {"z_sem", "z_style"}
         assert content[score] == results[score]
-    assert "reason" in content["prior_clusters"]
+    assert content["prior_clusters"].keys() == {"z_sem"}  # of the fitted prior
     assert "reason" in content["unseen"]
     assert content["num_classes"].keys() == content["retrieval"].keys() == {"z_sem"}
     pairs = {"speech->image", "image->speech"}
