@@ -2,7 +2,8 @@
 
 Training leaves the posteriors of z_sem in clusters, far from the prior N(0, I), so a draw from
 N(0, I) belongs to no class. With everything else fixed, the prior that maximises the ELBO is the
-one that maximises E[log p(z)] over the posteriors of the training examples. Here it is a Gaussian
+one that maximises E[log p(z)] over the posteriors of the training examples (for them: the bound of
+people whom the model has not heard may fall). Here it is a Gaussian
 mixture, fitted by EM to draws from the multimodal posterior (an ex-post density estimate: Ghosh et
 al. 2020, arXiv:1903.12436; see also Dai & Wipf 2019, arXiv:1903.05789). No label is used but for
 the pairs in the batches.
@@ -79,12 +80,14 @@ def fit_mixture(draws: np.ndarray, seed: int = 0) -> dict[str, Tensor]:
 def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor]:
     """The tensors that `install` needs, from the posteriors of training batches.
 
-    At most `MOST_EXAMPLES` examples are used. The guide must not have been fitted before.
+    At most `MOST_EXAMPLES` examples are used. Raises ValueError if the guide was fitted before.
 
     Returns "prior.weights", "prior.loc" and "prior.scale" for the shared latent and, for a
     modality m with a style, the same under "style.m.", "offset.m" and "unimodal_offset.m",
     ``[K, E]``: of the multimodal guide (and the decoder), and of its own guide.
     """
+    if getattr(getattr(guide, "multimodal", guide), "offsets", None):
+        raise ValueError("the guide has been fitted already: fit one that was loaded without it")
     of_all, of_one = _posteriors(guide, batches)
     shared = next(iter(of_all))
     fitted = _named("prior", fit_mixture(of_all[shared]["draw"], seed))
@@ -98,7 +101,7 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
             groups @ regression(_responsibilities(mixture, of[shared]["loc"]) @ groups, of[site])
             for of in (of_all, own)
         )
-        corrected = styles["draw"] - _responsibilities(mixture, of_all[shared]["draw"]) @ offsets
+        corrected = styles["draw"] - _responsibilities(mixture, of_all[shared]["loc"]) @ offsets
         style_prior = fit_mixture(corrected[styles["present"]], seed)
         fitted |= _named(f"style.{name}", style_prior)
         fitted[f"offset.{name}"] = torch.as_tensor(offsets).float()

@@ -5,6 +5,7 @@ from typing import Any
 
 _CLASS = {  # key of a probe of z_style -> what it reads
     "class_of_samples": "samples",
+    "class_nonlinear_of_samples": "samples, non-linearly",
     "class": "means",
     "class_nonlinear": "means, non-linearly",
     "class_of_active": "means of active dimensions",

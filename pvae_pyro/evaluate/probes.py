@@ -153,7 +153,8 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
 
     class, speaker: a linear probe of posterior means. class_of_samples, speaker_of_samples: of one
     sample of each posterior, which is what a decoder has seen in training: a mean may show what a
-    sample of the same posterior hides in its noise. class_nonlinear: a non-linear probe of means.
+    sample of the same posterior hides in its noise. class_nonlinear: a non-linear probe of means,
+    class_nonlinear_of_samples: of samples.
     class_of_active, class_nonlinear_of_active: both of means in the `active_dimensions` alone,
     whose number is num_dims.
     """
@@ -167,7 +168,10 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
                 probes = found.setdefault(latent, {}).setdefault(name, {})
                 probes[f"class{suffix}"] = linear_probe(known, a.labels, values, b.labels)
                 probes[f"speaker{suffix}"] = group_probe(known, a.groups, values, b.groups)
-                if not sampled:
+                if sampled:
+                    found_in_samples = nonlinear_probe(known, a.labels, values, b.labels)
+                    probes["class_nonlinear_of_samples"] = found_in_samples
+                else:
                     active = active_dimensions(run.kl("train")[latent][name])
                     probes |= _of_means(known, a.labels, values, b.labels, active)
     return found

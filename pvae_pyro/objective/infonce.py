@@ -18,9 +18,10 @@ def infonce(
 
     where K is the paper's kernel, `rbf_kernel`, and x' runs over all examples of the batch, x among
     them. So each example is contrasted with all others, and not with a single one as in the paper's
-    Eq. 8. log B minus the mean is a lower bound of the mutual information of μ_i and μ_j. No label
-    is used: examples of the class of x are among the x'. With several processes, x' runs over each
-    process's own part of the batch.
+    Eq. 8. log B minus the mean is a lower bound of the mutual information of μ_i and μ_j; the value
+    is log B if K tells no examples apart, and has no upper bound. With missing modalities, B is the
+    number of examples that have j. No label is used: examples of the class of x are among the x'.
+    With several processes, x' runs over each process's own part of the batch.
 
     Source: van den Oord et al. 2018 (arXiv:1807.03748), Eqs. 4 and 5, with the kernel as density
     ratio.

@@ -86,7 +86,7 @@ def test_everything_is_measured(measured):
     for latent in ("z_sem", "z_style"):
         assert content["probes"][latent].keys() == BOTH
         for name, probe in content["probes"][latent].items():
-            of_samples = {"class_of_samples", "speaker_of_samples"}
+            of_samples = {"class_of_samples", "class_nonlinear_of_samples", "speaker_of_samples"}
             of_active = {"class_of_active", "class_nonlinear_of_active"}
             assert probe.keys() == {"class", "speaker", "class_nonlinear"} | of_samples | of_active
             assert probe["class_of_active"]["num_dims"] == content["kl"][latent][name]["active"]

@@ -171,6 +171,7 @@ def test_a_model_without_styles_gets_a_prior_alone():
 def test_tensors_that_do_not_fit_are_refused(pair, batches):
     model, guide = pair
     fitted = fit(guide, batches)
+    install(*copy.deepcopy((model, guide)), fitted)
     for name, value, message in (
         ("prior.loc", fitted["prior.loc"][:, :2], "want"),
         ("offset.speech", torch.zeros(1, 7), "two offsets of the style of speech"),
@@ -180,3 +181,10 @@ def test_tensors_that_do_not_fit_are_refused(pair, batches):
             install(model, guide, {**fitted, name: value})
     with pytest.raises(ValueError, match=r"no tensor 'style\.image\.weights'"):
         install(model, guide, {k: v for k, v in fitted.items() if k != "style.image.weights"})
+
+
+def test_a_fitted_guide_is_not_fitted_again(pair, batches):
+    model, guide = pair
+    install(model, guide, fit(guide, batches))
+    with pytest.raises(ValueError, match="fitted already"):
+        fit(guide, batches)
