@@ -52,19 +52,9 @@ def _swaps(found: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _probes(found: Mapping[str, Any]) -> Iterator[Figure]:
-    for name, of in found.get("z_style", {}).items():
-        for key, what in _CLASS.items():
-            probe = of.get(key, {})
-            yield (
-                f"probe: class off z_style {name}, {what}",
-                probe.get("accuracy"),
-                probe.get("chance"),
-            )
-    for name, of in found.get("z_sem", {}).items():
-        for key, what in _SPEAKER.items():
-            probe = of.get(key, {})
-            yield (
-                f"probe: speaker off z_sem {name}, {what}",
-                probe.get("accuracy"),
-                probe.get("chance"),
-            )
+    for latent, reads, probes in (("z_style", "class", _CLASS), ("z_sem", "speaker", _SPEAKER)):
+        for name, of in found.get(latent, {}).items():
+            for key, what in probes.items():
+                probe = of.get(key, {})
+                figure = f"probe: {reads} off {latent} {name}, {what}"
+                yield figure, probe.get("accuracy"), probe.get("chance")

@@ -10,7 +10,7 @@ from pyro.distributions import MixtureSameFamily
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.elbo import PartitionedELBO
-from pvae_pyro.generation import decode, infer, sample
+from pvae_pyro.generation import decode, draw, infer, sample
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE, fitting
 from pvae_pyro.models.fitting import confused, fit, fit_mixture, install, regression
@@ -28,6 +28,12 @@ def pair():
                 head.loc.weight.mul_(100)
                 head.log_scale.bias.fill_(-1)
     return model, guide
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Each component has its own offset, whether draws confuse components or not."""
+    monkeypatch.setattr(fitting, "CONFUSED", 2.0)
 
 
 @pytest.fixture
@@ -76,8 +82,8 @@ def test_components_that_draws_move_between_share_an_offset():
     assert confused(np.eye(3)[[0, 1, 2, 2]]).tolist() == np.eye(3).tolist()
 
 
-def test_means_of_styles_do_not_depend_on_the_component(pair, batches, monkeypatch):
-    monkeypatch.setattr(fitting, "CONFUSED", 2.0)  # each component has its own offset
+@pytest.mark.usefixtures("apart")
+def test_means_of_styles_do_not_depend_on_the_component(pair, batches):
     model, guide = pair
     install(model, guide, fit(guide, batches))
     batch = {name: join([batch[name] for batch in batches]) for name in batches[0]}
@@ -98,6 +104,19 @@ def join(observations):
     return Observation(value, torch.cat(lengths) if lengths else None)
 
 
+@pytest.mark.usefixtures("apart")
+def test_the_prior_of_a_style_is_that_of_the_styles_that_the_guide_infers(pair, batches):
+    model, guide = pair
+    torch.manual_seed(0)
+    before = torch.cat([draw(guide, batch)["z_style_speech"] for batch in batches])
+    install(model, guide, fit(guide, batches))
+    after = torch.cat([draw(guide, batch)["z_style_speech"] for batch in batches])
+    spread = model.style_priors["speech"]().variance.sqrt()
+    assert (before.std(0) > 1.1 * after.std(0)).any()  # the offsets are not 0
+    torch.testing.assert_close(spread, after.std(0), rtol=0.05, atol=0)
+
+
+@pytest.mark.usefixtures("apart")
 def test_reconstructions_stay_as_they_were(pair, batches):
     model, guide = pair
     before = decode(model, infer(guide, batches[0]), ["speech", "image"])
