@@ -76,7 +76,10 @@ print({name: tuple(x.value.shape) for name, x in batch.items()}, batch["speech"]
 pyro.set_rng_seed(0)
 longest = int(data.train["speech"].lengths.max())
 modalities = digit_modalities(
-    num_cells=256 if epochs > 1 else 16, max_frames=longest, image_scale=0.4
+    num_cells=256 if epochs > 1 else 16,
+    max_frames=longest,
+    image_scale=0.32,
+    duration_scale=0.05,
 )
 model, guide = PVAE(modalities), PartitionedGuide(modalities)
 print(

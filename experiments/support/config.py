@@ -16,6 +16,7 @@ from pvae_pyro.experiments.support.options import (
     Objective,
     SampleRate,
     Scale,
+    ScaleOrNone,
     Training,
     VoiceActivityOptions,
     Weight,
@@ -36,12 +37,12 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "paper": {
         "alpha": 1.0, "contrast": "hinge", "beta": 100.0, "margin": 0.5, "length_scale": 1.0,
         "gamma": 0.0, "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
-        "fit_prior": False,
+        "duration_scale": 0.1, "fit_prior": False,
     },
     "ours": {
         "alpha": 3.0, "contrast": "infonce", "beta": 60.0, "margin": 0.5, "length_scale": 1.5,
-        "gamma": 30.0, "delta": 1.0, "epsilon": 1.0, "speech_scale": 1.0, "image_scale": 0.4,
-        "fit_prior": True,
+        "gamma": 30.0, "delta": 1.0, "epsilon": 1.0, "speech_scale": 1.0, "image_scale": 0.32,
+        "duration_scale": 0.05, "fit_prior": True,
     },
 }  # fmt: skip
 # Increase it if a term changes its meaning, so that runs begun before are not resumed with another
@@ -150,6 +151,7 @@ class Config(Options):
     objective_version: Annotated[int, Field(ge=1)]
     speech_scale: Scale
     image_scale: Scale
+    duration_scale: ScaleOrNone
     fit_prior: bool
 
     def with_epochs(self, num_examples: int) -> Self:

@@ -51,6 +51,7 @@ Labels = tuple[str, ...]
 Fraction = Annotated[float, Field(ge=0.0, le=0.99)]
 Weight = Annotated[float, Field(ge=0.0, le=1e9)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
+ScaleOrNone = Annotated[float, Field(ge=0.0, le=1e6)]  # 0: none
 Seconds = Annotated[float, Field(ge=0.0, le=3600.0)]
 Decibels = Annotated[float, Field(ge=0.0, le=3600.0)]
 SampleRate = Annotated[int, Field(ge=4000, le=192_000)]
@@ -173,9 +174,6 @@ class Model(Group):
     image_likelihood: PixelFamily = option(
         "normal", "distribution of a pixel in [0, 1]; bernoulli has no scale"
     )
-    duration_scale: Annotated[float, Field(ge=0.0, le=1e6)] = option(
-        0.1, "observation scale of log-duration; 0 leaves duration out, as in the paper"
-    )
     learn_scale: bool = option(False, "learn the observation scales of speech and image")
 
 
@@ -201,6 +199,9 @@ class Objective(Group):
     )
     speech_scale: Scale | None = option(None, "observation scale of a log-Mel coefficient")
     image_scale: Scale | None = option(None, "observation scale of a pixel; smaller is sharper")
+    duration_scale: ScaleOrNone | None = option(
+        None, "observation scale of log-duration; 0 leaves duration out, as in the paper"
+    )
 
 
 class Training(Group):
