@@ -63,7 +63,8 @@ class PartitionedELBO(TraceMeanField_ELBO):
         length_scale: of the kernel K, see `rbf_kernel`.
         gamma, delta, epsilon: weights of L_ind, L_re and L_agree, which the paper does not have.
         shared: the site of the shared latent.
-        **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, …
+        **kwargs: of `TraceMeanField_ELBO`: num_particles, vectorize_particles, … Vectorised
+            particles need γ = δ = 0; with these terms, `terms` and the losses raise ValueError.
     """
 
     def __init__(

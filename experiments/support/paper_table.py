@@ -52,7 +52,7 @@ def known_of(results: Results, corpus: str) -> dict[str, dict[str, float]]:
 
 def score_rows(results: Results, corpus: str) -> list[tuple[str, str, bool, list[str | None]]]:
     """Of each latent and modality: whether it is in use, and the cells purity (%), its chance level
-    (%), NMI, ARI, active units, KL (nats) and the paper's purity (%) on a corpus; None if unknown.
+    (%), ARI, active units, KL (nats) and the paper's purity (%) on a corpus; None if unknown.
     """
     paper = known_of(results, corpus)
     rows = []
@@ -62,7 +62,6 @@ def score_rows(results: Results, corpus: str) -> list[tuple[str, str, bool, list
             cells = [
                 _number(purity, 2, 100),
                 _number(results.purity_chance.get(latent, {}).get(name), 2, 100),
-                _number(results.nmi.get(latent, {}).get(name), 3),
                 _number(results.ari.get(latent, {}).get(name), 3),
                 _number(units, 0),
                 _number(results.kl(latent, name), 1),
@@ -81,9 +80,8 @@ def table(results: Results) -> str:
         f"Scored on the {scored_part(results.config.hold_out)}: unimodal inference, k-means,",
         "purity in %.",
         "",
-        f"{'':19}{'this run':>9}{'':36}{f'  | paper, {results.dataset.upper()}' if paper else ''}",
-        f"{'latent':9}{'modality':10}{'purity':>9}{'chance':>8}{'NMI':>7}{'ARI':>7}{'active':>7}"
-        f"{'KL':>7}"
+        f"{'':19}{'this run':>9}{'':29}{f'  | paper, {results.dataset.upper()}' if paper else ''}",
+        f"{'latent':9}{'modality':10}{'purity':>9}{'chance':>8}{'ARI':>7}{'active':>7}{'KL':>7}"
         f"{'  | purity' if paper else ''}",
     ]
     for latent, name, in_use, (purity, chance, *cells, of_paper) in score_rows(

@@ -107,10 +107,11 @@ def test_the_objective_subtracts_the_weighted_term():
     torch.testing.assert_close(terms["restyling"], total)
 
 
-def test_vectorised_particles_are_refused():
+@pytest.mark.parametrize("weight", ["gamma", "delta"])
+def test_vectorised_particles_are_refused(weight):
     model, guide = make_pair()
     elbo = PartitionedELBO(
-        delta=1.0, num_particles=3, vectorize_particles=True, max_plate_nesting=1
+        **{weight: 1.0}, num_particles=3, vectorize_particles=True, max_plate_nesting=1
     )
-    with pytest.raises(ValueError, match=r"a batch \[B, D\], not \(3, 6, 2\)"):
+    with pytest.raises(ValueError, match=r"\[B, D\], (not|got).* \(3, 6, 2\)"):
         elbo.terms(model, guide, make_batch())
