@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pvae_pyro.batch import Observation as Observation
     from pvae_pyro.data.loader import PairedLoader as PairedLoader
     from pvae_pyro.data.loading import load_paired as load_paired
+    from pvae_pyro.data.joining import join as join
     from pvae_pyro.data.paired import column_of as column_of
-    from pvae_pyro.data.paired import join as join
     from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
     from pvae_pyro.modality import Modality as Modality
     from pvae_pyro.svi import SVI as SVI
@@ -38,7 +38,7 @@ _MODULES = {
     "digit_modalities": "models",
     "fit": "training.loop",
     "infer_from": "generation",
-    "join": "data.paired",
+    "join": "data.joining",
     "load_paired": "data.loading",
     "load_run": "experiments.support.saved_run",
     "restyle": "generation",

@@ -12,7 +12,8 @@ from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.loading import image_column, speech_column
-from pvae_pyro.data.paired import PairedData, join
+from pvae_pyro.data.joining import join
+from pvae_pyro.data.paired import PairedData
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import add_option, flag

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from pvae_pyro.batch import Observation
+from pvae_pyro.data.corpus import CorpusError
 
 _CHUNK = 100_000  # rows, 32 MB of 80 features
 
@@ -41,7 +43,8 @@ class Examples:
     """Values and labels of the examples, their names and groups.
 
     values: ``[N, ...]``; for sequences, the frames of all examples end to end, ``[ΣT, F]``.
-    labels: ``[N]`` class indices. They pair examples and score results, but are in no batch.
+    labels: ``[N]`` class indices, or -1 where the class is not known. They pair examples and score
+        results, but are in no batch.
     normalisation: applied when a batch is made.
     offsets: for sequences, ``[N + 1]``: example n is ``values[offsets[n]:offsets[n + 1]]``.
     names, groups: of each example, e.g. its file and its speaker; may be empty.
@@ -61,6 +64,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of each example is known."""
+        return bool((self.labels >= 0).all())
 
     @property
     def lengths(self) -> np.ndarray | None:
@@ -109,3 +117,27 @@ class Examples:
             if lengths is not None and some.lengths is not None:
                 lengths[mask] = some.lengths
         return Observation(value, lengths, mask)
+
+
+def stacked(values: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and offsets of `Examples`, from an array ``[N, ...]`` or a list of sequences.
+
+    values: an array, or a list of N arrays ``[T, F]``, each with its own T.
+
+    Raises CorpusError, which begins with `where`, if a list has anything but sequences, a sequence
+    has no frame, or a value is no number or not finite.
+    """
+    offsets = None
+    if len(values) and not isinstance(values, np.ndarray):
+        if {np.ndim(sequence) for sequence in values} != {2}:
+            raise CorpusError(f"{where}: a list must have sequences [T, F] alone")
+        lengths = [len(sequence) for sequence in values]
+        if min(lengths) < 1:
+            raise CorpusError(f"{where}: sequence {lengths.index(0)} has no frame")
+        offsets, values = np.cumsum([0, *lengths]), np.concatenate(values)
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise CorpusError(f"{where}: values must be numbers, not {values.dtype}")
+    if not np.isfinite(values).all():
+        raise CorpusError(f"{where}: a value is not finite")
+    return values, offsets

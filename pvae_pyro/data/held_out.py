@@ -34,11 +34,16 @@ def of_speakers(
     Args: speakers ``[N]``, labels ``[N]``. Returns ``[N]`` bool.
     Raises TooFew if a class would not be in both parts.
     """
-    names, counts = np.unique(speakers, return_counts=True)
-    order = rng.permutation(len(names))
-    before = np.cumsum(counts[order]) - counts[order]
-    is_held = np.isin(speakers, names[order[before < fraction * len(speakers)]])
+    is_held = of_groups(speakers, fraction, rng)
     both = np.intersect1d(labels[is_held], labels[~is_held])
     for label in np.setdiff1d(labels, both):
         raise TooFew(label, f"speakers ({len(np.unique(speakers[labels == label]))})")
     return is_held
+
+
+def of_groups(groups: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Hold out random groups as a whole, until they are `fraction`: ``[N]`` -> ``[N]`` bool."""
+    names, counts = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(names))
+    before = np.cumsum(counts[order]) - counts[order]
+    return np.isin(groups, names[order[before < fraction * len(groups)]])

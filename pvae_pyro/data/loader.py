@@ -9,15 +9,16 @@ from pvae_pyro import distributed
 from pvae_pyro.batch import Batch, Observation
 from pvae_pyro.data.augment import Augmentation
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.data.missing import Presence
+from pvae_pyro.data.missing import Presence, of_pairs
 from pvae_pyro.data.pairing import pair_by_class
 
 
 class PairedLoader:
     """Batches of one partition; every epoch pairs anew (`pair_by_class`) and shuffles.
 
-    An epoch visits each example of the first modality (the anchor) once; the last batch may be
-    smaller. It is a function of (seed, epoch) alone, so training can resume at any batch.
+    An epoch visits each example of the first modality (the anchor) once, or each of the known
+    `pairs`; the last batch may be smaller. It is a function of (seed, epoch) alone, so training can
+    resume at any batch.
 
     Where several processes train together, each gets a part of every batch, with about as many
     frames, in random order, and of equal size: a last batch that cannot be shared evenly is
@@ -31,11 +32,15 @@ class PairedLoader:
         part: (which, of how many) parts of each batch; None is (rank, number of processes).
         names: the modalities in the batches; None is all. The anchor stays the same, so models of
             different modalities see the same examples in the same order.
+        pairs: the known pairs, in place of pairs by class: modality -> ``[R]`` indices of its
+            examples, -1 where the modality is missing. Row r is one example in every epoch.
         presence: which examples have which modalities; None: all have all. What is missing is zero
             in the batch, a sequence of one frame, and marked (`Observation.present`).
         anew: False pairs once and for all, as the first epoch does.
         augment: modality -> its augmentation, for training. Its random numbers are a function of
             (seed, epoch, batch, part, modality).
+
+    Raises ValueError for examples without labels if no pairs are given.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class PairedLoader:
         shuffle: bool = True,
         names: Collection[str] | None = None,
         part: tuple[int, int] | None = None,
+        pairs: Mapping[str, np.ndarray] | None = None,
         presence: Presence | None = None,
         anew: bool = True,
         augment: Mapping[str, Augmentation] | None = None,
@@ -61,11 +67,26 @@ class PairedLoader:
         self.shuffle = shuffle
         self.names = [name for name in self.examples if names is None or name in names]
         self.part = part or (distributed.rank(), distributed.world_size())
-        self.presence = presence
         self.anew = anew
         self.augment = augment or {}
-        anchor = next(iter(self.examples.values()))
-        self.num_examples = len(anchor if presence is None else presence)
+        anchor = next(iter(self.examples))
+        self._anchor_lengths = self.examples[anchor].lengths
+        self._known: dict[str, np.ndarray] | None = None
+        if pairs is None:
+            if not all(of.labelled for of in self.examples.values()):
+                raise ValueError(
+                    "examples without labels cannot be paired by class: give their known pairs, "
+                    "as data.loader(split, batch_size) does"
+                )
+        else:
+            presence = of_pairs({name: pairs[name] for name in self.names}, presence)
+            self._known = {name: np.maximum(index, 0) for name, index in pairs.items()}
+            if self._anchor_lengths is not None:
+                lengths = self._anchor_lengths[self._known[anchor]]
+                self._anchor_lengths = np.where(pairs[anchor] < 0, 1, lengths)
+        self.presence = presence
+        num_tuples = len(self.examples[anchor] if self._known is None else self._known[anchor])
+        self.num_examples = num_tuples if presence is None else len(presence)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -89,6 +110,8 @@ class PairedLoader:
         return {name: np.where(present[name][rows], n, -1) for name, n in indices.items()}
 
     def _pairs(self, epoch: int) -> dict[str, np.ndarray]:
+        if self._known is not None:
+            return self._known
         labels = {name: examples.labels for name, examples in self.examples.items()}
         return pair_by_class(labels, self.seed, epoch if self.anew else 0)
 
@@ -108,7 +131,7 @@ class PairedLoader:
         if number == 1:
             return rows
         rows = np.resize(rows, -(-len(rows) // number) * number)
-        lengths = next(iter(self.examples.values())).lengths
+        lengths = self._anchor_lengths
         by_length = np.argsort(
             0 * rows if lengths is None else lengths[self._tuples(rows)], kind="stable"
         )

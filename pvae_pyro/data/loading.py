@@ -15,7 +15,8 @@ from pvae_pyro.data.corpora.registry import has_silence, image_corpus, speech_co
 from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.features import compute_features, refuse_problems
-from pvae_pyro.data.paired import PairedData, column, join
+from pvae_pyro.data.joining import join
+from pvae_pyro.data.paired import PairedData, column
 from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.summary import problem_lines, summarise_images, summarise_speech
 

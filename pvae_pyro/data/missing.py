@@ -1,6 +1,6 @@
 """Which examples have which modalities, where some are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,29 @@ class Presence:
         if not whole.any():
             raise ValueError("no example has every modality")
         return Presence(self.rows[whole], {name: p[whole] for name, p in self.present.items()})
+
+
+def of_pairs(pairs: Mapping[str, np.ndarray], presence: Presence | None = None) -> Presence | None:
+    """What is there of known pairs; None if each of them is complete, and no `presence` is given.
+
+    Pairs without any of the modalities are left out.
+
+    Args:
+        pairs: modality -> ``[R]`` indices of its examples, -1 where the modality is missing.
+        presence: of some of the pairs, which may lack more.
+
+    Raises ValueError if nothing is there.
+    """
+    rows = np.arange(len(next(iter(pairs.values())))) if presence is None else presence.rows
+    there = {name: index[rows] >= 0 for name, index in pairs.items()}
+    if presence is None and all(of.all() for of in there.values()):
+        return None
+    if presence is not None:
+        there = {name: of & presence.present[name] for name, of in there.items()}
+    some = np.logical_or.reduce(list(there.values()))
+    if not some.any():
+        raise ValueError(f"no pair has {' or '.join(pairs)}")
+    return Presence(rows[some], {name: of[some] for name, of in there.items()})
 
 
 def missing_at_random(

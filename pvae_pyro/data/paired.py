@@ -1,7 +1,7 @@
-"""Both partitions of one or several modalities, paired by class."""
+"""Both partitions of one or several modalities, paired by class or in pairs that are known."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +9,11 @@ import numpy as np
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
-from pvae_pyro.data.examples import Examples, Normalisation
-from pvae_pyro.data.held_out import TooFew, of_classes, of_speakers
-from pvae_pyro.data.spelling import alike
+from pvae_pyro.data.examples import Examples, Normalisation, stacked
+from pvae_pyro.data.held_out import TooFew, of_classes, of_groups, of_speakers
+from pvae_pyro.data.known_pairs import Pairs, check_pairs, connected, labels_of_rows, take_rows
+from pvae_pyro.data.loader import PairedLoader
+from pvae_pyro.data.missing import of_pairs
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,12 @@ class PairedData:
     Of a single modality it is a column, such as `column_of` returns; `join` puts columns together.
 
     corpus: what the data are, for result files. stand_in: some are not what was asked for.
-    classes: names of the labels, in the order of the class indices.
+    classes: names of the labels, in the order of the class indices; empty without labels.
     train, test: modality -> its examples.
     problems: what was left out, and why.
     remarks: what else a user should know about the data, one sentence each.
     log_mels: modality -> how its features were computed, for speech.
+    pairs: the pairs that are known, of each split; empty if examples are paired by class.
 
     Raises CorpusError if a partition is empty.
     """
@@ -38,6 +41,7 @@ class PairedData:
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
     log_mels: dict[str, LogMel] = field(default_factory=dict)
+    pairs: dict[Split, Pairs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split, examples in self.partitions.items():
@@ -48,14 +52,46 @@ class PairedData:
                     number = len(self.problems)
                     reason += f"; {number} left out, the first: {self.problems[0].reason}"
                 raise CorpusError(reason)
+            if self.pairs:
+                check_pairs(self.pairs[split], examples)
+
+    def loader(
+        self, split: Split, batch_size: int, *, complete: bool = False, **options: Any
+    ) -> PairedLoader:
+        """Batches of a partition, in the pairs that are known, or else by class.
+
+        complete: leave out known pairs that lack a modality of the batches. options: of
+        `PairedLoader`. Raises ValueError if nothing is left.
+        """
+        examples, pairs = self.partitions[split], self.pairs.get(split)
+        if complete and pairs is not None:
+            names = options.get("names") or examples
+            presence = of_pairs({name: pairs[name] for name in names})
+            options["presence"] = None if presence is None else presence.complete
+        return PairedLoader(examples, batch_size, pairs=pairs, **options)
+
+    def has_gaps(self, names: Collection[str]) -> bool:
+        """Whether a known pair has some of these modalities and lacks others."""
+        found = (of_pairs({n: pairs[n] for n in names}) for pairs in self.pairs.values())
+        return any(of is not None and of.num_complete < len(of) for of in found)
+
+    def labels_of_tuples(self, split: Split) -> np.ndarray:
+        """Class indices of the known pairs, or of the examples of the first modality, ``[R]``."""
+        examples = self.partitions[split]
+        if self.pairs:
+            return labels_of_rows(examples, self.pairs[split])
+        return next(iter(examples.values())).labels
 
     @property
     def partitions(self) -> dict[Split, dict[str, Examples]]:
         return {"train": self.train, "test": self.test}
 
     def digest(self) -> str:
-        """SHA-256 of all values, labels and normalisations."""
+        """SHA-256 of all values, labels, normalisations and known pairs."""
         sha = hashlib.sha256()
+        for pairs in self.pairs.values():
+            for index in pairs.values():
+                sha.update(np.ascontiguousarray(index, np.int64).data)
         for partition in (self.train, self.test):
             for name, examples in partition.items():
                 sha.update(name.encode())
@@ -77,6 +113,10 @@ class PairedData:
             )
         number = {name: n for n, name in enumerate(classes)}
         labels = np.array([number.get(name, -1) for name in self.classes])
+        if self.pairs:
+            chosen = self._rows(lambda of: np.flatnonzero(labels[of] >= 0))
+            relabelled = chosen._each(lambda of: replace(of, labels=labels[of.labels]))
+            return replace(relabelled, classes=tuple(classes))
 
         def select(examples: Examples) -> Examples:
             selected = labels[examples.labels] >= 0
@@ -87,27 +127,35 @@ class PairedData:
         return replace(self._each(select), classes=tuple(classes))
 
     def limited(self, limit: int) -> "PairedData":
-        """At most so many examples of each class, modality and partition, at random but fixed."""
+        """At most so many examples of each class, modality and partition, at random but fixed.
+
+        Of known pairs, at most so many rows of each class and partition.
+        """
         rng = np.random.default_rng(0)
 
-        def select(examples: Examples) -> Examples:
-            order = rng.permutation(len(examples))
-            classes = np.unique(examples.labels)
-            of_class = [order[examples.labels[order] == label][:limit] for label in classes]
-            return examples.take(np.sort(np.concatenate(of_class)))
+        def select(labels: np.ndarray) -> np.ndarray:
+            order = rng.permutation(len(labels))
+            of_class = [order[labels[order] == label][:limit] for label in np.unique(labels)]
+            return np.sort(np.concatenate(of_class))
 
-        return self._each(select)
+        if self.pairs:
+            return self._rows(select)
+        return self._each(lambda examples: examples.take(select(examples.labels)))
 
     def hold_out(self, fraction: float, seed: int = 0) -> "PairedData":
         """The training partition alone: `fraction` of each class becomes the test partition.
 
         For choices that must not see the test partition. The normalisation stays that of the whole
         training partition. If no speaker of the test partition is in the training partition, then
-        whole speakers are held out, at least `fraction` of the examples.
+        whole speakers are held out, at least `fraction` of the examples. Of known pairs, all rows
+        that share an example (or such a speaker) are held out together.
 
-        Raises CorpusError if a class is too small to be divided.
+        Raises CorpusError if a class is too small to be divided, or if no rows can be held out.
         """
         rng = np.random.default_rng(seed)
+        remark = f"scored on {fraction:g} of the training partition; no test example is used"
+        if self.pairs:
+            return replace(self._hold_out_rows(fraction, rng), remarks=(*self.remarks, remark))
         train, test = {}, {}
         for name, examples in self.train.items():
             speakers = np.asarray(examples.groups)
@@ -124,8 +172,33 @@ class PairedData:
                 ) from error
             train[name] = examples.take(np.flatnonzero(~is_held))
             test[name] = examples.take(np.flatnonzero(is_held))
-        remark = f"scored on {fraction:g} of the training partition; no test example is used"
         return replace(self, train=train, test=test, remarks=(*self.remarks, remark))
+
+    def _hold_out_rows(self, fraction: float, rng: np.random.Generator) -> "PairedData":
+        pairs = self.pairs["train"]
+        shared = list(pairs.values())
+        for name, examples in self.train.items():
+            groups = np.asarray(examples.groups)
+            if len(groups) and set(groups).isdisjoint(self.test[name].groups):
+                _, numbers = np.unique(groups, return_inverse=True)
+                shared.append(np.where(pairs[name] < 0, -1, numbers[pairs[name]]))
+        is_held = of_groups(connected(shared), fraction, rng)
+        if is_held.all():
+            raise CorpusError(
+                f"{self.corpus}: the training rows are connected by the files or speakers that "
+                f"they share, so {fraction:g} of them cannot be held out on their own"
+            )
+        train, of_train = take_rows(self.train, pairs, np.flatnonzero(~is_held))
+        test, of_test = take_rows(self.train, pairs, np.flatnonzero(is_held))
+        return replace(self, train=train, test=test, pairs={"train": of_train, "test": of_test})
+
+    def _rows(self, choose: Callable[[np.ndarray], np.ndarray]) -> "PairedData":
+        """The known pairs that `choose` picks by their labels ``[R]``, in each partition."""
+        (train, of_train), (test, of_test) = (
+            take_rows(of, self.pairs[split], choose(self.labels_of_tuples(split)))
+            for split, of in self.partitions.items()
+        )
+        return replace(self, train=train, test=test, pairs={"train": of_train, "test": of_test})
 
     def _each(self, change: Callable[[Examples], Examples]) -> "PairedData":
         train, test = (
@@ -162,19 +235,7 @@ def column_of(
         values, labels = partitions[split]
         if len(values) != len(labels):
             raise CorpusError(f"{corpus}, {split}: {len(values)} values and {len(labels)} labels")
-        offsets = None
-        if len(labels) and not isinstance(values, np.ndarray):
-            if {np.ndim(sequence) for sequence in values} != {2}:
-                raise CorpusError(f"{corpus}, {split}: a list must have sequences [T, F] alone")
-            lengths = [len(sequence) for sequence in values]
-            if min(lengths) < 1:
-                raise CorpusError(f"{corpus}, {split}: sequence {lengths.index(0)} has no frame")
-            offsets, values = np.cumsum([0, *lengths]), np.concatenate(values)
-        values = np.asarray(values)
-        if values.dtype.kind not in "fiub":
-            raise CorpusError(f"{corpus}, {split}: values must be numbers, not {values.dtype}")
-        if not np.isfinite(values).all():
-            raise CorpusError(f"{corpus}, {split}: a value is not finite")
+        values, offsets = stacked(values, f"{corpus}, {split}")
         indices = np.searchsorted(np.array(classes), np.array([*map(str, labels)]))
         found[split] = Examples(values, indices, Normalisation(), offsets)
     if standardise:
@@ -196,59 +257,3 @@ def column(
     train, test = ({corpus: examples[split]} for split in SPLITS)
     log_mels = {} if log_mel is None else {corpus: log_mel}
     return PairedData(corpus, stand_in, classes, train, test, problems, remarks, log_mels)
-
-
-def join(columns: Mapping[str, PairedData], *, require_corpus: bool = False) -> PairedData:
-    """Put modalities side by side, with the classes of the first one.
-
-    columns: modality -> its data; the first is the anchor modality. Examples of the others whose
-        class it lacks are left out.
-    require_corpus: raise CorpusError instead of using a stand-in.
-
-    Raises CorpusError if a partition of a column lacks a class of the first one, and says what to
-    do; ValueError for no column.
-    """
-    if not columns:
-        raise ValueError("no column of data to join")
-    anchor, first = next(iter(columns.items()))
-    if require_corpus and (stand_ins := [c.corpus for c in columns.values() if c.stand_in]):
-        raise CorpusError(
-            f"--require-corpus was given, and there is only a stand-in: {', '.join(stand_ins)}"
-        )
-    for name, data in columns.items():
-        if name != anchor:
-            _refuse_missing_classes(anchor, first, name, data)
-    joined = {name: data.only(first.classes) for name, data in columns.items()}
-    train, test = (
-        {name: next(iter(data.partitions[split].values())) for name, data in joined.items()}
-        for split in SPLITS
-    )
-    return PairedData(
-        " + ".join(data.corpus for data in joined.values()),
-        any(data.stand_in for data in joined.values()),
-        first.classes,
-        train,
-        test,
-        tuple(problem for data in joined.values() for problem in data.problems),
-        tuple(
-            remark if name == anchor else f"{name}: {remark}"
-            for name, data in joined.items()
-            for remark in data.remarks
-        ),
-        {name: log_mel for name, data in joined.items() for log_mel in data.log_mels.values()},
-    )
-
-
-def _refuse_missing_classes(anchor: str, first: PairedData, name: str, data: PairedData) -> None:
-    for split, partition in data.partitions.items():
-        (examples,) = partition.values()
-        there = [data.classes[n] for n in np.unique(examples.labels)]
-        if missing := sorted(set(first.classes) - set(there)):
-            common = ", ".join(sorted(set(first.classes) & set(there)))
-            raise CorpusError(
-                f"{data.corpus}: no {split} {name} of class {', '.join(missing)}, which the "
-                f"{anchor} has; it has {', '.join(there)}{alike(missing, there)}. Give data of "
-                "these classes (images: --image-dataset manifest:FILE.csv)"
-                + f", or use those that both have: --classes {common}"
-                * bool(common)
-            )

@@ -7,7 +7,8 @@ import pytest
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.paired import PairedData, column_of, join
+from pvae_pyro.data.joining import join
+from pvae_pyro.data.paired import PairedData, column_of
 from tests.support.tiny import tiny_examples
 
 
