@@ -2,7 +2,8 @@
 
     python experiments/criticise.py runs/my-run
 
-Two files in the run's folder describe the first pairs of its test partition (docs/criticism.md):
+Two files in the run's folder describe the first pairs of its test partition that have all
+modalities (docs/criticism.md):
 
 inference_data.nc   draws from posterior and prior, predictions, log-likelihoods
 criticism.json      predictive checks; importance-weighted log-likelihoods of each example, and
@@ -24,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.evaluate.importance import estimate, weights_by_target
 from pvae_pyro.evaluate.likelihood import mean_and_se, why_unreliable
 from pvae_pyro.evaluate.pareto import GOOD_K, pareto_k, reliable_k
@@ -52,11 +52,14 @@ OPTIONS = ("limit", "num_samples", "likelihood_examples", "importance_samples", 
 def criticise(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
     """Write both files of a run; returns the content of criticism.json.
 
-    Raises RunError if a likelihood is not finite.
+    Raises RunError if a likelihood is not finite, or if no known pair has all modalities.
     """
+    try:
+        batches = run.test_batches(options.likelihood_examples)
+    except ValueError as error:
+        raise RunError(f"{run.folder}: {error}") from error
     data = draws_and_predictions(run, options)
     write_netcdf(data, run.folder / INFERENCE_DATA)
-    batches = run.test_batches(options.likelihood_examples)
     samples = {"num_samples": options.importance_samples, "seed": options.seed}
     weights = weights_by_target(run.model, run.guide, batches, **samples)
     try:
@@ -82,7 +85,9 @@ def criticise(run: SavedRun, options: argparse.Namespace) -> dict[str, Any]:
 
 def draws_and_predictions(run: SavedRun, options: argparse.Namespace) -> Any:
     """ArviZ's object of the first pairs of the test partition; frames in seconds, bins in Hz."""
-    loader = PairedLoader(run.data.test, options.limit, device=run.device, names=run.names)
+    loader = run.data.loader(
+        "test", options.limit, complete=True, device=run.device, names=run.names
+    )
     batch = next(loader.epoch(0))
     coords: dict[str, Any] = {}
     for name, log_mel in run.data.log_mels.items():

@@ -12,7 +12,8 @@ joint          both modalities from a latent inferred from one (Fig. 2)
 tsne           maps of every latent (Figs. 11-15)
 
 Models without style latents have neither restyle nor translate. Labels choose and colour what is
-shown. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+shown; without labels, examples are chosen at random. Exit codes: 0, 1 for an error, 2 for wrong
+usage, 130 for Ctrl-C.
 """
 
 import sys
@@ -113,7 +114,10 @@ def tsne(run: SavedRun, seed: int) -> Drawn:
     chosen = {name: rng.permutation(len(of))[:MOST_POINTS] for name, of in run.test.items()}
     labels = {name: run.test[name].labels[index] for name, index in chosen.items()}
     equal = min(map(len, chosen.values()))
-    classes = run.data.classes
+    classes, what = run.data.classes, "class"
+    if not classes:  # one colour
+        classes, what = ("examples",), ""
+        labels = {name: np.zeros_like(of) for name, of in labels.items()}
     for latent, of_modality in run.latents().items():
         some = {name: locs[chosen[name]] for name, locs in of_modality.items()}
         # A latent that is not in use may be a single point, which has no map.
@@ -121,13 +125,13 @@ def tsne(run: SavedRun, seed: int) -> Drawn:
         maps = {_title(latent, name): embed(locs, seed) for name, locs in some.items()}
         if maps:
             of_maps = {_title(latent, name): labels[name] for name in some}
-            yield f"tsne-{latent}", scatter_figure(maps, of_maps, classes, "class")
+            yield f"tsne-{latent}", scatter_figure(maps, of_maps, classes, what)
         if is_shared(latent) and len(maps) > 1:
             points = embed(np.concatenate([locs[:equal] for locs in some.values()]), seed)
             of_points = np.concatenate([labels[name][:equal] for name in some])
             which = np.repeat(np.arange(len(some)), equal)
             title = LATENTS.get(latent, latent)
-            pooled = pooled_figure(points, of_points, which, classes, list(some), "class", title)
+            pooled = pooled_figure(points, of_points, which, classes, list(some), what, title)
             yield f"tsne-{latent}-pooled", pooled
         for name in some if latent == STYLE else ():
             groups = run.test[name].groups

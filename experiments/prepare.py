@@ -2,6 +2,7 @@
 
     python experiments/prepare.py --dataset tidigit --data /my/data
     python experiments/prepare.py --dataset manifest:words.csv --image-dataset manifest:drawings.csv
+    python experiments/prepare.py --dataset pairs:pairs.csv
 
 Prints what the corpus has and what was left out, and why, and writes the same with every file that
 was left out to report.json in --out. Features go to the cache ($PVAE_CACHE), on all cores, shard
@@ -18,6 +19,7 @@ if not __package__:  # run as a file: by the code of this checkout, whatever is 
 import argparse
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 from pvae_pyro.data.cache import data_root
@@ -31,7 +33,7 @@ from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.command_line import add_options, validated
 from pvae_pyro.experiments.support.config import Options
-from pvae_pyro.experiments.support.data import file_name, speech_arguments
+from pvae_pyro.experiments.support.data import file_name, load_known_pairs, speech_arguments
 from pvae_pyro.experiments.support.options import Corpora, Data, VoiceActivityOptions
 from pvae_pyro.io.provenance import environment, write_json
 
@@ -45,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=place, metavar="DIR", help="the corpora; else $PVAE_DATA, else ./data")
     groups = (Data, Corpora, VoiceActivityOptions)
-    add_options(parser, groups, without=("modalities", "modality"))
+    add_options(parser, groups, without=("modality",))
     parser.add_argument(
         "--workers",
         type=number(int, above=0, most=1024),
@@ -61,6 +63,33 @@ def make_parser() -> argparse.ArgumentParser:
 def prepare(config: Options, root: Path, workers: int | None = None) -> dict[str, Any]:
     """The report on a corpus, whose features are computed."""
     started = time.monotonic()
+    if config.has_known_pairs:
+        report = _report_on_pairs(config, workers)
+    else:
+        report = _report_on_corpora(config, root, workers)
+    report["seconds_preparing"] = round(time.monotonic() - started, 2)
+    asked = config.model_dump(mode="json", exclude_unset=True)
+    return {**report, "config": asked, **environment()}
+
+
+def _report_on_pairs(config: Options, workers: int | None) -> dict[str, Any]:
+    modalities = config.modalities if "modalities" in config.model_fields_set else None
+    data = load_known_pairs(config, modalities, workers)
+    return {
+        "dataset": config.dataset,
+        "corpus": data.corpus,
+        "stand_in": False,
+        "rows": {split: len(data.labels_of_tuples(split)) for split in data.partitions},
+        "classes": list(data.classes),
+        "feature_sample_rates": {name: of.sample_rate for name, of in data.log_mels.items()},
+        "notes": list(data.remarks),
+        "problems": [vars(problem) for problem in data.problems],
+        "left_out": dict(Counter(problem.kind for problem in data.problems).most_common()),
+        "errors": [],
+    }
+
+
+def _report_on_corpora(config: Options, root: Path, workers: int | None) -> dict[str, Any]:
     corpus = open_speech(config.dataset, root, **speech_arguments(config))
     corpus, statistics = compute_features(corpus, workers=workers, strict=config.strict)
     report = {"dataset": config.dataset, **summarise_speech(corpus, statistics)}
@@ -79,13 +108,13 @@ def prepare(config: Options, root: Path, workers: int | None = None) -> dict[str
                 named = ", ".join(map(shown, missing))
                 hint = alike(missing, list(there))
                 report["errors"].append(f"no {split} image of class {named}{hint}")
-    report["seconds_preparing"] = round(time.monotonic() - started, 2)
-    asked = config.model_dump(mode="json", exclude_unset=True)
-    return {**report, "config": asked, **environment()}
+    return report
 
 
 def table(report: dict[str, Any]) -> str:
     """A report as text."""
+    if "rows" in report:
+        return _table_of_pairs(report)
     lines = [
         f"{'STAND-IN: ' * report['stand_in']}{report['corpus']}, features at "
         f"{report['feature_sample_rate']} Hz",
@@ -113,6 +142,18 @@ def table(report: dict[str, Any]) -> str:
         lines += [f"WARNING: images: {warning}" for warning in images["warnings"]]
     lines += [f"ERROR: {error}: run_svi.py will refuse this" for error in report["errors"]]
     return "\n".join(lines)
+
+
+def _table_of_pairs(report: dict[str, Any]) -> str:
+    classes = ", ".join(map(shown, report["classes"])) or "none: the file has no labels"
+    return "\n".join(
+        [
+            shown(report["corpus"]),
+            *(f"  {shown(note)}" for note in report["notes"]),
+            f"classes: {classes}",
+            *_left_out(report),
+        ]
+    )
 
 
 def _classes(splits: dict[str, Any]) -> list[str]:

@@ -70,6 +70,7 @@ def write_report(run: SavedRun, file: Path, seed: int = 0) -> Path:
         run=_what_was_run(results),
         config=results.config.model_dump(mode="json"),
         **_scores(results),
+        not_scored=results.not_scored,
         seed=seed,
         audible=bool(run.data.log_mels.keys() & set(run.names)),
         galleries=shown,
@@ -89,7 +90,7 @@ def _what_was_run(results: Results) -> dict[str, str | None]:
         "corpus": f"STAND-IN: {corpus}" if results.stand_in else corpus,
         "remarks": "; ".join(results.remarks) or "none",
         "left out": ", ".join(f"{n} {kind}" for kind, n in results.left_out.items()) or "nothing",
-        "classes": ", ".join(results.classes),
+        "classes": ", ".join(results.classes) or "none: the data have no labels",
         "objective": f"{config.objective}: α {config.alpha:g}, β {config.beta:g}",
         "training": f"{results.epochs} epochs, {results.steps} steps of {config.batch_size}, "
         f"{results.seconds_training:.0f} s; preset {results.preset}",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pvae_pyro.batch import Batch as Batch
     from pvae_pyro.batch import Observation as Observation
+    from pvae_pyro.data.joining import join as join
     from pvae_pyro.data.loader import PairedLoader as PairedLoader
     from pvae_pyro.data.loading import load_paired as load_paired
-    from pvae_pyro.data.joining import join as join
     from pvae_pyro.data.paired import column_of as column_of
     from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
     from pvae_pyro.modality import Modality as Modality

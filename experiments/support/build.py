@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import nn
 
-from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
+from pvae_pyro.data.missing import Presence, few_paired, missing_at_random, of_pairs
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import Config
@@ -67,7 +67,7 @@ def _networks(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
     try:
         modalities = digit_modalities(
             config.names,
-            spoken=("speech", *config.second_speeches),
+            spoken=dict.fromkeys(("speech", *config.second_speeches, *(config.sample_rates or ()))),
             num_cells=config.num_cells,
             speech_scale=config.speech_scale,
             image_scale=config.image_scale,
@@ -143,26 +143,32 @@ def _with_its_head(model: PVAE | JMVAE, head: nn.Module) -> nn.Module:
 def presence(config: Config, data: "PairedData") -> Presence | None:
     """Which training examples have which modalities; None if every example has all.
 
-    Examples of --unseen-classes are left out. Raises RunError if none is left.
+    Examples of --unseen-classes are left out, and so are known pairs without a modality of the
+    model. Raises RunError if none is left.
     """
     names = config.modelled
-    labels = next(iter(data.train.values())).labels
+    labels = data.labels_of_tuples("train")
     if unknown := set(config.unseen_classes or ()) - set(data.classes):
-        raise RunError(f"--unseen-classes: there is no class {', '.join(sorted(unknown))}")
+        there = "" if data.classes else ": the data have no labels"
+        raise RunError(f"--unseen-classes: no class {', '.join(sorted(unknown))}{there}")
     left_out = [data.classes.index(label) for label in config.unseen_classes or ()]
     of_seen = np.flatnonzero(~np.isin(labels, left_out))
     found = None
     try:
         if config.missing:
             found = missing_at_random(len(of_seen), names, config.missing, config.seed)
-            found = found.complete if config.drop_incomplete else found
         elif config.paired < 1 and len(names) > 1:
             found = few_paired(len(of_seen), names, config.paired, config.seed, config.paired_share)
         elif left_out:
             found = missing_at_random(len(of_seen), names, 0.0, config.seed)
+        found = None if found is None else replace(found, rows=of_seen[found.rows])
+        if data.pairs:
+            found = of_pairs({name: data.pairs["train"][name] for name in names}, found)
+        if found is not None and config.drop_incomplete:
+            found = found.complete
     except ValueError as error:
         raise RunError(f"no training example is left: {error}") from error
-    return None if found is None else replace(found, rows=of_seen[found.rows])
+    return found
 
 
 def gaps(config: Config) -> list[str]:
@@ -176,7 +182,10 @@ def gaps(config: Config) -> list[str]:
         )
     if config.paired < 1:
         remarks.append(f"training: {config.paired:.2%} of the pairs are known")
-    if config.pairs == "fixed":
+    if config.has_known_pairs:
+        if config.drop_incomplete and not config.missing:
+            remarks.append("training: rows that lack a modality are left out")
+    elif config.pairs == "fixed":
         remarks.append("training: each example keeps the pair of the first epoch")
     if config.unseen_classes:
         remarks.append(f"training: without the classes {', '.join(config.unseen_classes)}")

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 from pydantic_core import from_json, to_json
 from typing_extensions import Self
 
+from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.options import (
+    PAIRS,
     VAE,
     Corpora,
     Data,
@@ -64,13 +66,43 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
     def _options_go_together(self) -> Self:
         if self.missing and self.paired < 1:
             raise ValueError("give --missing or --paired, not both")
-        if self.drop_incomplete and not self.missing:
-            raise ValueError("--drop-incomplete requires --missing")
+        if self.drop_incomplete and not (self.missing or self.has_known_pairs):
+            raise ValueError("--drop-incomplete requires --missing or --dataset pairs:FILE.csv")
+        if self.has_known_pairs:
+            self._refuse_with_known_pairs()
         if not self.min_seconds < self.max_seconds:
             raise ValueError("--min-seconds must be less than --max-seconds")
-        if self.only_modality not in (None, *self.names):
+        # Which modalities a file of pairs has is known when it has been read.
+        known = not self.has_known_pairs or "modalities" in self.model_fields_set
+        if known and self.only_modality not in (None, *self.names):
             raise ValueError(f"--model {self.model}: --modalities has no {self.only_modality}")
         return self
+
+    def _refuse_with_known_pairs(self) -> None:
+        why = "the rows of pairs:FILE.csv are the pairs"
+        if self.paired < 1:
+            raise ValueError(f"--paired cannot be given: {why}; --missing may remove more")
+        if self.pairs == "anew" and "pairs" in self.model_fields_set:
+            raise ValueError(f"--pairs anew cannot be given: {why}, in every epoch")
+        if self.modality:
+            raise ValueError("--modality cannot be given: give pairs:FILE.csv a column for it")
+
+    def _modalities_of_pairs(self) -> tuple[str, ...]:
+        if "modalities" in self.model_fields_set:
+            return self.modalities
+        # Not above: it imports what reads sound and pictures, for which --help need not wait.
+        from pvae_pyro.data.corpora.pairs_file import modalities_in
+
+        found = modalities_in(self.dataset.removeprefix(PAIRS))
+        if self.only_modality not in (None, *found):
+            names = ", ".join(found)
+            raise RunError(f"--model {self.model}: {self.dataset} has the modalities {names}")
+        return found
+
+    @property
+    def has_known_pairs(self) -> bool:
+        """Whether the data are the rows of a file of pairs."""
+        return self.dataset.startswith(PAIRS)
 
     @property
     def second_speeches(self) -> dict[str, str]:
@@ -111,7 +143,11 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         return self.paired < 1 or (self.missing > 0 and not self.drop_incomplete)
 
     def resolved(self, device: str) -> "Config":
-        """Fill in the defaults of the preset and the objective; `device` is not "auto"."""
+        """Fill in the defaults of the preset and the objective; `device` is not "auto".
+
+        A file of pairs is asked for its modalities, which raises CorpusError if it cannot be read,
+        and RunError if the model is of none of them.
+        """
         preset = self.preset
         if preset == "auto":
             preset = "paper" if device.startswith("cuda") else "quick"
@@ -120,6 +156,8 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
             defaults.update(epochs=self.epochs, steps=self.steps)
         filled = {name: v for name, v in defaults.items() if getattr(self, name) is None}
         filled |= {"preset": preset, "device": device, "objective_version": OBJECTIVE_VERSION}
+        if self.has_known_pairs:
+            filled |= {"pairs": "fixed", "modalities": self._modalities_of_pairs()}
         return Config(**{**dict(self), **filled})
 
 
@@ -133,6 +171,7 @@ class Config(Options):
     corpus: str | None = None
     stand_in: bool | None = None
     data_digest: str | None = None
+    has_gaps: bool = False  # of the data, without --missing
     max_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sample_rates: dict[str, SampleRate] | None = None
     threads: int | None = None
@@ -153,6 +192,11 @@ class Config(Options):
     image_scale: Scale
     duration_scale: ScaleOrNone
     fit_prior: bool
+
+    @property
+    def lacks_modalities(self) -> bool:
+        """Whether some examples lack modalities."""
+        return super().lacks_modalities or (self.has_gaps and not self.drop_incomplete)
 
     def with_epochs(self, num_examples: int) -> Self:
         """The number of epochs is computed from `steps` if it is not given."""

@@ -1,7 +1,7 @@
 """The data of a configuration."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from torch import Tensor
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.cache import data_root
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.loading import image_column, speech_column
 from pvae_pyro.data.joining import join
+from pvae_pyro.data.loading import image_column, speech_column
+from pvae_pyro.data.loading_pairs import load_pairs
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.errors import shown
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import add_option, flag
 from pvae_pyro.experiments.support.config import PLACES, Config, Options
-from pvae_pyro.experiments.support.options import MANIFEST, Corpora, VoiceActivityOptions
+from pvae_pyro.experiments.support.options import MANIFEST, PAIRS, Corpora, VoiceActivityOptions
 from pvae_pyro.models.modalities import own_modality
 
 # Options of single corpora of speech; a corpus's reader refuses the options of others.
@@ -61,6 +62,23 @@ def load_columns(config: Config, root: Path) -> dict[str, PairedData]:
     return columns
 
 
+def load_known_pairs(
+    config: Options, modalities: Sequence[str] | None, workers: int | None = None
+) -> PairedData:
+    """The data of a file of pairs, without what is held out.
+
+    Raises CorpusError, and RunError for an option of another corpus.
+    """
+    arguments = speech_arguments(config)
+    options = {n: value for n, value in arguments.pop("options").items() if value is not None}
+    root = options.pop("manifest_root", None)
+    del arguments["require_corpus"]
+    if others := [flag(name) for name in options if name not in ("sample_rate", "channel")]:
+        raise RunError(f"{', '.join(others)}: not an option of {PAIRS}FILE.csv")
+    file = config.dataset.removeprefix(PAIRS)
+    return load_pairs(file, root, modalities, **options, **arguments, workers=workers)
+
+
 def speech_arguments(config: Options) -> dict[str, Any]:
     """Arguments of `open_speech`, but for the dataset and the data folder."""
     vad = {name.removeprefix("vad_"): name for name in VoiceActivityOptions.model_fields}
@@ -88,7 +106,7 @@ def load_data(config: Config, root: Path) -> PairedData:
     Raises CorpusError, and RunError for a modality that is unknown or has no data.
     """
     try:
-        columns = load_columns(config, root)
+        data = _loaded(config, root)
     except ValueError as error:
         raise RunError(str(error)) from error
     except CorpusError as error:
@@ -98,8 +116,13 @@ def load_data(config: Config, root: Path) -> PairedData:
             f"{error}. If the data of this run have moved, say where they are now: --data, "
             f"{', '.join(map(flag, PLACES))}"
         ) from error
-    data = join(columns, require_corpus=config.require_corpus)
     return data.hold_out(config.hold_out) if config.hold_out else data
+
+
+def _loaded(config: Config, root: Path) -> PairedData:
+    if config.has_known_pairs:
+        return load_known_pairs(config, config.names)
+    return join(load_columns(config, root), require_corpus=config.require_corpus)
 
 
 def check_data(config: Config, data: PairedData, folder: str | Path) -> Config:
@@ -174,4 +197,4 @@ def places_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def file_name(dataset: str) -> str:
     """A dataset's name as part of a file name: of a manifest, the manifest's own name."""
-    return shown(Path(dataset.removeprefix(MANIFEST)).stem)
+    return shown(Path(dataset.removeprefix(MANIFEST).removeprefix(PAIRS)).stem)

@@ -73,7 +73,8 @@ class Generator:
                 path, settings, normalisation, trim=trim, channel=channel, longest=longest
             )
         else:
-            values, changes = read_picture(path, self.config.image_dataset == "mnist", self.framing)
+            like_mnist = self.config.image_dataset == "mnist" and not self.config.has_known_pairs
+            values, changes = read_picture(path, like_mnist, self.framing)
             if changes:
                 self.remarks.append(f"{shown(path)}: {'; '.join(changes)}")
         return name, observation(values, normalisation).to(self.device)

@@ -13,6 +13,7 @@ from pvae_pyro.io.files import expanded
 from pvae_pyro.nn.choices import ContrastName, PixelFamily, PriorName, SpeechEncoderName
 
 MANIFEST = "manifest:"
+PAIRS = "pairs:"
 VAE = "vae-"
 
 
@@ -22,9 +23,10 @@ def absolute(text: str) -> str:
 
 
 def absolute_manifest(text: str) -> str:
-    """A dataset: its name, or ``manifest:`` and an absolute path."""
-    if text.startswith(MANIFEST):
-        return MANIFEST + absolute(text.removeprefix(MANIFEST))
+    """A dataset: its name, or ``manifest:`` or ``pairs:`` and an absolute path."""
+    for kind in (MANIFEST, PAIRS):
+        if text.startswith(kind):
+            return kind + absolute(text.removeprefix(kind))
     return text
 
 
@@ -72,14 +74,17 @@ class Data(Group):
     dataset: Dataset = option(
         "tidigit",
         "speech: tidigit, secuvoice, fsdd, audio_mnist, speech_commands, an4, mswc, or "
-        "manifest:FILE.csv with the columns path,label,speaker,split. tidigit and secuvoice are "
-        "licensed: where they are not found, a synthetic stand-in takes their place and says so",
+        "manifest:FILE.csv with the columns path,label,speaker,split; or pairs:FILE.csv, whose "
+        "rows are examples of all modalities (speech,image,split), without labels. tidigit and "
+        "secuvoice are licensed: where they are not found, a synthetic stand-in takes their place "
+        "and says so",
         main=True,
     )
     modalities: Annotated[Labels, AfterValidator(_each_once)] = option(
         ("speech", "image"),
         "speech, image, those that --modality adds and your own (docs/modalities.md). An epoch is "
-        "a pass over the first one, which pairs each example with others of the same class",
+        "a pass over the first one, which pairs each example with others of the same class. "
+        "pairs:FILE.csv has all its columns as modalities, unless this option names some",
         main=True,
     )
     modality: Labels = option(
@@ -126,9 +131,11 @@ class Corpora(Group):
     language: str | None = option(None, "mswc: code of the language (es)")
     words: Labels | None = option(None, "mswc: the words that are the classes; else the digits")
     manifest_root: PathText | None = option(None, "folder of a manifest's paths; else its own")
-    sample_rate: SampleRate | None = option(None, "manifest: sample rate of its features, in Hz")
+    sample_rate: SampleRate | None = option(
+        None, "manifest, pairs: sample rate of the features, in Hz"
+    )
     channel: Annotated[int, Field(ge=1, le=1024)] | None = option(
-        None, "manifest: the channel to read, from 1; else the mean of all channels"
+        None, "manifest, pairs: the channel to read, from 1; else the mean of all channels"
     )
     image_root: PathText | None = option(None, "folder of an image manifest's paths; else its own")
 
@@ -254,7 +261,9 @@ class Missing(Group):
     missing: Fraction = option(
         0.0, "remove each modality of each example with this probability, in all epochs alike"
     )
-    drop_incomplete: bool = option(False, "with --missing: train only on complete examples")
+    drop_incomplete: bool = option(
+        False, "with --missing or pairs:FILE.csv: train only on complete examples"
+    )
     paired: Annotated[float, Field(gt=0.0, le=1.0)] = option(
         1.0, "the fraction of pairs that is known; the other pairs are separated"
     )
@@ -264,7 +273,7 @@ class Missing(Group):
     pairs: Literal["anew", "fixed"] = option(
         "anew",
         "pair by class anew in each epoch, which in time ties all examples of a class together, or "
-        "keep the first epoch's pairs (docs/data.md)",
+        "keep the first epoch's pairs (docs/data.md); those of pairs:FILE.csv are fixed",
     )
     unseen_classes: Labels | None = option(None, "train without these classes (docs/unseen.md)")
 

@@ -41,9 +41,9 @@ def row_of(config: Config) -> str:
 def known_of(results: Results, corpus: str) -> dict[str, dict[str, float]]:
     """The paper's purities on a corpus, of the model of these results: latent -> modality -> %.
 
-    Nothing for a run of other modalities than the paper's two.
+    Nothing for a run of other modalities than the paper's two, or without labels.
     """
-    if {*results.config.names} != {"speech", "image"}:
+    if {*results.config.names} != {"speech", "image"} or results.not_scored:
         return {}
     row = row_of(results.config)
     rows = TABLE_1.get(corpus, {})
@@ -56,9 +56,9 @@ def score_rows(results: Results, corpus: str) -> list[tuple[str, str, bool, list
     """
     paper = known_of(results, corpus)
     rows = []
-    for latent, purities in results.purity.items():
-        for name, purity in purities.items():
-            units = results.active_units[latent][name]
+    for latent, of_names in results.active_units.items():
+        for name, units in of_names.items():
+            purity = results.purity.get(latent, {}).get(name)
             cells = [
                 _number(purity, 2, 100),
                 _number(results.purity_chance.get(latent, {}).get(name), 2, 100),
@@ -87,10 +87,11 @@ def table(results: Results) -> str:
     for latent, name, in_use, (purity, chance, *cells, of_paper) in score_rows(
         results, results.dataset
     ):
-        line = f"{latent:9}{name:10}{purity:>9}{chance or '–':>8}"
+        line = f"{latent:9}{name:10}{purity or '–':>9}{chance or '–':>8}"
         line += "".join(f"{cell or '–':>7}" for cell in cells)
         line += f"  | {of_paper}" if of_paper else ""
         lines.append(line + "  (not in use: its purity means nothing)" * (not in_use))
+    lines += ["", results.not_scored] * bool(results.not_scored)
     lines += [
         "",
         "chance: purity of random clusters of the same sizes. active: dimensions whose posterior",

@@ -61,7 +61,8 @@ class Results(_File):
     git_commit: str | None
     seconds_training: float = 0.0
     config: Annotated[Config, BeforeValidator(_config)]
-    purity: Shares = Field(description="k-means purity: latent -> modality -> share")
+    purity: Shares = Field({}, description="k-means purity: latent -> modality -> share")
+    not_scored: str = Field("", description="which scores need labels, if the data have none")
     nmi: Shares = Field({}, description="normalised mutual information")
     ari: Numbers = Field({}, description="adjusted Rand index")
     hungarian: Shares = Field(

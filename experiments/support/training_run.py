@@ -23,6 +23,7 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.evaluate.clustering import evaluate_latents
+from pvae_pyro.evaluate.measures import SCORES
 from pvae_pyro.evaluate.run import evaluate_terms
 from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
@@ -151,10 +152,11 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     with distributed.first_alone():
         data = load_data(config, root)
     config = check_data(config, data, folder)
+    config = config.but(has_gaps=data.has_gaps(config.modelled))
     if missing := set(config.modelled) - data.train.keys():
         raise RunError(f"the data lack the modalities {sorted(missing)}: see docs/modalities.md")
     present = presence(config, data)
-    examples = data.train[config.names[0]] if present is None else present
+    examples = data.labels_of_tuples("train") if present is None else present
     config = config.with_epochs(len(examples))
     config = config.but(
         max_frames=config.max_frames or longest(data),
@@ -179,7 +181,7 @@ def train_and_score(
         check_same(config, folder)
     svi = build(config)
     loader = partial(
-        PairedLoader,
+        data.loader,
         batch_size=config.batch_size,
         seed=config.seed,
         device=config.device,
@@ -189,9 +191,10 @@ def train_and_score(
     varied = {name: data.train[name] for name in config.augment if name in config.modelled}
     changes = augmentations(varied, data.log_mels, config.max_frames)
     anew = config.pairs == "anew"
-    train = loader(data.train, presence=present, anew=anew, augment=changes)
-    # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.
-    test = loader(data.test, part=(0, 1))
+    train = loader("train", presence=present, anew=anew, augment=changes)
+    # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class. A guide
+    # that sees no gaps is scored without them.
+    test = loader("test", part=(0, 1), complete=config.drop_incomplete)
     num_complete = train.num_examples if present is None else present.num_complete
     counts = {"train": train.num_examples, "complete": num_complete, "test": test.num_examples}
     num_weights = sum(parameter.numel() for parameter in svi.parameters())
@@ -221,7 +224,7 @@ def train_and_score(
     fit_of_priors: dict[str, Any] = {}
     if config.fit_prior and isinstance(svi.model.prior, StandardNormal):
         log.info("fit of the priors …")
-        whole = loader(data.train, presence=present, anew=anew, part=(0, 1))
+        whole = loader("train", presence=present, anew=anew, part=(0, 1))
         components = _fit_priors(svi, whole, folder)
         fit_of_priors = {"components": components, "test_terms": evaluate_terms(svi, test)}
     guides = dict(svi.guide.unimodal.items())  # type: ignore[operator, union-attr]
@@ -234,6 +237,7 @@ def train_and_score(
         "corpus": data.corpus,
         "stand_in": data.stand_in,
         "classes": list(data.classes),
+        **_not_scored(data),
         "remarks": [*data.remarks, *gaps(config)],
         "left_out": Counter(problem.kind for problem in data.problems),
         "processes": distributed.world_size(),
@@ -261,6 +265,14 @@ def _fit_priors(svi: SVI, loader: PairedLoader, folder: Path) -> dict[str, int]:
     install(svi.model, svi.guide, fitted)
     weights = {name: tensor for name, tensor in fitted.items() if name.endswith(".weights")}
     return {name.removesuffix(".weights"): len(tensor) for name, tensor in weights.items()}
+
+
+def _not_scored(data: PairedData) -> dict[str, str]:
+    """A sentence about the scores that are left out if the data have no labels."""
+    if data.classes:
+        return {}
+    what = f"{', '.join(SCORES)} need labels, which the data do not have"
+    return {"not_scored": f"{what}; evaluate.py --labels FILE.csv takes some, to score only"}
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:

@@ -25,8 +25,11 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         (not speeches.isdisjoint(config.modelled), _OF_SPEECH),
         ("image" in config.modelled, _OF_IMAGES),
         ({*config.augment} <= {*speeches, "image"} & {*config.modelled}, ("augment",)),
-        ("speech" in config.names, ("dataset", *(set(Corpora.model_fields) - {"image_root"}))),
-        ("image" in config.names, ("image_dataset", "image_root")),
+        (
+            "speech" in config.names or config.has_known_pairs,
+            ("dataset", *(set(Corpora.model_fields) - {"image_root"})),
+        ),
+        ("image" in config.names and not config.has_known_pairs, ("image_dataset", "image_root")),
     ]
     unused = {name for has_effect, names in rules if not has_effect for name in names}
     return [flag(name) for name in given if name in unused]

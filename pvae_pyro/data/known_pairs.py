@@ -4,6 +4,7 @@ Shapes: R rows, N examples of a modality.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -19,7 +20,7 @@ def check_pairs(pairs: Mapping[str, np.ndarray], examples: Mapping[str, Examples
     if pairs.keys() != examples.keys() or len({index.shape for index in pairs.values()}) > 1:
         raise ValueError(f"pairs need an index array of one length for each of {list(examples)}")
     for name, index in pairs.items():
-        if index.size and not (-1 <= index.min() and index.max() < len(examples[name])):
+        if index.size and not (index.min() >= -1 and index.max() < len(examples[name])):
             raise ValueError(f"pairs: an index is not of the {len(examples[name])} {name} examples")
     if not np.logical_or.reduce([index >= 0 for index in pairs.values()]).all():
         raise ValueError("pairs: a row has no modality at all")
@@ -39,9 +40,19 @@ def take_rows(
     return kept, found
 
 
-def labels_of_rows(
-    examples: Mapping[str, Examples], pairs: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def with_labels_of_rows(
+    examples: Mapping[str, Examples], pairs: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, Examples]:
+    """The examples with the class indices ``[R]`` of their rows; without a row, -1."""
+    found = {}
+    for name, of in examples.items():
+        there, classes = pairs[name] >= 0, np.full(len(of), -1)
+        classes[pairs[name][there]] = labels[there]
+        found[name] = replace(of, labels=classes)
+    return found
+
+
+def labels_of_rows(examples: Mapping[str, Examples], pairs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The class index of each row, ``[R]``: that of its examples, of which all have the same."""
     labels = np.full(len(next(iter(pairs.values()))), -1)
     for name, index in pairs.items():

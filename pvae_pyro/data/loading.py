@@ -12,7 +12,7 @@ from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.rates import at_lowest_rate
 from pvae_pyro.data.audio.voice_activity import VoiceActivity
 from pvae_pyro.data.corpora.registry import has_silence, image_corpus, speech_corpus
-from pvae_pyro.data.corpus import SPLITS, CorpusError, Problem, Split
+from pvae_pyro.data.corpus import SPLITS, CorpusError, ImageCorpus, Problem, Split
 from pvae_pyro.data.examples import Examples, Normalisation
 from pvae_pyro.data.features import compute_features, refuse_problems
 from pvae_pyro.data.joining import join
@@ -67,6 +67,22 @@ def speech_column(
     Raises CorpusError as `open_speech` does, and if a partition is empty.
     """
     corpus = open_speech(dataset, root, require_corpus=require_corpus, strict=strict, **options)
+    corpus, examples, remarks = speech_examples(corpus, strict=strict)
+    log_problems(corpus.name, corpus.problems)
+    classes = _classes(corpus)
+    log_mel = LogMel(corpus.sample_rate)
+    return column(
+        corpus.name, corpus.stand_in, classes, examples, corpus.problems, remarks, log_mel
+    )
+
+
+def speech_examples(
+    corpus: SpeechCorpus, *, strict: bool = False, workers: int | None = None
+) -> tuple[SpeechCorpus, dict[Split, Examples], tuple[str, ...]]:
+    """The features of a corpus (`compute_features`), of each partition, and remarks on them.
+
+    corpus: as `ready` returns it. The one that is returned has the recordings that can be used.
+    """
     frames = np.empty((0, LogMel(corpus.sample_rate).num_mels), np.float32)
 
     def append(shard: np.ndarray) -> None:
@@ -75,16 +91,14 @@ def speech_column(
         frames.resize((start + len(shard), frames.shape[1]), refcheck=False)
         frames[start:] = shard
 
-    corpus, statistics = compute_features(corpus, strict=strict, keep=append)
-    log_problems(corpus.name, corpus.problems)
+    corpus, statistics = compute_features(corpus, strict=strict, workers=workers, keep=append)
     remarks = log_remarks(summarise_speech(corpus, statistics))
-    classes = tuple(sorted({recording.label for recording in corpus.recordings}))
     offsets = np.concatenate([[0], statistics["lengths"].cumsum()])
-    examples = _partitions(corpus.recordings, classes, frames, offsets)
-    log_mel = LogMel(corpus.sample_rate)
-    return column(
-        corpus.name, corpus.stand_in, classes, examples, corpus.problems, remarks, log_mel
-    )
+    return corpus, _partitions(corpus.recordings, _classes(corpus), frames, offsets), remarks
+
+
+def _classes(corpus: SpeechCorpus) -> tuple[str, ...]:
+    return tuple(sorted({recording.label for recording in corpus.recordings}))
 
 
 def _partitions(
@@ -132,6 +146,13 @@ def image_column(
     refuse_problems(corpus.problems, strict)
     log_problems(corpus.name, corpus.problems)
     remarks = log_remarks(summarise_images(corpus))
+    names, examples = image_examples(corpus)
+    data = column(corpus.name, corpus.stand_in, names, examples, corpus.problems, remarks)
+    return data if classes is None else data.only(sorted(set(classes)))
+
+
+def image_examples(corpus: ImageCorpus) -> tuple[tuple[str, ...], dict[Split, Examples]]:
+    """The names of the classes, and the images of each partition, with pixels from 0 to 1."""
     names = tuple(sorted({label for of in corpus.labels.values() for label in of.tolist()}))
     pixels = Normalisation(np.array(0, np.float32), np.array(255, np.float32))
     examples: dict[Split, Examples] = {
@@ -142,8 +163,7 @@ def image_column(
         )
         for split in SPLITS
     }
-    data = column(corpus.name, corpus.stand_in, names, examples, corpus.problems, remarks)
-    return data if classes is None else data.only(sorted(set(classes)))
+    return names, examples
 
 
 def open_speech(
@@ -180,10 +200,24 @@ def open_speech(
     corpus = speech_corpus(dataset, root, options or {}, require_corpus=require_corpus)
     refuse_problems(corpus.problems, strict)
     if not corpus.recordings:
-        raise CorpusError(f"{corpus.name}: nothing can be used{_first_of(corpus.problems)}")
+        raise CorpusError(f"{corpus.name}: nothing can be used{first_of(corpus.problems)}")
     if classes is not None:
         corpus = _of_classes(corpus, classes)
-    if trim or (trim is None and has_silence(dataset) and not corpus.stand_in):
+    if trim is None:
+        trim = has_silence(dataset) and not corpus.stand_in
+    return ready(corpus, trim, vad, shortest, longest, limit)
+
+
+def ready(
+    corpus: SpeechCorpus,
+    trim: bool | None = None,
+    vad: VoiceActivity | None = None,
+    shortest: float = SHORTEST,
+    longest: float = LONGEST,
+    limit: int | None = None,
+) -> SpeechCorpus:
+    """The last steps of `open_speech`, whose arguments these are: a corpus that can be read."""
+    if trim:
         vad = vad or VoiceActivity()
         note = f"Silence at the ends of recordings is cut off: {vad}."
         corpus = replace(corpus, trim=vad, notes=(*corpus.notes, note))
@@ -218,7 +252,8 @@ def log_remarks(summary: Mapping[str, Any]) -> tuple[str, ...]:
     return remarks
 
 
-def _first_of(problems: Sequence[Problem]) -> str:
+def first_of(problems: Sequence[Problem]) -> str:
+    """The first of some problems, for the end of a message."""
     return f"; the first of {len(problems)} problems: {problems[0].reason}" if problems else ""
 
 
@@ -227,7 +262,7 @@ def _of_classes(corpus: SpeechCorpus, classes: Sequence[str]) -> SpeechCorpus:
     if unknown := sorted(set(classes) - existing):
         raise CorpusError(
             f"{corpus.name}: no recording of class {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(existing))}{_first_of(corpus.problems)}"
+            f"{', '.join(sorted(existing))}{first_of(corpus.problems)}"
         )
     kept = tuple(recording for recording in corpus.recordings if recording.label in classes)
     note = f"only the classes {', '.join(sorted(set(classes)))}"

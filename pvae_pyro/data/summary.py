@@ -37,7 +37,7 @@ def summarise_speech(corpus: SpeechCorpus, statistics: Mapping[str, np.ndarray])
             "speakers": _counts(recordings[n].speaker for n in index),
             "seconds": _spread(statistics["seconds"][index]),
         }
-    overlap = sorted(set(splits["train"]["speakers"]) & set(splits["test"]["speakers"]))
+    overlap = sorted((set(splits["train"]["speakers"]) & set(splits["test"]["speakers"])) - {""})
     warnings = []
     if overlap:
         number = len(splits["test"]["speakers"])
@@ -81,7 +81,7 @@ def _summary(
     for what in ("classes", "speakers"):
         counts = sum((Counter(splits[split].get(what, {})) for split in SPLITS), Counter())
         warnings += look_alike_lines(what, counts)
-    if len(train | test) == 1:
+    if len(train | test) == 1 and train | test != {""}:  # without labels, all are ""
         warnings.append("there is only one class: every score will be perfect, and mean nothing")
     warnings += [f"the {split} split is empty" for split in SPLITS if not splits[split]["classes"]]
     return {

@@ -19,12 +19,20 @@ _DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class Row:
-    """One line. name: ``<table>:<line>``, for messages. fields: by column, `tidied`."""
+    """One line.
+
+    name: ``<table>:<line>``, for messages. files: by column, of those that are filled. fields: by
+    column, `tidied`.
+    """
 
     name: str
-    path: Path
+    files: dict[str, Path]
     split: Split
     fields: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.files["path"]
 
 
 class Table(NamedTuple):
@@ -40,6 +48,7 @@ def read_table(
     columns: Sequence[str],
     root: str | os.PathLike[str] | None = None,
     optional: Sequence[str] = (),
+    files: Sequence[str] = ("path",),
 ) -> Table:
     """Rows of a CSV file with a header line, and the rows left out.
 
@@ -47,8 +56,10 @@ def read_table(
     whichever make the most columns known, and may have the names that others give them
     (`name_columns`). Case does not matter in their names and in splits. Empty lines are ignored.
 
-    columns: which must exist and be filled, with ``path`` and ``split`` among them. optional:
-        which may exist. Others are kept as they are, and a note names them.
+    columns: which must exist and be filled. Without ``split`` among them, all rows are of the
+        training split. optional: which may exist. Others are kept as they are, and a note names
+        them.
+    files: those of both that hold paths.
     root: paths are relative to it, and may not leave it, neither by ``..`` nor by a link; None is
         the table's own folder.
 
@@ -64,10 +75,7 @@ def read_table(
     delimiter = _delimiter(text, wanted)
     lines = _lines(path, text, delimiter)
     _, header = next(lines, (0, []))
-    try:
-        names = name_columns(header, wanted)
-    except CorpusError as error:
-        raise CorpusError(f"{shown(path)}: {error}") from error
+    names = _named(path, header, wanted)
     if missing := [column for column in columns if column not in names]:
         raise CorpusError(
             f"{shown(path)}: has no column {', '.join(missing)}; it needs {','.join(columns)}, "
@@ -77,7 +85,7 @@ def read_table(
     problems: list[Problem] = []
     unread: dict[str, None] = {}
     for number, values in lines:
-        row = _row(f"{shown(path.name)}:{number}", values, names, columns, root)
+        row = _row(f"{shown(path.name)}:{number}", values, names, columns, files, root)
         (rows if isinstance(row, Row) else problems).append(row)  # type: ignore[arg-type]
         for name, value in zip(names, values, strict=False):
             if name not in wanted and value.strip():
@@ -86,6 +94,23 @@ def read_table(
         raise CorpusError(f"{shown(path)}: lists nothing")
     notes = [f"columns that are not read: {', '.join(map(shown, unread))}"] if unread else []
     return Table(rows, problems, notes)
+
+
+def read_header(path: str | os.PathLike[str], wanted: Sequence[str]) -> list[str]:
+    """The names of a table's columns, as `read_table` with these columns would call them.
+
+    Raises `CorpusError` as it does.
+    """
+    text = read_text(Path(path))
+    lines = _lines(Path(path), text, _delimiter(text, wanted))
+    return _named(Path(path), next(lines, (0, []))[1], wanted)
+
+
+def _named(path: Path, header: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    try:
+        return name_columns(header, wanted)
+    except CorpusError as error:
+        raise CorpusError(f"{shown(path)}: {error}") from error
 
 
 def _delimiter(text: str, wanted: Sequence[str]) -> str:
@@ -123,7 +148,12 @@ def _lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
 
 
 def _row(
-    name: str, values: Sequence[str], names: Sequence[str], columns: Sequence[str], root: Path
+    name: str,
+    values: Sequence[str],
+    names: Sequence[str],
+    columns: Sequence[str],
+    files: Sequence[str],
+    root: Path,
 ) -> Row | Problem:
     if len(values) != len(names):
         reason = f"{name}: has another number of fields than the header"
@@ -131,17 +161,24 @@ def _row(
             reason += ', and a line break in a field: perhaps a quote (") is missing'
         return Problem(name, "row", reason)
     filled = {
-        column: value.strip() if column == "path" else tidied(value)
+        column: value.strip() if column == "path" or column in files else tidied(value)
         for column, value in zip(names, values, strict=True)
     }
     if empty := [column for column in columns if not filled[column]]:
         return Problem(name, "row", f"{name}: {', '.join(empty)} is empty")
-    split = next((s for s in SPLITS if s == filled["split"].lower()), None)
+    told = filled["split"].lower() if "split" in columns else "train"
+    split = next((s for s in SPLITS if s == told), None)
     if split is None:
         reason = f"{name}: unknown split {filled['split']!r}; it must be {' or '.join(SPLITS)}"
         return Problem(name, "unknown split", reason)
-    path = file_below(root, filled["path"], name)
-    return path if isinstance(path, Problem) else Row(name, path, split, filled)
+    paths: dict[str, Path] = {}
+    for column in files:
+        if filled.get(column):
+            path = file_below(root, filled[column], name)
+            if isinstance(path, Problem):
+                return path
+            paths[column] = path
+    return Row(name, paths, split, filled)
 
 
 def file_below(root: Path, path: str, name: str) -> Path | Problem:

@@ -81,12 +81,14 @@ def evaluate_latents(
     """Cluster each unimodal guide's posterior means and score them against the labels.
 
     Returns score -> latent (`latent_of`) -> modality -> value, for the scores of
-    `partition_scores` and active_units.
+    `partition_scores` and active_units; of examples without labels, for active_units alone.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for name, guide in unimodal.items():
         for site, locs in posterior_locs(guide, name, test[name], device).items():
-            values = clustering_scores(locs, test[name].labels, num_clusters)
+            values: dict[str, Any] = {}
+            if test[name].labelled:
+                values |= clustering_scores(locs, test[name].labels, num_clusters)
             values["active_units"] = active_units(locs)
             for score, value in values.items():
                 scores.setdefault(score, {}).setdefault(latent_of(site, name), {})[name] = value

@@ -111,9 +111,10 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
         "prior": distance of draws from the prior.
         "constant": error of the best constant.
         "num_examples": of each side.
-    or the reason, for fewer than 4 test examples.
+    or the reason, for fewer than 4 test examples. Without labels there is no judge, so no distance.
     """
-    judges = class_judges(run, settings)
+    labelled = all(examples.labelled for examples in run.test.values())
+    judges = class_judges(run, settings) if labelled else {}
     found: dict[str, Any] = {}
     for name in run.names:
         size = min(settings.limit, len(run.test[name]) // 2)
@@ -121,10 +122,12 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
             found[name] = {"reason": f"distances need {2 * _LEAST} test examples"}
             continue
         real = some_of(run.test[name], 2 * size, seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            distances = _distances(run, judges[name], name, real, seed)
-        figures: dict[str, Any] = {what: {"frechet": of} for what, of in distances.items()}
+        figures: dict[str, Any] = {"reconstruction": {}}
+        if labelled:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                distances = _distances(run, judges[name], name, real, seed)
+            figures = {what: {"frechet": of} for what, of in distances.items()}
         error, of_constant = reconstruction_error(
             run.model, run.unimodal[name], name, real, run.device
         )

@@ -73,8 +73,11 @@ def evaluate_likelihood(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`evaluate_likelihood` of the first pairs of the test partition."""
-    batches = run.test_batches(settings.likelihood_examples)
+    """`evaluate_likelihood` of the first pairs of the test partition; the reason without any."""
+    try:
+        batches = run.test_batches(settings.likelihood_examples)
+    except ValueError as error:  # known pairs, none of them complete
+        return {"reason": str(error)}
     weights = weights_by_target(run.model, run.guide, batches, num_samples=settings.num_samples)
     return {"num_samples": settings.num_samples, **evaluate_likelihood(weights)}
 

@@ -16,12 +16,14 @@ class Measure(NamedTuple):
 
     columns: the fields that tables show (docs/evaluation.md explains them); without, all fractions.
     keys: of evaluation.json if ``measure`` returns several; else the measure's name is its key.
+    needs_labels: the keys that are left out if the data have no labels.
     """
 
     module: str
     caption: str
     columns: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    needs_labels: tuple[str, ...] = ()
 
 
 SCORES = ("purity", "nmi", "ari", "hungarian")
@@ -32,6 +34,7 @@ MEASURES = {
         "k-means clusters of the posterior means against the classes, and random clusters of the "
         "same sizes; dimensions in use",
         keys=(*SCORES, *CHANCES, "active_units"),
+        needs_labels=(*SCORES, *CHANCES),
     ),
     "num_classes": Measure(
         "num_classes", "The number of classes, counted without labels", ("number", "reason")
@@ -52,6 +55,7 @@ MEASURES = {
         "Classifiers of latents, linear unless they are called nonlinear: of posterior means, of "
         "the active dimensions of means, and of samples",
         ("accuracy", "chance"),
+        needs_labels=("probes",),
     ),
     "dependence": Measure(
         "dependence",
@@ -61,7 +65,8 @@ MEASURES = {
     ),
     "retrieval": Measure(
         "retrieval",
-        "Whether the nearest neighbour in the other modality is of the same class",
+        "Whether the nearest neighbour in the other modality is of the same class; for known "
+        "pairs, also whether it is the partner",
         ("recall_at_1", "chance_recall_at_1", "mrr", "chance_mrr"),
     ),
     "coherence": Measure(
@@ -69,6 +74,7 @@ MEASURES = {
         "The fraction of generated examples that a classifier gives the right class; of draws from "
         "the prior, also the share of the commonest class, and their spread within classes divided "
         "by that of real examples",
+        needs_labels=("coherence",),
     ),
     "style_swap": Measure(
         "style_swap",
@@ -89,14 +95,21 @@ MEASURES = {
         ("frechet", "error"),
     ),
     "subsets": Measure(
-        "modality_subsets", "The shared latent inferred from each subset of modalities", ("purity",)
+        "modality_subsets",
+        "The shared latent inferred from each subset of modalities",
+        ("purity",),
+        needs_labels=("subsets",),
     ),
     "unseen": Measure(
-        "unseen_classes", "Classes that training left out (--unseen-classes)", ("purity",)
+        "unseen_classes",
+        "Classes that training left out (--unseen-classes)",
+        ("purity",),
+        needs_labels=("unseen",),
     ),
     "recognised": Measure(
         "word_recognition",
         "The fraction of spoken digits that a recogniser, trained on other recordings, hears",
+        needs_labels=("recognised",),
     ),
     "log_likelihood": Measure(
         "likelihood",
@@ -107,9 +120,10 @@ MEASURES = {
 }
 
 
-def keys_of(name: str) -> tuple[str, ...]:
-    """The keys of evaluation.json that a measure makes."""
-    return MEASURES[name].keys or (name,)
+def keys_of(name: str, labelled: bool = True) -> tuple[str, ...]:
+    """The keys of evaluation.json that a measure makes, of data with labels or without."""
+    keys = MEASURES[name].keys or (name,)
+    return keys if labelled else tuple(k for k in keys if k not in MEASURES[name].needs_labels)
 
 
 def measure(name: str, run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:

@@ -23,7 +23,8 @@ Infer = Callable[[Batch], dict[str, Tensor]]
 def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[str, Any]:
     """Scores of the shared latent inferred from every subset of the modalities.
 
-    Test examples of the modalities are paired by class; at most `settings.limit` tuples are used.
+    Test examples of the modalities are in the complete pairs that are known, or else paired by
+    class; at most `settings.limit` tuples are used.
     seed: of their choice, and of styles.
 
     Returns "a+b" -> method of inference -> purity of the shared latent's means, and coherence:
@@ -35,7 +36,10 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
     if len(run.names) < 2:
         return {"reason": "the model has one modality"}
     judges, device = class_judges(run, settings), run.device
-    tuples = _tuples(run.test, settings.limit, seed)
+    known = run.data.pairs.get("test")
+    tuples = _tuples(run.test, known, settings.limit, seed)
+    if not all(map(len, tuples.values())):
+        return {"reason": "no test pair has all modalities"}
     labels = next(iter(tuples.values())).labels
     names = list(tuples)
     result: dict[str, Any] = {}
@@ -71,9 +75,15 @@ def _methods(guide: Any, complete: bool) -> dict[str, Infer]:
     return methods
 
 
-def _tuples(test: Mapping[str, Examples], limit: int, seed: int) -> dict[str, Examples]:
+def _tuples(
+    test: Mapping[str, Examples], known: Mapping[str, np.ndarray] | None, limit: int, seed: int
+) -> dict[str, Examples]:
     """At most `limit` examples of each modality; those at one position have one class."""
-    pairs = pair_by_class({name: x.labels for name, x in test.items()}, seed, 0)
+    if known is None:
+        pairs = pair_by_class({name: x.labels for name, x in test.items()}, seed, 0)
+    else:
+        complete = np.logical_and.reduce([known[name] >= 0 for name in test])
+        pairs = {name: known[name][complete] for name in test}
     number = len(next(iter(pairs.values())))
     chosen = np.random.default_rng(seed).permutation(number)[:limit]
     return {name: test[name].take(index[chosen]) for name, index in pairs.items()}

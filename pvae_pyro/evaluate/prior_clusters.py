@@ -31,6 +31,7 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
 
     Each mean belongs to the component of the prior that is most responsible for it. For comparison,
     "kmeans" has the scores of k-means with as many clusters as there are components in use.
+    Without labels there are no scores.
     """
     prior = getattr(run.model, "prior", None)
     responsibilities = getattr(prior, "responsibilities", None)
@@ -42,10 +43,12 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
             labels = run.test[name].labels
             shares = responsibilities(torch.as_tensor(locs, device=run.device)).cpu().numpy()
             use = components_in_use(shares)
-            found.setdefault(latent, {})[name] = {
-                **partition_scores(labels, shares.argmax(1)),
-                **use,
-                "components": shares.shape[1],
-                "kmeans": clustering_scores(locs, labels, max(1, int(use["in_use"]))),
-            }
+            scores: dict[str, Any] = {**use, "components": shares.shape[1]}
+            if run.test[name].labelled:
+                scores = {
+                    **partition_scores(labels, shares.argmax(1)),
+                    **scores,
+                    "kmeans": clustering_scores(locs, labels, max(1, int(use["in_use"]))),
+                }
+            found.setdefault(latent, {})[name] = scores
     return found

@@ -1,11 +1,14 @@
-"""Cross-modal retrieval: are the nearest examples of another modality of the same class?"""
+"""Cross-modal retrieval: are the nearest examples of another modality of the same class, or known
+to belong together?"""
 
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from pvae_pyro.data.known_pairs import connected
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun, is_shared
 
 
@@ -89,10 +92,34 @@ def chance(num_relevant: int, num_all: int) -> tuple[float, float]:
 
 
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`cross_modal_retrieval` of the test partition, in each shared latent."""
+    """`cross_modal_retrieval` of the test partition, in each shared latent.
+
+    If the pairs are known, "partner" holds the same of partners: examples that are in one row, or
+    in rows that share examples. It needs no labels.
+    """
     labels = {name: examples.labels for name, examples in run.test.items()}
+    labelled = all(examples.labelled for examples in run.test.values())
+    found: dict[str, Any] = {}
+    for latent, of_modality in run.latents().items():
+        if is_shared(latent):
+            found[latent] = cross_modal_retrieval(of_modality, labels) if labelled else {}
+            if run.data.pairs and len(of_modality) > 1:
+                found[latent]["partner"] = _of_partners(run, of_modality)
+    return found
+
+
+def _of_partners(run: TrainedRun, latents: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """`retrieval_scores` with the groups of connected rows as classes, where some are common."""
+    pairs = {name: run.data.pairs["test"][name] for name in latents}
+    groups = connected(list(pairs.values()))
+    group_of = {}
+    for name, index in pairs.items():
+        group_of[name] = np.full(len(latents[name]), -1 - len(group_of))  # of no row: no partner
+        group_of[name][index[index >= 0]] = groups[index >= 0]
     return {
-        latent: cross_modal_retrieval(of_modality, labels)
-        for latent, of_modality in run.latents().items()
-        if is_shared(latent)
+        f"{one}->{other}": retrieval_scores(
+            latents[one], group_of[one], latents[other], group_of[other]
+        )
+        for one, other in permutations(latents, 2)
+        if np.isin(group_of[one], group_of[other]).any()
     }

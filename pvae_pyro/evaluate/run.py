@@ -114,8 +114,13 @@ class TrainedRun:
         return self._kl[partition]
 
     def test_batches(self, num_examples: int) -> list[Batch]:
-        """The first test pairs in whole batches of 32: at least `num_examples`, or all."""
-        loader = PairedLoader(self.data.test, _BATCH, device=self.device, names=self.names)
+        """The first test pairs in whole batches of 32: at least `num_examples`, or all.
+
+        Known pairs that lack a modality are left out. Raises ValueError if that is all of them.
+        """
+        loader = self.data.loader(
+            "test", _BATCH, complete=True, device=self.device, names=self.names
+        )
         return list(islice(loader.epoch(0), -(-num_examples // _BATCH)))
 
 

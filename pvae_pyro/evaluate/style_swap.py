@@ -26,8 +26,11 @@ def measure(
             to b's than to a's.
         num_examples, num_other: the number of pairs, and of those of different classes.
     and for each fraction its chance level, with _chance at the end of the name (`agreement`).
+    Without labels, style_follows is the only one.
     """
-    judges, device = class_judges(run, settings), run.device
+    device = run.device
+    labelled = all(examples.labelled for examples in run.test.values())
+    judges = class_judges(run, settings) if labelled else {}
     result: dict[str, dict[str, float | int | None]] = {}
     for name, guide in run.unimodal.items():
         some = some_of(run.test[name], settings.limit, seed)
@@ -40,25 +43,29 @@ def measure(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             generated = decode(run.model, shared_of(latents) | given, [name])[name]
-        content, style = some.labels, np.roll(some.labels, -1)
-        found = judged(judges[name], generated, device)
-        other = content != style
         again = style_of(_inferred(guide, name, generated), name)
         nearer = _distance(again, given) < _distance(again, own)
-        figures: dict[str, float | int | None] = {}
-        for figure, which, classes in (
-            ("content_class", slice(None), content),
-            ("content_class_other", other, content),
-            ("style_class_other", other, style),
-        ):
-            figures[figure], by_chance = agreement(found[which], classes[which])
-            figures[f"{figure}_chance"] = by_chance
-        figures["style_follows"], figures["style_follows_chance"] = (
-            nearer.float().mean().item(),
-            0.5,
-        )
-        result[name] = figures | {"num_examples": len(some), "num_other": int(other.sum())}
+        figures = _of_classes(judges[name], generated, some.labels, device) if labelled else {}
+        figures |= {"style_follows": nearer.float().mean().item(), "style_follows_chance": 0.5}
+        result[name] = figures | {"num_examples": len(some)}
     return result
+
+
+def _of_classes(
+    judge: nn.Module, generated: Observation, content: np.ndarray, device: torch.device | str
+) -> dict[str, float | int | None]:
+    """The figures of the classes ``[B]``; the style's are those of the next example."""
+    style = np.roll(content, -1)
+    found = judged(judge, generated, device)
+    other = content != style
+    figures: dict[str, float | int | None] = {"num_other": int(other.sum())}
+    for figure, which, classes in (
+        ("content_class", slice(None), content),
+        ("content_class_other", other, content),
+        ("style_class_other", other, style),
+    ):
+        figures[figure], figures[f"{figure}_chance"] = agreement(found[which], classes[which])
+    return figures
 
 
 def _inferred(

@@ -186,7 +186,11 @@ def diversity(
 
 
 def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
-    """`style_kept` of the test partition, and `diversity` of translations of the right class."""
+    """`style_kept` of the test partition, and `diversity` of translations of the right class.
+
+    Without labels, correlations are over all examples, and there is no diversity.
+    """
+    labelled = all(examples.labelled for examples in run.test.values())
     return {
         "kept": style_kept(
             run.model,
@@ -199,7 +203,7 @@ def measure(run: TrainedRun, settings: MeasureSettings) -> dict[str, Any]:
         ),
         "diversity": {
             f"{source}->{target}": _diversity_of_translations(run, settings, source, target)
-            for source, target in permutations(run.names, 2)
+            for source, target in permutations(run.names if labelled else (), 2)
         },
     }
 

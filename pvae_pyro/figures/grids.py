@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def choose_examples(
 ) -> np.ndarray:
     """Positions of one example for each of `labels`, in that order; fewer if a class has fewer.
 
-    The choice is random without repetition, and prefers the groups (speakers) taken least so far.
+    -1 is the label of examples without one. The choice is random without repetition, and prefers the groups (speakers) taken least so far.
     Labels choose what to show; nothing is inferred from them. Raises ValueError if no example has
     any of the labels.
     """
@@ -41,6 +42,13 @@ def choose_examples(
     if not chosen:
         raise ValueError(f"no example of the classes {list(labels)}")
     return np.array(chosen)
+
+
+def label_of(examples: Examples, n: int, classes: Sequence[str]) -> str:
+    """The class of an example; without labels, the name of its file or its number from 1."""
+    if examples.labels[n] >= 0:
+        return classes[examples.labels[n]]
+    return Path(examples.names[n]).stem if examples.names else str(n + 1)
 
 
 def latents_of(
@@ -76,8 +84,8 @@ def translation_grid(
     Args:
         unimodal: modality -> its guide.
         contents, styles: positions in the examples of the source and of the target. By default
-            `choose_examples`: three of each class, but at most 10; at most one style of each
-            group, where groups are known.
+            `choose_examples`: three of each class, but at most 10, or 10 without labels; at most
+            one style of each group, where groups are known.
         classes: names of the labels. axes: of the modalities that are sounds.
         seed: of the choice.
 
@@ -111,7 +119,7 @@ def translation_grid(
     what = "restyled" if source == target else f"generated from {source}"
     return panel_grid_figure(
         rows,
-        ["", *(plain(classes[label], _COLUMN) for label in content.labels)],
+        ["", *_column_names(content, classes)],
         f"{target.capitalize()} {what}: a cell has the shared latent of the {source} above its "
         f"column (blue frame), and the style latent of the {target} left of its row (orange frame)",
     )
@@ -135,11 +143,12 @@ def joint_latent_grid(
     all decoders. Of a partitioned model only the shared latent does; each cell's style is drawn
     from the prior.
 
-    Args: see `translation_grid`; by default three examples of each of five classes. `seed` is
-    also that of the draws.
+    Args: see `translation_grid`; by default three examples of each of five classes, or 10 without
+    labels. `seed` is also that of the draws.
     """
     if contents is None:
         labels = np.repeat(_spread(len(classes), min(len(classes), 5)), 3)
+        labels = labels if classes else _spread(0, _MOST)
         contents = choose_examples(examples[source], labels, seed)
     content = examples[source].take(contents)
     locs = latents_of(unimodal[source], source, content, device)
@@ -162,13 +171,18 @@ def joint_latent_grid(
     style = "; styles are drawn from the prior" if partitioned else ""
     return panel_grid_figure(
         rows,
-        [plain(classes[label], _COLUMN) for label in content.labels],
+        _column_names(content, classes),
         f"Decoded from the {'shared ' * partitioned}latent inferred from {source}{style}",
     )
 
 
 def _spread(num_classes: int, at_most: int) -> np.ndarray:
-    """Class indices in order: up to three of each, or evenly spaced ones if not all fit."""
+    """Class indices in order: up to three of each, or evenly spaced ones if not all fit.
+
+    Without classes, `at_most` times the label of examples that have none.
+    """
+    if not num_classes:
+        return np.full(at_most, -1)
     count = num_classes * min(at_most // num_classes, 3) or at_most
     return np.arange(count) * num_classes // count
 
@@ -182,6 +196,10 @@ def _drawing(
     return replace(Drawing.of_examples(examples, shown, axes.get(name)), name=name)
 
 
+def _column_names(examples: Examples, classes: Sequence[str]) -> list[str]:
+    return [plain(label_of(examples, n, classes), _COLUMN) for n in range(len(examples))]
+
+
 def _row_name(examples: Examples, n: int, classes: Sequence[str]) -> str:
-    label = plain(classes[examples.labels[n]])
+    label = plain(label_of(examples, n, classes))
     return f"{plain(examples.groups[n][:16])}:\n{label}" if examples.groups else label

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.audio.synthesis import level_matched, to_waveform, write_wav
 from pvae_pyro.data.examples import Examples
-from pvae_pyro.figures.grids import choose_examples, latents_of
+from pvae_pyro.figures.grids import choose_examples, label_of, latents_of
 from pvae_pyro.figures.observations import Drawing, originals, panels
 from pvae_pyro.generation import decode, shared_of, style_of
 
 MOST_CLASSES = 20  # rows of a table; of more classes, evenly spaced ones
+UNLABELLED = 10  # rows of a table without labels
 NUM_STYLES = 4  # columns of a table
 LOUDNESS = 0.08  # root mean square of every sound, in full scale
 _WIDTH, _HEIGHT = 160, 64  # CSS pixels, of the longest sequence
@@ -59,7 +60,7 @@ class Gallery:
 class _Shown:
     """What is shown of a modality.
 
-    content: an example of each class; latents: site -> ``[len(content), D]``.
+    content: an example of each class, or some without labels; latents: site -> ``[len(content), D]``.
     style: reference examples; style_latents: of this modality alone, site -> ``[len(style), D]``;
     empty if the model has no styles.
     sound: how features were computed; None is silent.
@@ -86,7 +87,7 @@ def galleries(
 ) -> list[Gallery]:
     """A table for each modality, then for each ordered pair of modalities.
 
-    A row is an example of a class: the original, its reconstruction, and, if there are style
+    A row is an example of a class, or any example without labels: the original, its reconstruction, and, if there are style
     latents, its content in the styles of reference examples. Of a pair of modalities the row is the
     original of the one, and the other from its shared latent, in such styles if there are any.
 
@@ -104,7 +105,7 @@ def galleries(
     shown = []
     for name, guide in unimodal.items():
         some = examples[name]
-        rows = _spread(len(classes), min(len(classes), MOST_CLASSES))
+        rows = _spread(len(classes), min(len(classes) or UNLABELLED, MOST_CLASSES))
         content = some.take(choose_examples(some, rows, seed))
         try:
             drawing = Drawing.of_examples(some, originals(content))
@@ -202,11 +203,13 @@ def _longest(shown: Sequence[np.ndarray]) -> int:
 
 
 def _spread(num_classes: int, count: int) -> np.ndarray:
-    """That many class indices, in order, evenly spaced."""
+    """That many class indices, in order, evenly spaced; -1 without classes."""
+    if not num_classes:
+        return np.full(count, -1)
     return np.arange(count) * num_classes // count
 
 
 def _label(examples: Examples, n: int, classes: Sequence[str]) -> str:
     """An example's class, and its group (a speaker) if there are groups."""
-    label = classes[examples.labels[n]]
+    label = label_of(examples, n, classes)
     return f"{label}, by {examples.groups[n]}" if examples.groups else label

@@ -6,8 +6,8 @@ import soundfile
 from PIL import Image
 
 from pvae_pyro.data.corpus import CorpusError
-from pvae_pyro.data.loading import image_column, open_speech, speech_column
 from pvae_pyro.data.joining import join
+from pvae_pyro.data.loading import image_column, open_speech, speech_column
 from pvae_pyro.experiments import prepare
 
 

@@ -14,7 +14,7 @@ def measured_by(module):
         unimodal = getattr(guide, "unimodal", guide)
         run = SimpleNamespace(
             model=model, guide=guide, unimodal=dict(unimodal.items()), names=tuple(unimodal.keys()),
-            test=test, device="cpu", num_clusters=3, data=SimpleNamespace(log_mels={}),
+            test=test, device="cpu", num_clusters=3, data=SimpleNamespace(log_mels={}, pairs={}),
             model_before_fit=None,
         )  # fmt: skip
         with patch.object(module, "class_judges", lambda run, settings: judges):

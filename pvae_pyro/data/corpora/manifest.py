@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from pvae_pyro.data.table import Row, read_table
 from pvae_pyro.errors import shown
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
-_USUAL_RATE = 16000
+USUAL_RATE = 16000
 _TIMES = ("start", "end", "duration")
+PART = (*_TIMES, "channel")  # columns that select a part of a sound file
 _LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0151  # seconds: three times, each written with two decimals
 _IMAGES_VERSION = "images 3"
@@ -51,28 +53,18 @@ def manifest_corpus(
     that is no such manifest (`read_table`).
     """
     columns = ("path", "label", "speaker", "split")
-    rows, problems, notes = read_table(manifest, columns, manifest_root, (*_TIMES, "channel"))
+    rows, problems, notes = read_table(manifest, columns, manifest_root, PART)
     recordings = []
     for row in rows:
-        fields = row.fields
-        try:
-            start, end = _part(row)
-        except ValueError as error:
-            problems.append(Problem(row.name, "times", f"{row.name}: {error}"))
+        part = part_of(row, row.fields["path"])
+        if isinstance(part, Problem):
+            problems.append(part)
             continue
-        number = fields.get("channel", "")
-        if number and not (number.isdecimal() and int(number) >= 1):
-            reason = f"{row.name}: channel must be a number from 1, not {number!r}"
-            problems.append(Problem(row.name, "row", reason))
-            continue
-        # Not named by its line: with a line more, all features would be computed again.
-        name = fields["path"]
-        name += "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
-        name += f"#channel {int(number)}" if number else ""
-        label, speaker, of = fields["label"], fields["speaker"], int(number or 0) or channel
+        name, start, end, number = part
+        label, speaker, of = row.fields["label"], row.fields["speaker"], number or channel
         recordings.append(Recording(row.path, name, label, speaker, row.split, start, end, of))
     corpus = list_corpus(
-        _name(manifest), sample_rate or _USUAL_RATE, recordings, problems, notes=notes
+        _name(manifest), sample_rate or USUAL_RATE, recordings, problems, notes=notes
     )
     return replace(corpus, any_rate=sample_rate is None)
 
@@ -89,8 +81,19 @@ def manifest_images(
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
-    rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
-    hashed = hash_files((row.path for row in rows), _name(manifest))
+    return images_of(
+        _name(manifest), *read_table(manifest, ("path", "label", "split"), manifest_root)
+    )
+
+
+def images_of(
+    name: str, rows: list[Row], problems: list[Problem], notes: Sequence[str]
+) -> ImageCorpus:
+    """The images of the rows of a table with the columns ``path`` and ``label``, in their order.
+
+    Raises `CorpusError` if none can be used.
+    """
+    hashed = hash_files((row.path for row in rows), name)
     rows, not_used = _listed_once(rows, hashed)
     shards = [rows[n : n + _SHARD] for n in range(0, len(rows), _SHARD)]
     results = compute_in_shards(
@@ -101,7 +104,7 @@ def manifest_images(
         pool_from=_POOL_FROM,
         title="images",
     )
-    problems += not_used
+    problems = [*problems, *not_used]
     kept: list[Row] = []
     parts: list[np.ndarray] = []
     with contextlib.closing(results):
@@ -111,12 +114,12 @@ def manifest_images(
             parts.append(arrays["images"])
     if not kept:
         reason = f"; the first: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{shown(manifest)}: no image can be used{reason}")
+        raise CorpusError(f"{name}: no image can be used{reason}")
     images = np.concatenate(parts)
     labels = np.array([row.fields["label"] for row in kept])
     in_split = {split: np.array([row.split == split for row in kept], bool) for split in SPLITS}
     return ImageCorpus(
-        _name(manifest),
+        name,
         stand_in=False,
         images={split: images[part] for split, part in in_split.items()},
         labels={split: labels[part] for split, part in in_split.items()},
@@ -127,6 +130,35 @@ def manifest_images(
 
 def _name(manifest: str | os.PathLike[str]) -> str:
     return f"manifest {shown(Path(manifest).name)}"
+
+
+class Part(NamedTuple):
+    """A part of a sound file; None is the start, the end, or the mean of all channels.
+
+    name: of the part, unique. Not that of its line: with a line more, all features would be
+    computed again.
+    """
+
+    name: str
+    start: float | None
+    end: float | None
+    channel: int | None
+
+
+def part_of(row: Row, path: str) -> Part | Problem:
+    """The part of `path` that the columns `PART` of a row select, or why that cannot be."""
+    try:
+        start, end = _part(row)
+    except ValueError as error:
+        return Problem(row.name, "times", f"{row.name}: {error}")
+    number = row.fields.get("channel", "")
+    if number and not (number.isdecimal() and int(number) >= 1):
+        reason = f"{row.name}: channel must be a number from 1, not {number!r}"
+        return Problem(row.name, "row", reason)
+    name = path
+    name += "" if start is None and end is None else f"#{start or 0.0}-{end or 'end'}"
+    name += f"#channel {int(number)}" if number else ""
+    return Part(name, start, end, int(number or 0) or None)
 
 
 def _part(row: Row) -> tuple[float | None, float | None]:
