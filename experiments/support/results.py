@@ -1,6 +1,7 @@
 """What results.json and evaluation.json hold. Their JSON Schemas are `Results.model_json_schema()`
 and `Evaluation.model_json_schema()`."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +15,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from pvae_pyro.evaluate.measures import SCORES
 from pvae_pyro.evaluate.run import STYLE
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.config import Config, of_earlier_version
@@ -89,6 +91,14 @@ class Results(_File):
         """The latent's KL divergence in nats; one number for a latent that modalities share."""
         site = f"{latent}_{modality}" if latent == STYLE else latent
         return self.test_terms.get(f"kl/{site}")
+
+
+def not_scored(classes: Collection[str]) -> str:
+    """A sentence about the scores that are left out if the data have no labels; else nothing."""
+    if classes:
+        return ""
+    what = f"{', '.join(SCORES)} need labels, which the data do not have"
+    return f"{what}; evaluate.py --labels FILE.csv takes some, to score only"
 
 
 class Evaluation(_File):

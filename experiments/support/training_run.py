@@ -23,14 +23,13 @@ from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.errors import PvaeError
 from pvae_pyro.evaluate.clustering import evaluate_latents
-from pvae_pyro.evaluate.measures import SCORES
 from pvae_pyro.evaluate.run import evaluate_terms
 from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options
 from pvae_pyro.experiments.support.data import check_data, load_data, longest, normalisation_tensors
 from pvae_pyro.experiments.support.paper_table import table
-from pvae_pyro.experiments.support.results import Results
+from pvae_pyro.experiments.support.results import Results, not_scored
 from pvae_pyro.experiments.support.run_folder import (
     REPORT,
     RunFolder,
@@ -237,7 +236,7 @@ def train_and_score(
         "corpus": data.corpus,
         "stand_in": data.stand_in,
         "classes": list(data.classes),
-        **_not_scored(data),
+        "not_scored": not_scored(data.classes),
         "remarks": [*data.remarks, *gaps(config)],
         "left_out": Counter(problem.kind for problem in data.problems),
         "processes": distributed.world_size(),
@@ -265,14 +264,6 @@ def _fit_priors(svi: SVI, loader: PairedLoader, folder: Path) -> dict[str, int]:
     install(svi.model, svi.guide, fitted)
     weights = {name: tensor for name, tensor in fitted.items() if name.endswith(".weights")}
     return {name.removesuffix(".weights"): len(tensor) for name, tensor in weights.items()}
-
-
-def _not_scored(data: PairedData) -> dict[str, str]:
-    """A sentence about the scores that are left out if the data have no labels."""
-    if data.classes:
-        return {}
-    what = f"{', '.join(SCORES)} need labels, which the data do not have"
-    return {"not_scored": f"{what}; evaluate.py --labels FILE.csv takes some, to score only"}
 
 
 def _num_clusters(config: Config, data: PairedData) -> int:

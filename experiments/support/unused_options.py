@@ -8,12 +8,14 @@ from pvae_pyro.experiments.support.options import Corpora
 
 _OF_PVAE = ("contrast", "beta", "margin", "length_scale", "gamma", "delta", "epsilon")
 _OF_SPEECH = ("speech_scale", "duration_scale", "num_cells", "speech_encoder")
+_OF_CORPORA = set(Corpora.model_fields)
 _OF_IMAGES = ("image_scale", "image_likelihood")
 
 
 def unused_options(given: Collection[str], config: Config) -> list[str]:
     """The flags of the fields among `given` that have no effect on a run of `config`."""
-    speeches = {"speech", *config.second_speeches}
+    speeches = {"speech", *config.second_speeches, *(config.sample_rates or ())}
+    known_pairs = config.has_known_pairs
     rules: list[tuple[bool, Collection[str]]] = [
         (config.model == "pvae", _OF_PVAE),
         (config.only_modality is None, ("alpha", "paired", "paired_share", "pairs")),
@@ -25,11 +27,8 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         (not speeches.isdisjoint(config.modelled), _OF_SPEECH),
         ("image" in config.modelled, _OF_IMAGES),
         ({*config.augment} <= {*speeches, "image"} & {*config.modelled}, ("augment",)),
-        (
-            "speech" in config.names or config.has_known_pairs,
-            ("dataset", *(set(Corpora.model_fields) - {"image_root"})),
-        ),
-        ("image" in config.names and not config.has_known_pairs, ("image_dataset", "image_root")),
+        ("speech" in config.names or known_pairs, ("dataset", *(_OF_CORPORA - {"image_root"}))),
+        ("image" in config.names and not known_pairs, ("image_dataset", "image_root")),
     ]
     unused = {name for has_effect, names in rules if not has_effect for name in names}
     return [flag(name) for name in given if name in unused]

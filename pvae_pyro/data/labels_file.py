@@ -45,9 +45,7 @@ def with_labels(data: PairedData, labels: Mapping[str, str], file: str) -> Paire
     """
     if data.classes or not data.pairs:
         raise CorpusError(f"--labels: {data.corpus} has labels of its own")
-    of_rows: dict[Split, list[str]] = {
-        split: _of_rows(data, split, labels, file) for split in data.pairs
-    }
+    of_rows = {split: _of_rows(data, split, labels, file) for split in data.pairs}
     classes = sorted({label for found in of_rows.values() for label in found})
     train, test = (
         with_labels_of_rows(

@@ -3,8 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,7 +98,8 @@ def load_pairs(
     )
 
 
-class _Items(NamedTuple):
+@dataclass(frozen=True)
+class _Items:
     """What was read of a modality's items: where each is, in its partition; why others failed."""
 
     examples: dict[Split, Examples]
@@ -164,10 +164,9 @@ def _pictures(name: str, items: Mapping[Item, PairRow]) -> _Items:
     corpus = images_of(name, rows, [], ())
     failed = {problem.name for problem in corpus.problems}
     _, found = image_examples(corpus)
+    used = [row for row in rows if row.name not in failed]
     examples: dict[Split, Examples] = {
-        split: replace(
-            of, names=[r.name for r in rows if r.split == split and r.name not in failed]
-        )
+        split: replace(of, names=[row.name for row in used if row.split == split])
         for split, of in found.items()
     }
     return _Items.of(items, examples, corpus.problems, log_remarks(summarise_images(corpus)))
@@ -199,16 +198,16 @@ def _partition(
     some = [row for row in rows if row.split == split]
     examples: dict[str, Examples] = {}
     pairs: Pairs = {}
-    for modality, (of_split, index, _, _) in read.items():
+    for modality, items in read.items():
         if not any(modality in row.items for row in some):
             which = "training" if split == "train" else split
             raise CorpusError(
                 f"{name}: the {which} partition has no {modality} that can be used"
                 f"{first_of(problems)}; give some, or --modalities without {modality}"
             )
-        examples[modality] = of_split[split]
-        places = [index[row.items[modality]] if modality in row.items else -1 for row in some]
-        pairs[modality] = np.array(places)
+        examples[modality] = items.examples[split]
+        of_rows = (row.items.get(modality) for row in some)
+        pairs[modality] = np.array([-1 if of is None else items.index[of] for of in of_rows])
     classes = np.array([labels.index(row.label) if labels else -1 for row in some])
     examples = with_labels_of_rows(examples, pairs, classes)
     return take_rows(examples, pairs, np.arange(len(some)))

@@ -33,8 +33,8 @@ def paired_data(
 
     A list of arrays ``[T, F]`` is sequences, each with its own T. Other arrays of a modality have
     one shape: pictures ``[C, H, W]``, vectors ``[D]``. Tensors are arrays too. Pictures of type
-    uint8 are divided by 255, others are left as they are. All else is brought to mean 0 and standard
-    deviation 1 over the training partition, for each entry of the last dimension.
+    uint8 are divided by 255, others are left as they are. All else is brought to mean 0 and
+    standard deviation 1 over the training partition, for each entry of the last dimension.
 
     Beside the modalities there may be ``label``, any string, which serves to score only.
 
@@ -107,10 +107,7 @@ def _partition(
         raise CorpusError(f"{where}: there is no modality")
     if pairs is not None:
         of_rows = {name: np.asarray(pairs[name]) for name in columns}
-    elif (
-        len(sizes := {name: len(index) for name, index in of_rows.items()})
-        and len({*sizes.values()}) > 1
-    ):
+    elif len(sizes := sorted({len(index) for index in of_rows.values()})) > 1:
         raise CorpusError(f"{where}: modalities of different lengths {sizes}: give their pairs")
     check_pairs(of_rows, examples)
     return examples, of_rows

@@ -112,7 +112,7 @@ def _of_partners(run: TrainedRun, latents: Mapping[str, np.ndarray]) -> dict[str
     """`retrieval_scores` with the groups of connected rows as classes, where some are common."""
     pairs = {name: run.data.pairs["test"][name] for name in latents}
     groups = connected(list(pairs.values()))
-    group_of = {}
+    group_of: dict[str, np.ndarray] = {}
     for name, index in pairs.items():
         group_of[name] = np.full(len(latents[name]), -1 - len(group_of))  # of no row: no partner
         group_of[name][index[index >= 0]] = groups[index >= 0]

@@ -26,9 +26,9 @@ def choose_examples(
 ) -> np.ndarray:
     """Positions of one example for each of `labels`, in that order; fewer if a class has fewer.
 
-    -1 is the label of examples without one. The choice is random without repetition, and prefers the groups (speakers) taken least so far.
-    Labels choose what to show; nothing is inferred from them. Raises ValueError if no example has
-    any of the labels.
+    The choice is random without repetition, and prefers the groups (speakers) taken least so far.
+    Labels choose what to show (-1 is that of examples without one); nothing is inferred from them.
+    Raises ValueError if no example has any of the labels.
     """
     order = np.random.default_rng(seed).permutation(len(examples)).tolist()
     groups = examples.groups or [""] * len(examples)

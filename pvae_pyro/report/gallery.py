@@ -60,7 +60,8 @@ class Gallery:
 class _Shown:
     """What is shown of a modality.
 
-    content: an example of each class, or some without labels; latents: site -> ``[len(content), D]``.
+    content: an example of each class, or any examples without labels; latents: site ->
+    ``[len(content), D]``.
     style: reference examples; style_latents: of this modality alone, site -> ``[len(style), D]``;
     empty if the model has no styles.
     sound: how features were computed; None is silent.
@@ -87,9 +88,10 @@ def galleries(
 ) -> list[Gallery]:
     """A table for each modality, then for each ordered pair of modalities.
 
-    A row is an example of a class, or any example without labels: the original, its reconstruction, and, if there are style
-    latents, its content in the styles of reference examples. Of a pair of modalities the row is the
-    original of the one, and the other from its shared latent, in such styles if there are any.
+    A row is an example of a class (without labels, any example): the original, its reconstruction,
+    and, if there are style latents, its content in the styles of reference examples. Of a pair of
+    modalities the row is the original of the one, and the other from its shared latent, in such
+    styles if there are any.
 
         E[p(x^target | z_sem = E q_source(z_sem | x), z_style = E q_target(z_style | reference))]
 

@@ -43,7 +43,7 @@ class PairRow:
 
 
 class PairsFile(NamedTuple):
-    """Rows that can be used as far as is known, problems with others, and notes, a sentence each."""
+    """Rows that may be used, problems with others, and notes, one sentence each."""
 
     name: str
     modalities: tuple[str, ...]
@@ -67,8 +67,8 @@ def modalities_in(
     found = tuple(name for name in names if name not in _RESERVED)
     if missing := [name for name in asked or () if name not in found]:
         raise CorpusError(
-            f"{shown(file)}: has no column {', '.join(map(shown, missing))}, for which --modalities "
-            f"asks; its columns of files are {', '.join(map(shown, found)) or 'none'}"
+            f"{shown(file)}: has no column {', '.join(map(shown, missing))}, which --modalities "
+            f"names; its columns of files are {', '.join(map(shown, found)) or 'none'}"
         )
     if not found:
         raise CorpusError(f"{shown(file)}: has no column of files, such as speech or {PICTURES}")
