@@ -131,7 +131,10 @@ def tsne(run: SavedRun, seed: int) -> Drawn:
             of_points = np.concatenate([labels[name][:equal] for name in some])
             which = np.repeat(np.arange(len(some)), equal)
             title = LATENTS.get(latent, latent)
-            pooled = pooled_figure(points, of_points, which, classes, list(some), what, title)
+            names = list(some)
+            pooled = pooled_figure(points, of_points, which, classes, names, what, title)
+            if not run.data.classes:
+                pooled = scatter_figure({title: points}, {title: which}, names, "modality")
             yield f"tsne-{latent}-pooled", pooled
         for name in some if latent == STYLE else ():
             groups = run.test[name].groups

@@ -105,7 +105,8 @@ def _scores(results: Results) -> dict[str, Any]:
     paper = known_of(results, corpus)
     scores = []
     for latent, name, in_use, cells in score_rows(results, corpus):
-        unused = "" if in_use else " (not in use: its purity means nothing)"
+        meaning = "" if results.not_scored else ": its purity means nothing"
+        unused = "" if in_use else f" (not in use{meaning})"
         shown = cells if paper else cells[:-1]
         scores.append({"cells": [f"{latent}, {name}{unused}", *shown], "in_use": in_use})
     return {

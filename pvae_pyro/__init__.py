@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pvae_pyro.data.joining import join as join
     from pvae_pyro.data.loader import PairedLoader as PairedLoader
     from pvae_pyro.data.loading import load_paired as load_paired
+    from pvae_pyro.data.loading_pairs import load_pairs as load_pairs
     from pvae_pyro.data.paired import column_of as column_of
+    from pvae_pyro.data.paired_arrays import paired_data as paired_data
     from pvae_pyro.elbo import PartitionedELBO as PartitionedELBO
     from pvae_pyro.modality import Modality as Modality
     from pvae_pyro.svi import SVI as SVI
@@ -40,7 +42,9 @@ _MODULES = {
     "infer_from": "generation",
     "join": "data.joining",
     "load_paired": "data.loading",
+    "load_pairs": "data.loading_pairs",
     "load_run": "experiments.support.saved_run",
+    "paired_data": "data.paired_arrays",
     "restyle": "generation",
     "sample": "generation",
     "translate": "generation",

@@ -90,7 +90,8 @@ def table(results: Results) -> str:
         line = f"{latent:9}{name:10}{purity or '–':>9}{chance or '–':>8}"
         line += "".join(f"{cell or '–':>7}" for cell in cells)
         line += f"  | {of_paper}" if of_paper else ""
-        lines.append(line + "  (not in use: its purity means nothing)" * (not in_use))
+        meaning = ": its purity means nothing" * bool(purity)
+        lines.append(line + f"  (not in use{meaning})" * (not in_use))
     lines += ["", results.not_scored] * bool(results.not_scored)
     lines += [
         "",
