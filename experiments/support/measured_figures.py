@@ -48,7 +48,7 @@ def _before_fit(coherence: Mapping[str, Any]) -> Iterator[Figure]:
 def _swaps(found: Mapping[str, Any]) -> Iterator[Figure]:
     for name, of in found.items():
         key = "content_class_other"
-        yield f"swap keeps the content {name}", of[key], of.get(f"{key}_chance")
+        yield f"swap keeps the content {name}", of.get(key), of.get(f"{key}_chance")
 
 
 def _probes(found: Mapping[str, Any]) -> Iterator[Figure]:

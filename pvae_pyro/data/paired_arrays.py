@@ -106,7 +106,7 @@ def _partition(
     if not examples:
         raise CorpusError(f"{where}: there is no modality")
     if pairs is not None:
-        of_rows = {name: np.asarray(pairs[name]) for name in columns}
+        of_rows = {name: np.asarray(index) for name, index in pairs.items()}
     elif len(sizes := sorted({len(index) for index in of_rows.values()})) > 1:
         raise CorpusError(f"{where}: modalities of different lengths {sizes}: give their pairs")
     check_pairs(of_rows, examples)
