@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pvae_pyro.data.corpora.registry import DATASETS
+from pvae_pyro.data.corpus import SPLITS
 from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.experiments import (
     criticise,
@@ -136,6 +137,9 @@ def made_desk(cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     small_corpus(folder, "0123456789", copies=2)
     (folder / "words.csv").rename(folder / "my.csv")
+    names = [f"{split}-{digit}-{n}" for split in SPLITS for digit in range(10) for n in range(2)]
+    rows = [f"{name}.wav,{name}.png,{name.split('-')[0]}" for name in names]
+    (folder / "my_pairs.csv").write_text("\n".join(["speech,image,split", *rows]))
     shutil.copy(folder / "test-7-0.wav", folder / "my_seven.wav")
     shutil.copy(folder / "test-1-0.png", folder / "my_hand.png")
     write_corpora(folder / "data")

@@ -29,7 +29,7 @@ def figures_of(found: Mapping[str, Any]) -> Iterator[Figure]:
     for name, of in found.get("fidelity", {}).items():
         yield f"error of reconstruction {name}", of["reconstruction"]["error"], None
         for what in ("real", "reconstruction", "prior"):
-            if what in of:
+            if "frechet" in of.get(what, {}):
                 yield f"distance (Fréchet) {name}, {what}", of[what]["frechet"], None
     for name, of in found.get("kl", {}).get("z_style", {}).items():
         yield f"KL z_style {name}, nats", of["nats"], None

@@ -1,5 +1,6 @@
 """Pairs that are known: what a batch holds, what is held out, and what is missing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from pvae_pyro.data.loader import PairedLoader
 from pvae_pyro.data.missing import Presence, missing_at_random, of_pairs
 from pvae_pyro.data.paired import PairedData
 from pvae_pyro.data.paired_arrays import paired_data
+from tests.support.tiny_run import REPOSITORY
 
 MISSING = -1
 
@@ -233,3 +235,15 @@ def test_data_that_cannot_be_used(train, message):
     test = {"a": np.zeros((2, 2)), "b": np.zeros((2, 1))}
     with pytest.raises(CorpusError, match=message):
         paired_data(train, test)
+
+
+def test_the_example_of_the_page_runs():
+    """That of docs/data.md; every fifth example has no sound."""
+    page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+                  if "paired_data(" in block)  # fmt: skip
+    names = {}
+    exec(example, names)
+    assert names["data"].train["image"].values.shape == (40, 1, 28, 28)
+    assert len(names["data"].train["speech"]) == 32
+    assert names["batch"]["speech"].value.shape[::2] == (8, 80)
