@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -68,30 +69,27 @@ def load_pairs(
         rows = _limited(rows, limit)
     if not rows:
         raise CorpusError(f"{name}: nothing can be used{first_of(problems)}")
-    log_mels: dict[str, LogMel] = {}
+    prepare = partial(ready, trim=trim, vad=vad, shortest=shortest, longest=longest)
     read: dict[str, _Items] = {}
     for modality in names:
         items = _items(rows, modality)
         if modality == PICTURES:
             read[modality] = _pictures(name, items)
-            continue
-        corpus = _listed_sounds(name, items, sample_rate or USUAL_RATE, channel)
-        corpus = replace(corpus, any_rate=sample_rate is None)
-        corpus = ready(corpus, trim, vad, shortest, longest)
-        read[modality], log_mels[modality] = _sounds(corpus, items, workers)
+        else:
+            corpus = prepare(_listed_sounds(name, items, sample_rate, channel))
+            read[modality] = _sounds(corpus, items, workers)
     kept, unusable = _usable(rows, read)
     refuse_problems(unusable, strict)
     problems = [*problems, *unusable]
     log_problems(name, problems)
     labels = tuple(sorted({row.label for row in kept} - {""}))
     found = {split: _partition(name, kept, split, read, labels, problems) for split in SPLITS}
-    remarks = [*notes, *(f"{m}: {remark}" for m, of in read.items() for remark in of.remarks)]
-    remarks += [_counts(split, *found[split]) for split in SPLITS]
+    notes = [*notes, *(_counts(split, *found[split]) for split in SPLITS)]
+    remarks = [f"{m}: {remark}" for m, of in read.items() for remark in of.remarks]
+    remarks += log_remarks({"corpus": name, "notes": notes, "warnings": ()})
+    log_mels = {modality: of.log_mel for modality, of in read.items() if of.log_mel is not None}
+    _normalise(found, log_mels)
     (train, of_train), (test, of_test) = found["train"], found["test"]
-    for modality in log_mels:
-        normalisation = Normalisation.fitted(train[modality].values)
-        for of in (train, test):
-            of[modality] = replace(of[modality], normalisation=normalisation)
     pairs: dict[Split, Pairs] = {"train": of_train, "test": of_test}
     return PairedData(
         name, False, labels, train, test, tuple(problems), tuple(remarks), log_mels, pairs
@@ -100,12 +98,16 @@ def load_pairs(
 
 @dataclass(frozen=True)
 class _Items:
-    """What was read of a modality's items: where each is, in its partition; why others failed."""
+    """What was read of a modality's items: where each is, in its partition; why others failed.
+
+    log_mel: how the features of sounds were computed.
+    """
 
     examples: dict[Split, Examples]
     index: dict[Item, int]
     failed: dict[Item, Problem]
     remarks: tuple[str, ...]
+    log_mel: LogMel | None = None
 
     @classmethod
     def of(
@@ -114,13 +116,14 @@ class _Items:
         examples: dict[Split, Examples],
         problems: Sequence[Problem],
         remarks: tuple[str, ...],
+        log_mel: LogMel | None = None,
     ) -> "_Items":
         """examples, problems: named by the items' parts, whose names are unique."""
         of_name = {problem.name: problem for problem in reversed(problems)}
         places = {name: n for of in examples.values() for n, name in enumerate(of.names)}
         index = {item: places[item.part.name] for item in items if item.part.name in places}
         failed = {item: of_name[item.part.name] for item in items if item not in index}
-        return cls(examples, index, failed, remarks)
+        return cls(examples, index, failed, remarks, log_mel)
 
 
 def _items(rows: Sequence[PairRow], modality: str) -> dict[Item, PairRow]:
@@ -133,7 +136,7 @@ def _items(rows: Sequence[PairRow], modality: str) -> dict[Item, PairRow]:
 
 
 def _listed_sounds(
-    name: str, items: Mapping[Item, PairRow], sample_rate: int, channel: int | None
+    name: str, items: Mapping[Item, PairRow], sample_rate: int | None, channel: int | None
 ) -> SpeechCorpus:
     recordings = []
     for (path, part), row in items.items():
@@ -141,19 +144,17 @@ def _listed_sounds(
         recordings.append(
             Recording(path, part.name, row.label, row.speaker, row.split, part.start, part.end, of)
         )
-    corpus = list_corpus(name, sample_rate, recordings)
+    corpus = list_corpus(name, sample_rate or USUAL_RATE, recordings)
     if not corpus.recordings:
         raise CorpusError(f"{name}: no sound can be used{first_of(corpus.problems)}")
-    return corpus
+    return replace(corpus, any_rate=sample_rate is None)
 
 
-def _sounds(
-    corpus: SpeechCorpus, items: Mapping[Item, PairRow], workers: int | None
-) -> tuple[_Items, LogMel]:
+def _sounds(corpus: SpeechCorpus, items: Mapping[Item, PairRow], workers: int | None) -> _Items:
     corpus, examples, remarks = speech_examples(corpus, workers=workers)
     if not any(row.speaker for row in items.values()):
         examples = {split: replace(of, groups=()) for split, of in examples.items()}
-    return _Items.of(items, examples, corpus.problems, remarks), LogMel(corpus.sample_rate)
+    return _Items.of(items, examples, corpus.problems, remarks, LogMel(corpus.sample_rate))
 
 
 def _pictures(name: str, items: Mapping[Item, PairRow]) -> _Items:
@@ -211,6 +212,16 @@ def _partition(
     classes = np.array([labels.index(row.label) if labels else -1 for row in some])
     examples = with_labels_of_rows(examples, pairs, classes)
     return take_rows(examples, pairs, np.arange(len(some)))
+
+
+def _normalise(
+    found: Mapping[Split, tuple[dict[str, Examples], Pairs]], names: Iterable[str]
+) -> None:
+    """Give these modalities the normalisation of their training examples."""
+    for name in names:
+        normalisation = Normalisation.fitted(found["train"][0][name].values)
+        for examples, _ in found.values():
+            examples[name] = replace(examples[name], normalisation=normalisation)
 
 
 def _counts(split: Split, examples: Mapping[str, Examples], pairs: Pairs) -> str:

@@ -66,7 +66,7 @@ class PairedData:
         examples, pairs = self.partitions[split], self.pairs.get(split)
         if complete and pairs is not None:
             names = options.get("names") or examples
-            presence = of_pairs({name: pairs[name] for name in names})
+            presence = of_pairs({name: pairs[name] for name in names}, options.get("presence"))
             options["presence"] = None if presence is None else presence.complete
         return PairedLoader(examples, batch_size, pairs=pairs, **options)
 

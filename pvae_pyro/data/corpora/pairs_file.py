@@ -16,12 +16,11 @@ from pvae_pyro.data.corpora.manifest import PART, Part, part_of
 from pvae_pyro.data.corpus import CorpusError, Problem, Split
 from pvae_pyro.data.listing import hash_files
 from pvae_pyro.data.table import Row, read_header, read_table
+from pvae_pyro.data.user_file import SOUNDS
 from pvae_pyro.errors import shown
 
-PAIRS = "pairs:"
 PICTURES = "image"  # the column of pictures; those of sounds may have any name
 _RESERVED = ("split", "label", "speaker", *PART)
-_SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 
 
 class Item(NamedTuple):
@@ -124,7 +123,7 @@ def _check_columns(file: str | os.PathLike[str], names: Sequence[str], rows: Seq
                 "give --modalities without it"
             )
         cell = first.fields[name]
-        if name not in ("speech", PICTURES) and not cell.lower().endswith(_SOUNDS):
+        if name not in ("speech", PICTURES) and not cell.lower().endswith(SOUNDS):
             raise CorpusError(
                 f"{first.name}: the column {shown(name)} is unknown, and {shown(cell)} is no sound "
                 f"file: pictures are in the column {PICTURES}, sounds in speech or any other. Take "
