@@ -35,7 +35,7 @@ def test_the_most_responsible_component_is_the_cluster():
     run = SimpleNamespace(
         model=SimpleNamespace(prior=prior),
         latents=lambda: {"z_sem": {"a": z.astype(np.float32)}, "z_style": {"a": z}},
-        test={"a": SimpleNamespace(labels=labels)},
+        test={"a": SimpleNamespace(labels=labels, labelled=True)},
         device="cpu",
     )
     with torch.no_grad():
