@@ -37,7 +37,8 @@ def build(config: Config) -> SVI:
     model, guide, elbo = build_model(config)
     # β1 = 0.95 is from the code of the author's other papers.
     adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.95, 0.999), fused=True)
-    return SVI(model, guide, adam, elbo, PRECISIONS[config.precision])
+    precision = PRECISIONS[config.precision]
+    return SVI(model, guide, adam, elbo, precision, config.clip_norm or None)
 
 
 def build_model(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:

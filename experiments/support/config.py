@@ -170,10 +170,11 @@ class Config(Options):
 def of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     """Convert the content of an earlier version's config.json.
 
-    Options that came later have their defaults and the paper's objective; some options are gone.
-    The objective is version 1 if it has the term that version 2 changed.
+    Options that came later have their defaults and the paper's objective, and gradients were not
+    clipped; some options are gone. The objective is version 1 if it has the term that version 2
+    changed.
     """
-    found = {"objective": "paper", **OBJECTIVES["paper"], **content}
+    found = {"objective": "paper", "clip_norm": 0.0, **OBJECTIVES["paper"], **content}
     has_changed = found.get("model", "pvae") == "pvae" and found["gamma"] != 0
     found.setdefault("objective_version", 1 if has_changed else OBJECTIVE_VERSION)
     spanish = found.pop("spanish_dataset", None)
