@@ -37,7 +37,7 @@ _MODULES = {
     "column_of": "data.paired",
     "digit_modalities": "models",
     "fit": "training.loop",
-    "infer_from": "generation",
+    "infer": "generation",
     "join": "data.paired",
     "load_paired": "data.loading",
     "load_run": "experiments.support.saved_run",

@@ -105,11 +105,6 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         fields = VoiceActivityOptions.model_fields
         return any(getattr(self, n) != fields[n].default for n in fields if n.startswith("vad_"))
 
-    @property
-    def lacks_modalities(self) -> bool:
-        """Whether some training examples lack modalities."""
-        return self.paired < 1 or (self.missing > 0 and not self.drop_incomplete)
-
     def resolved(self, device: str) -> "Config":
         """Fill in the defaults of the preset and the objective; `device` is not "auto"."""
         preset = self.preset
