@@ -149,7 +149,7 @@ for n, energies in enumerate(panels(spoken, speech.normalisation)):
 # %%
 hand = images.observation(choose_examples(images, [0], seed=3))
 restyled = generation.restyle(model, guide, what, hand, "image")
-ends = [generation.infer_from(guide, {"image": x}) for x in (what.part(0, 1), hand)]
+ends = [generation.infer(guide, {"image": x}) for x in (what.part(0, 1), hand)]
 walk = generation.interpolate(model, *ends, ["z_style_image"], ["image"], steps=6)["image"]
 titled_panels_figure(
     [p for x in (hand, restyled, walk) for p in panels(x, images.normalisation)],

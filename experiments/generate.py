@@ -74,7 +74,7 @@ def translate(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[
     repeated = {source: Observation(value, lengths)}
     made = generation.translate(run.model, run.guide, repeated, target, style)
     shown.append(("translated" if source != target else "restyled", target, made))
-    return shown, generation.infer_from(run.guide, {source: content})
+    return shown, generation.infer(run.guide, {source: content})
 
 
 def restyle(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
@@ -85,7 +85,7 @@ def restyle(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[st
 
 def reconstruct(run: Generator, options: argparse.Namespace) -> tuple[Shown, dict[str, Tensor]]:
     name, content = run.read(options.source, options.trim, options.channel)
-    latents = generation.infer_from(run.guide, {name: content})
+    latents = generation.infer(run.guide, {name: content})
     made = generation.decode(run.model, latents, [name])[name]
     return [("from", name, content), ("reconstructed", name, made)], latents
 
@@ -96,7 +96,7 @@ def interpolate(run: Generator, options: argparse.Namespace) -> tuple[Shown, dic
     )
     if name != other:
         raise RunError("interpolate needs two sounds or two pictures")
-    start_z, end_z = (generation.infer_from(run.guide, {name: x}) for x in (start, end))
+    start_z, end_z = (generation.infer(run.guide, {name: x}) for x in (start, end))
     sites = {
         "z_sem": list(generation.shared_of(start_z)),
         "z_style": list(generation.style_of(start_z, name)),

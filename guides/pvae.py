@@ -12,7 +12,7 @@ class PartitionedGuide(DispatchingGuide):
     q_m(z_sem, z_style_m | x^m) = q_m(z_sem | x^m) q_m(z_style_m | x^m) from modality m alone.
 
     They share no parameters. An example that lacks modality m has no z_style_m, and q_m infers
-    nothing from it. sees_presence: of the multimodal guide, see `GaussianGuide`.
+    nothing from it. Examples with some of the modalities: see `DispatchingGuide`.
     """
 
     def __init__(
@@ -20,15 +20,15 @@ class PartitionedGuide(DispatchingGuide):
         modalities: Iterable[Modality],
         semantic_dim: int = 32,
         style_dim: int = 32,
-        sees_presence: bool = False,
     ):
         modalities = tuple(modalities)
         styles = {f"z_style_{m.name}": m.name for m in modalities}
         dims = {"z_sem": semantic_dim, **dict.fromkeys(styles, style_dim)}
         super().__init__(
-            GaussianGuide(modalities, dims, styles, sees_presence),
+            GaussianGuide(modalities, dims, styles),
             {
                 m.name: unimodal_guide(m, {"z_sem": semantic_dim, f"z_style_{m.name}": style_dim})
                 for m in modalities
             },
+            detach_shared=True,
         )

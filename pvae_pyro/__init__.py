@@ -39,7 +39,7 @@ _MODULES = {
     "column_of": "data.paired",
     "digit_modalities": "models",
     "fit": "training.loop",
-    "infer_from": "generation",
+    "infer": "generation",
     "join": "data.joining",
     "load_paired": "data.loading",
     "load_pairs": "data.loading_pairs",

@@ -81,7 +81,15 @@ def where_present(observation: Observation | None) -> AbstractContextManager[Any
 
     None, a modality that is generated, is present in every example.
     """
-    if observation is None or observation.present is None:
+    return masked(None if observation is None else observation.present)
+
+
+def masked(present: Tensor | None) -> AbstractContextManager[Any]:
+    """A context in which sites have a term for the examples that are present, ``[B]`` bool.
+
+    None: all of them.
+    """
+    if present is None:
         return nullcontext()
-    mask: Any = observation.present  # a Tensor of bool, which Pyro's types call BoolTensor
+    mask: Any = present  # a Tensor of bool, which Pyro's types call BoolTensor
     return poutine.mask(mask=mask)

@@ -21,7 +21,11 @@ from pvae_pyro.batch import Batch, Observation, batch_size
 
 @torch.no_grad()
 def infer(guide: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Posterior means of a guide's latents: site -> ``[B, D]``. The random state is unchanged."""
+    """Posterior means of a guide's latents: site -> ``[B, D]``. The random state is unchanged.
+
+    The guide of a PVAE or a JMVAE infers from any of its modalities (`DispatchingGuide`), as it did
+    in training, and a member of its `unimodal` from one.
+    """
     with torch.random.fork_rng():
         return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
 
@@ -32,45 +36,6 @@ def infer_moments(guide: nn.Module, batch: Batch) -> dict[str, tuple[Tensor, Ten
     with torch.random.fork_rng():
         sites = _latent_sites(guide, batch)
         return {name: (site["fn"].mean, site["fn"].variance) for name, site in sites}
-
-
-def infer_from(guide: Any, batch: Batch) -> dict[str, Tensor]:
-    """As `infer`, from any of the modalities of a guide that has unimodal ones, `guide.unimodal`.
-
-    One modality is inferred from by its own guide, all of them by the multimodal guide, and any
-    other subset by `product_of_experts`, which was found to be better than a multimodal guide that
-    sees which modalities are missing (docs/missing.md). Raises ValueError for an unknown modality.
-    """
-    if unknown := batch.keys() - guide.unimodal.keys():
-        raise ValueError(f"no guide for {sorted(unknown)}: there are {list(guide.unimodal)}")
-    if len(batch) == 1 or len(batch) == len(guide.unimodal):
-        return infer(guide, batch)
-    return product_of_experts(guide, batch)
-
-
-@torch.no_grad()
-def product_of_experts(guide: Any, batch: Batch) -> dict[str, Tensor]:
-    """Means of the product of the unimodal posteriors of any number of modalities.
-
-    For n modalities with Gaussian posteriors and the prior N(0, I), which each of them contains,
-
-        precision  Λ = Σ_m 1/scale_m² - (n - 1), at least 1      mean  Σ_m loc_m/scale_m² / Λ
-
-    (Wu & Goodman 2018, arXiv:1802.05335, section 2.2). A latent of one modality alone has that
-    modality's posterior. Under another prior the formula is not exact.
-    """
-    found: dict[str, list[Any]] = {}
-    with torch.random.fork_rng():
-        for name, observation in batch.items():
-            for site, node in _latent_sites(guide.unimodal[name], {name: observation}):
-                found.setdefault(site, []).append(node["fn"])
-    means = {}
-    for site, factors in found.items():
-        precisions = [1 / factor.variance for factor in factors]
-        total = (sum(precisions) - (len(factors) - 1)).clamp(min=1.0)
-        weighted = sum(p * factor.mean for p, factor in zip(precisions, factors, strict=True))
-        means[site] = weighted / total if len(factors) > 1 else factors[0].mean
-    return means
 
 
 @torch.no_grad()
@@ -123,9 +88,9 @@ def translate(
     or ``[1, ...]`` for all; None draws a style from the prior for each example. Raises ValueError
     if a style is given to a model that has none.
     """
-    latents = shared_of(infer_from(guide, batch))
+    latents = shared_of(infer(guide, batch))
     if style is not None:
-        own = style_of(infer_from(guide, {target: style}), target)
+        own = style_of(infer(guide, {target: style}), target)
         if not own:
             raise ValueError(f"the model has no style of {target}")
         size = batch_size(batch)

@@ -29,12 +29,17 @@ class SVI:
     A step is not taken if a term or a gradient is not finite; `last_step` tells. Torch's fused
     optimisers decide that on the device, without waiting for it.
 
+    Clip the gradients when an LSTM reads or generates sequences: theirs explode now and then
+    (Pascanu et al. 2013, arXiv:1211.5063), and one such step disturbs Adam for thousands of others.
+
     Args:
         model, guide: `nn.Module`s.
         optim: parameters -> torch optimiser, e.g. ``partial(torch.optim.Adam, lr=1e-3)``.
         loss: the objective.
         autocast: type in which the networks compute where torch considers it safe
             (``torch.bfloat16``); parameters and distributions stay float32. None: no other type.
+        clip_norm: gradients whose L2 norm, over all parameters, is larger are scaled down to it; in
+            nats per example and unit of the parameters. None: never.
 
     Raises ValueError for bound methods, which have no parameters to train.
     """
@@ -46,6 +51,7 @@ class SVI:
         optim: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         loss: PartitionedELBO,
         autocast: torch.dtype | None = None,
+        clip_norm: float | None = None,
     ):
         for role, module in (("model", model), ("guide", guide)):
             if not isinstance(module, nn.Module):
@@ -53,6 +59,7 @@ class SVI:
         self.model = model
         self.guide = guide
         self.loss = loss
+        self.clip_norm = clip_norm
         self.last_step: StepValues | None = None
         self._own_terms = _Terms(model, guide, loss, autocast)
         self._terms: nn.Module = self._own_terms
@@ -111,6 +118,8 @@ class SVI:
         # the gradients of all processes NaN, so that checking the gradients is enough.
         loss.backward((1.0 + (0.0 * means).sum()).to(loss.dtype))
         self.last_step = StepValues.of(terms, self._own_terms.named_parameters())
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), self.clip_norm)
         self._step_if(self.last_step.finite)
         return terms, means
 

@@ -43,6 +43,25 @@ def test_step_is_one_of_the_optimiser_on_the_mean():
         torch.testing.assert_close(parameter.detach(), value)
 
 
+@pytest.mark.parametrize("limit", [None, 1e9, 2.0])
+def test_gradients_are_scaled_down_to_a_norm(limit):
+    """One step of SGD at rate 1 moves the parameters by the gradient, and at most by the norm."""
+    moves = []
+    for clip_norm in (None, limit):
+        torch.manual_seed(0)
+        model, guide = tiny_pair()
+        sgd = partial(torch.optim.SGD, lr=1.0)
+        svi = SVI(model, guide, sgd, PartitionedELBO(), clip_norm=clip_norm)
+        before = torch.cat([p.detach().flatten() for p in svi.parameters()])
+        pyro.set_rng_seed(5)
+        svi.step(tiny_batch(4))
+        moves.append(torch.cat([p.detach().flatten() for p in svi.parameters()]) - before)
+    whole, clipped = moves
+    assert whole.norm() > 10
+    expected = whole if limit != 2.0 else 2.0 * whole / whole.norm()
+    torch.testing.assert_close(clipped, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_update_reports_means_over_the_batch():
     svi = tiny_svi()
     batch = tiny_batch(4)

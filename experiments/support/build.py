@@ -37,7 +37,8 @@ def build(config: Config) -> SVI:
     model, guide, elbo = build_model(config)
     # β1 = 0.95 is from the code of the author's other papers.
     adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.95, 0.999), fused=True)
-    return SVI(model, guide, adam, elbo, PRECISIONS[config.precision])
+    precision = PRECISIONS[config.precision]
+    return SVI(model, guide, adam, elbo, precision, config.clip_norm or None)
 
 
 def build_model(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
@@ -87,7 +88,6 @@ def _assemble(
 ) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
     """The PVAE, or a baseline with as many latent dimensions and the same networks."""
     semantic, style = config.semantic_dim, config.style_dim
-    incomplete = config.lacks_modalities
     prior = partial(_prior, config)
     if config.model == "pvae":
         elbo = PartitionedELBO(
@@ -102,13 +102,13 @@ def _assemble(
         )
         dims = (semantic, style)
         pvae = PVAE(modalities, *dims, prior)
-        both = PartitionedGuide(modalities, *dims, incomplete)
+        both = PartitionedGuide(modalities, *dims)
         return _with_its_head(pvae, both.multimodal.heads["z_sem"]), both, elbo
     if config.model == "jmvae":
         # Its second term, α Σ_m KL(q ‖ q_m), is the coherence of one latent.
         elbo = PartitionedELBO(alpha=config.alpha, beta=0.0, shared="z")
         dim = semantic + style * len(modalities)
-        jmvae, of_all = JMVAE(modalities, dim, prior), JMVAEGuide(modalities, dim, incomplete)
+        jmvae, of_all = JMVAE(modalities, dim, prior), JMVAEGuide(modalities, dim)
         return _with_its_head(jmvae, of_all.multimodal.heads["z"]), of_all, elbo
     (modality,) = (m for m in modalities if config.model == f"vae-{m.name}")
     dim = semantic + style

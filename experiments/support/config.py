@@ -137,11 +137,6 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
         fields = VoiceActivityOptions.model_fields
         return any(getattr(self, n) != fields[n].default for n in fields if n.startswith("vad_"))
 
-    @property
-    def lacks_modalities(self) -> bool:
-        """Whether some training examples lack modalities."""
-        return self.paired < 1 or (self.missing > 0 and not self.drop_incomplete)
-
     def resolved(self, device: str) -> "Config":
         """Fill in the defaults of the preset and the objective; `device` is not "auto".
 
@@ -171,7 +166,6 @@ class Config(Options):
     corpus: str | None = None
     stand_in: bool | None = None
     data_digest: str | None = None
-    has_gaps: bool = False  # of the data, without --missing
     max_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sample_rates: dict[str, SampleRate] | None = None
     threads: int | None = None
@@ -193,11 +187,6 @@ class Config(Options):
     duration_scale: ScaleOrNone
     fit_prior: bool
 
-    @property
-    def lacks_modalities(self) -> bool:
-        """Whether some examples lack modalities."""
-        return super().lacks_modalities or (self.has_gaps and not self.drop_incomplete)
-
     def with_epochs(self, num_examples: int) -> Self:
         """The number of epochs is computed from `steps` if it is not given."""
         if self.epochs is not None:
@@ -214,10 +203,11 @@ class Config(Options):
 def of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     """Convert the content of an earlier version's config.json.
 
-    Options that came later have their defaults and the paper's objective; some options are gone.
-    The objective is version 1 if it has the term that version 2 changed.
+    Options that came later have their defaults and the paper's objective, and gradients were not
+    clipped; some options are gone. The objective is version 1 if it has the term that version 2
+    changed.
     """
-    found = {"objective": "paper", **OBJECTIVES["paper"], **content}
+    found = {"objective": "paper", "clip_norm": 0.0, **OBJECTIVES["paper"], **content}
     has_changed = found.get("model", "pvae") == "pvae" and found["gamma"] != 0
     found.setdefault("objective_version", 1 if has_changed else OBJECTIVE_VERSION)
     spanish = found.pop("spanish_dataset", None)

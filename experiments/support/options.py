@@ -231,6 +231,10 @@ class Training(Group):
         "(shape of strokes); see docs/data.md",
     )
     learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "learning rate of Adam")
+    clip_norm: Annotated[float, Field(ge=0.0, le=1e9)] = option(
+        300.0,
+        "scale gradients down to this L2 norm over all parameters, in nats per example; 0: never",
+    )
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = option(
         0, "seed of all random numbers", main=True
     )

@@ -151,7 +151,6 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     with distributed.first_alone():
         data = load_data(config, root)
     config = check_data(config, data, folder)
-    config = config.but(has_gaps=data.has_gaps(config.modelled))
     if missing := set(config.modelled) - data.train.keys():
         raise RunError(f"the data lack the modalities {sorted(missing)}: see docs/modalities.md")
     present = presence(config, data)
@@ -191,9 +190,8 @@ def train_and_score(
     changes = augmentations(varied, data.log_mels, config.max_frames)
     anew = config.pairs == "anew"
     train = loader("train", presence=present, anew=anew, augment=changes)
-    # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class. A guide
-    # that sees no gaps is scored without them.
-    test = loader("test", part=(0, 1), complete=config.drop_incomplete)
+    # Shuffled too: in a corpus sorted by class, a batch would have negatives of one class.
+    test = loader("test", part=(0, 1))
     num_complete = train.num_examples if present is None else present.num_complete
     counts = {"train": train.num_examples, "complete": num_complete, "test": test.num_examples}
     num_weights = sum(parameter.numel() for parameter in svi.parameters())

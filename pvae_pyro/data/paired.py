@@ -1,7 +1,7 @@
 """Both partitions of one or several modalities, paired by class or in pairs that are known."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,11 +69,6 @@ class PairedData:
             presence = of_pairs({name: pairs[name] for name in names}, options.get("presence"))
             options["presence"] = None if presence is None else presence.complete
         return PairedLoader(examples, batch_size, pairs=pairs, **options)
-
-    def has_gaps(self, names: Collection[str]) -> bool:
-        """Whether a known pair has some of these modalities and lacks others."""
-        found = (of_pairs({n: pairs[n] for n in names}) for pairs in self.pairs.values())
-        return any(of is not None and of.num_complete < len(of) for of in found)
 
     def labels_of_tuples(self, split: Split) -> np.ndarray:
         """Class indices of the known pairs, or of the examples of the first modality, ``[R]``."""

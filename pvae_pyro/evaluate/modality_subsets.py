@@ -15,7 +15,7 @@ from pvae_pyro.evaluate.chance import agreement
 from pvae_pyro.evaluate.clustering import clustering_scores
 from pvae_pyro.evaluate.judges import class_judges, judged
 from pvae_pyro.evaluate.run import MeasureSettings, TrainedRun
-from pvae_pyro.generation import decode, infer, product_of_experts, shared_of
+from pvae_pyro.generation import decode, infer, shared_of
 
 Infer = Callable[[Batch], dict[str, Tensor]]
 
@@ -29,9 +29,8 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
 
     Returns "a+b" -> method of inference -> purity of the shared latent's means, and coherence:
     target -> fraction of its generated examples, in a style from the prior, that its judge gives
-    the class; and their chance levels, purity_chance and coherence_chance. Methods: "product",
-    `product_of_experts`; "presence", the multimodal guide with some modalities missing, if it was
-    trained for that; "multimodal", that guide with all modalities.
+    the class; and their chance levels, purity_chance and coherence_chance. Methods: "product", of
+    the unimodal posteriors (`DispatchingGuide.product`); for all modalities also "multimodal".
     """
     if len(run.names) < 2:
         return {"reason": "the model has one modality"}
@@ -68,10 +67,12 @@ def measure(run: TrainedRun, settings: MeasureSettings, seed: int = 0) -> dict[s
 
 
 def _methods(guide: Any, complete: bool) -> dict[str, Infer]:
-    methods: dict[str, Infer] = {"product": lambda batch: product_of_experts(guide, batch)}
-    if complete or guide.multimodal.sees_presence:
-        name = "multimodal" if complete else "presence"
-        methods[name] = lambda batch: infer(guide.multimodal, batch)
+    def product(batch: Batch) -> dict[str, Tensor]:
+        return {site: q.mean for site, q in guide.product(batch).items()}
+
+    methods: dict[str, Infer] = {"product": torch.no_grad()(product)}
+    if complete:
+        methods["multimodal"] = lambda batch: infer(guide, batch)
     return methods
 
 

@@ -25,7 +25,7 @@ pytest.importorskip("pocketsphinx")
 def spoken() -> list[Joined]:
     """Strings of four digits, each digit by another American voice of eSpeak NG."""
     pytest.importorskip("espeakng_loader")
-    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    corpus = espeak_corpus("en", train_per_word=60, test_per_word=0)
     voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
     rng = np.random.default_rng(0)
     return [joined([voices[i] for i in rng.choice(len(voices), 4)], 16000, n) for n in range(12)]

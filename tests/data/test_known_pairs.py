@@ -66,8 +66,6 @@ def test_complete_pairs_alone(data):
     (batch,) = loader.epoch(0)
     assert set(values(batch, data)) == {(n, 10 * n) for n in range(12) if n not in (2, 4)}
     assert batch["a"].present is None
-    assert data.has_gaps(["a", "b"])
-    assert not data.has_gaps(["a"])
 
 
 def test_a_model_of_one_modality_sees_the_rows_that_have_it(data):

@@ -24,7 +24,7 @@ def _installed(request):
 def spoken():
     """Digits of American voices of eSpeak NG with their labels."""
     pytest.importorskip("espeakng_loader")
-    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    corpus = espeak_corpus("en", train_per_word=60, test_per_word=0)
     voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")][::3]
     return [r.read() for r in voices], [r.label for r in voices]
 

@@ -224,7 +224,7 @@ def test_a_study_trains_evaluates_and_compares(small, tmp_path, capsys, monkeypa
     first, second = json.loads((tmp_path / "paired.json").read_text())["runs"]
     assert (first["row"], second["row"]) == ("1", "0.25")
     assert second["num_examples"] == {"train": 36, "complete": 3, "test": 12}
-    assert "presence" in second["subsets"]["speech"]
+    assert "product" in second["subsets"]["speech"]
     before = (tmp_path / "paired.md").read_text()
     weights = (tmp_path / "0.25-seed0" / "checkpoint.safetensors").stat
     then = weights().st_mtime_ns

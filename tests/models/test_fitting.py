@@ -160,7 +160,7 @@ def test_the_random_state_and_the_guide_stay(pair, batches):
 
 def test_examples_that_lack_a_modality_do_not_count():
     torch.manual_seed(0)
-    model, guide = tiny_pair(sees_presence=True)
+    model, guide = tiny_pair()
     whole = tiny_batch(60)
     present = torch.arange(60) % 3 > 0
     gaps = dict(whole, image=Observation(whole["image"].value, None, present))

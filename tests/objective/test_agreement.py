@@ -63,7 +63,7 @@ def test_gradients_reach_both_posteriors_and_no_other():
 
 def test_an_example_that_lacks_a_modality_has_none():
     model, _ = make_pair()
-    guide = PartitionedGuide(MODALITIES, DIM, DIM, sees_presence=True)
+    guide = PartitionedGuide(MODALITIES, DIM, DIM)
     batch = make_batch(4)
     elbo = PartitionedELBO(**ALONE)
     whole = elbo.terms(model, guide, batch)["agreement"]

@@ -48,7 +48,7 @@ def joined(recordings: Sequence[Recording], rate: int, seed: int) -> Joined:
 
 def american_strings(*strings: str) -> list[Joined]:
     """Strings of digits at 16 kHz, in American voices of eSpeak NG."""
-    corpus = espeak_corpus("en", train_per_digit=60, test_per_digit=0)
+    corpus = espeak_corpus("en", train_per_word=60, test_per_word=0)
     voices = [r for r in corpus.recordings if r.speaker.startswith("en-us+")]
     first = {digit: next(r for r in voices if r.label == digit) for digit in "0123456789"}
     return [joined([first[d] for d in digits], 16000, n) for n, digits in enumerate(strings)]

@@ -23,19 +23,19 @@ def tiny_modalities(**networks):
     return digit_modalities(num_mels=NUM_MELS, num_cells=8, max_frames=MAX_FRAMES, **networks)
 
 
-def tiny_pair(prior=StandardNormal, sees_presence=False, **networks):
+def tiny_pair(prior=StandardNormal, **networks):
     modalities = tiny_modalities(**networks)
     dims = {"semantic_dim": 3, "style_dim": 2}
     model = PVAE(modalities, **dims, prior=prior)
-    guide = PartitionedGuide(modalities, **dims, sees_presence=sees_presence)
+    guide = PartitionedGuide(modalities, **dims)
     if isinstance(model.prior, VampPrior):
         model.prior.follow(guide.multimodal.heads["z_sem"])
     return model, guide
 
 
-def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal, sees_presence=False):
+def tiny_svi(seed=0, learning_rate=1e-3, prior=StandardNormal):
     torch.manual_seed(seed)
-    model, guide = tiny_pair(prior, sees_presence)
+    model, guide = tiny_pair(prior)
     return SVI(model, guide, partial(torch.optim.Adam, lr=learning_rate), PartitionedELBO())
 
 

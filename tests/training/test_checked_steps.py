@@ -213,7 +213,7 @@ def test_missing_examples_are_not_named(tmp_path):
     loader = loader_of_nan(batch_size=23, presence=there)
     held = loader.held(0, 0)
     with pytest.raises(FloatingPointError) as error:
-        train(tmp_path, loader, svi=tiny_svi(sees_presence=True))
+        train(tmp_path, loader, svi=tiny_svi())
     first = next(n for n in held["speech"] if n >= 0)
     assert str(error.value).partition("examples speech: ")[2].startswith(f"speech{first},")
 

@@ -4,7 +4,7 @@ import ctypes
 import importlib.metadata
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,12 +88,17 @@ class EspeakRecording(Recording):
 
 
 def espeak_corpus(
-    language: str, *, train_per_digit: int = 600, test_per_digit: int = 100
+    language: str,
+    *,
+    train_per_word: int = 600,
+    test_per_word: int = 100,
+    words: Mapping[str, str] | None = None,
 ) -> SpeechCorpus:
     """Ten digits spoken by eSpeak NG (espeak-ng, through the package ``espeakng-loader``).
 
     language: ``"en"`` or ``"es"``.
-    train_per_digit, test_per_digit: recordings of each digit, so ten times as many in all.
+    train_per_word, test_per_word: recordings of each word.
+    words: label -> what is spoken, in place of the digits.
 
     A speaker is an accent and a voice variant (``en-us+m3``). A quarter of the variants is for
     testing, so that a test speaker shares no vocal tract with a training one. Every recording has
@@ -109,31 +114,37 @@ def espeak_corpus(
     test_count = round(len(VARIANTS) / 4)
     test, train = order[:test_count].tolist(), order[test_count:].tolist()
     made_by = _made_by()
+    name, accents, digits = LANGUAGES[language]
+    spoken = words or {str(n): word for n, word in enumerate(digits.split())}
     return SpeechCorpus(
-        name=f"eSpeak NG digits ({LANGUAGES[language][0]})",
+        name=f"eSpeak NG {'words' if words else 'digits'} ({name})",
         stand_in=True,
         sample_rate=16000,
         recordings=(
-            *_plan(language, "train", train, train_per_digit, made_by),
-            *_plan(language, "test", test, test_per_digit, made_by),
+            *_plan(spoken, accents, "train", train, train_per_word, made_by),
+            *_plan(spoken, accents, "test", test, test_per_word, made_by),
         ),
     )
 
 
 def _plan(
-    language: str, split: Split, variants: list[int], per_digit: int, made_by: str
+    words: Mapping[str, str],
+    accents: str,
+    split: Split,
+    variants: list[int],
+    per_word: int,
+    made_by: str,
 ) -> Iterator[EspeakRecording]:
-    _, accents, words = LANGUAGES[language]
     voices = [f"{accent}+{VARIANTS[i]}" for i in variants for accent in accents.split()]
     # Each split has its own stream, so that the size of one does not change the other.
     rng = np.random.default_rng([0, 1 if split == "train" else 2])
-    for digit, word in enumerate(words.split()):
+    for label, word in words.items():
         turns: list[int] = []
-        while len(turns) < per_digit:  # every voice once before any is used again
+        while len(turns) < per_word:  # every voice once before any is used again
             turns += rng.permutation(len(voices)).tolist()
-        for index, turn in enumerate(turns[:per_digit]):
+        for index, turn in enumerate(turns[:per_word]):
             voice = voices[turn]
-            name = f"{split}/{digit}_{index}_{voice}"
+            name = f"{split}/{label}_{index}_{voice}"
             settings: dict[str, Any] = {
                 "word": word,
                 "rate_wpm": int(rng.integers(*_RATE_WPM, endpoint=True)),
@@ -144,7 +155,7 @@ def _plan(
             }
             content = f"{made_by} {voice} {settings}"
             yield EspeakRecording(
-                Path(name), name, str(digit), voice, split, content=content, **settings
+                Path(name), name, label, voice, split, content=content, **settings
             )
 
 
