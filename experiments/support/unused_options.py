@@ -26,7 +26,7 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         ("image" in config.modelled, _OF_IMAGES),
         ({*config.augment} <= {*speeches, "image"} & {*config.modelled}, ("augment",)),
         ("speech" in config.names, ("dataset", *(set(Corpora.model_fields) - {"image_root"}))),
-        ("image" in config.names, ("image_dataset", "image_root")),
+        ("image" in config.names, ("image_dataset", "image_root", "image_size", "image_colour")),
     ]
     unused = {name for has_effect, names in rules if not has_effect for name in names}
     return [flag(name) for name in given if name in unused]
