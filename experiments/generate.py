@@ -19,7 +19,8 @@ the model saw. If the run has several modalities of sounds, name that of a file:
 The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (of 28 pixels, 8
 times as large) or a WAV for each input and output, and generated.npz with their values and with
 the latents that were inferred from --from (for `sample`, drawn). The output is the mean of its
-distribution: only what comes from the prior is random. Exit codes: 0, 1 for an error, 2 for wrong usage.
+distribution: only what comes from the prior is random. Exit codes: 0, 1 for an error, 2 for wrong
+usage.
 """
 
 import sys
