@@ -127,10 +127,11 @@ voice = speech.observation(choose_examples(speech, [len(data.classes) - 1], seed
 spoken = generation.translate(model, guide, {"image": what}, "speech", style=voice)
 
 log_mel = data.log_mels["speech"]
-axes = SequenceAxes(log_mel.hop, log_mel.centre_frequencies)
+sound = SequenceAxes(log_mel.hop, log_mel.centre_frequencies)
 shown = panels(voice, speech.normalisation) + panels(what, images.normalisation)
 shown += panels(spoken, speech.normalisation)
 titles = ["voice"] + ["what"] * len(what.value) + ["said"] * len(what.value)
+axes = [sound] + [None] * len(what.value) + [sound] * len(what.value)
 titled_panels_figure(shown, titles, axes).savefig(out / "spoken.png")
 
 # %% [markdown]

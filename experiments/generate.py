@@ -9,16 +9,18 @@
 
 A file may be a sound of any rate, with any channels, or a picture of any size, ink dark or light.
 It is prepared as the training data were: more than 0.25 s of silence at the ends of speech is cut
-off (see --trim), and a level far from theirs is changed; light and dark are as in training, and a
-digit is scaled and centred as in MNIST. A photograph must be cropped to the inside of the sheet.
+off (see --trim), and a level far from theirs is changed. If the run has grey pictures of 28 x 28
+pixels, light and dark are as in training, a digit is scaled and centred as in MNIST, and a
+photograph of a sheet must be cropped to its inside. Other pictures are only padded and resized.
 The changes are printed. The first panels of sheet.png, and from-*.wav, show what
 the model saw. If the run has several modalities of sounds, name that of a file:
 --from spanish:dos.wav. Without --style, styles are drawn from the prior.
 
-The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (8 times as large)
-or a WAV for each input and output, and generated.npz with their values and with the latents that
-were inferred from --from (for `sample`, drawn). The output is the mean of its distribution: only
-what comes from the prior is random. Exit codes: 0, 1 for an error, 2 for wrong usage.
+The folder --out (default: RUN/generated/<command>-<time>) gets sheet.png, a PNG (of 28 pixels, 8
+times as large) or a WAV for each input and output, and generated.npz with their values and with
+the latents that were inferred from --from (for `sample`, drawn). The output is the mean of its
+distribution: only what comes from the prior is random. Exit codes: 0, 1 for an error, 2 for wrong
+usage.
 """
 
 import sys
@@ -49,7 +51,7 @@ from pvae_pyro.figures.style import save_figure
 from pvae_pyro.figures.titled_panels import titled_panels_figure
 from pvae_pyro.io.provenance import environment, write_json
 
-ENLARGED = 8  # times, of pictures
+HEIGHT = 224  # pixels of a picture that is written, at most; a smaller one is enlarged
 LEVEL = 0.1  # root mean square of a sound, full scale being 1
 
 Shown = list[tuple[str, str, Observation]]  # title, modality, examples
@@ -125,7 +127,9 @@ def write(run: Generator, shown: Shown, latents: dict[str, Tensor], out: Path) -
     for title, name, x in shown:
         of = panels(x, run.normalisation[name])
         settings = run.log_mels.get(name)
-        axes = SequenceAxes(settings.hop, settings.centre_frequencies) if settings else None
+        axes = None if x.lengths is None else SequenceAxes()
+        if settings:
+            axes = SequenceAxes(settings.hop, settings.centre_frequencies)
         for n, panel in enumerate(of):
             key = f"{title}-{name}" + f"-{n}" * (len(of) > 1)
             drawn.append((panel, f"{title}: {name}" + f" {n}" * (len(of) > 1), axes))
@@ -137,7 +141,8 @@ def write(run: Generator, shown: Shown, latents: dict[str, Tensor], out: Path) -
             elif x.value.dim() == 4:
                 files.append(out / f"{key}.png")
                 pixels = np.clip(panel, 0, 255).round().astype(np.uint8)
-                Image.fromarray(pixels.repeat(ENLARGED, 0).repeat(ENLARGED, 1)).save(files[-1])
+                times = max(HEIGHT // len(pixels), 1)
+                Image.fromarray(pixels.repeat(times, 0).repeat(times, 1)).save(files[-1])
     figure = titled_panels_figure(*zip(*drawn, strict=True))
     files += save_figure(figure, out / "sheet", ["png"])
     np.savez_compressed(out / "generated.npz", **arrays)

@@ -33,7 +33,12 @@ from pvae_pyro.experiments.support.arguments import number, place
 from pvae_pyro.experiments.support.command import entry
 from pvae_pyro.experiments.support.command_line import add_options, validated
 from pvae_pyro.experiments.support.config import Options
-from pvae_pyro.experiments.support.data import file_name, load_known_pairs, speech_arguments
+from pvae_pyro.experiments.support.data import (
+    file_name,
+    image_options,
+    load_known_pairs,
+    speech_arguments,
+)
 from pvae_pyro.experiments.support.options import Corpora, Data, VoiceActivityOptions
 from pvae_pyro.io.provenance import environment, write_json
 
@@ -99,7 +104,7 @@ def _report_on_corpora(config: Options, root: Path, workers: int | None) -> dict
         if not found["classes"]
     ]
     if "image_dataset" in config.model_fields_set:
-        images = image_corpus(config.image_dataset, root, {"image_root": config.image_root})
+        images = image_corpus(config.image_dataset, root, image_options(config))
         refuse_problems(images.problems, config.strict)
         report["images"] = summarise_images(images)
         for split, found in report["splits"].items():

@@ -16,6 +16,7 @@ from pvae_pyro.nn.choices import PixelFamily
 from pvae_pyro.nn.decoders import ImageDecoder
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
 from pvae_pyro.nn.packing import Packing
+from pvae_pyro.nn.picture_layers import MNIST, PictureShape
 from pvae_pyro.nn.scale import ObservationScale
 
 WITH_SCALE = {"normal": dist.Normal, "laplace": dist.Laplace}
@@ -41,6 +42,7 @@ class ImageLikelihood(nn.Module):
         family: one of `FAMILIES`; the paper's is Normal.
         learn_scale: learn the scale, starting at `scale` (see `ObservationScale`). A Bernoulli has
             no scale.
+        shape: channels, height and width of a picture.
 
     Raises ValueError for another family, and as `ObservationScale` does.
     """
@@ -51,12 +53,13 @@ class ImageLikelihood(nn.Module):
         scale: float = 1.0,
         family: PixelFamily = "normal",
         learn_scale: bool = False,
+        shape: PictureShape = MNIST,
     ):
         super().__init__()
         if family not in FAMILIES:
             raise ValueError(f"no likelihood {family!r}: there are {', '.join(FAMILIES)}")
         self.family = family
-        self.decoder = ImageDecoder(latent_dim)
+        self.decoder = ImageDecoder(latent_dim, shape=shape)
         self.scale = ObservationScale(scale, learn_scale and family != "bernoulli")
 
     def forward(self, name: str, z: Tensor, observation: Observation | None) -> Tensor:

@@ -10,6 +10,7 @@ from pvae_pyro.modality import Modality
 from pvae_pyro.models.likelihoods import ImageLikelihood, SpeechLikelihood
 from pvae_pyro.nn.choices import PixelFamily, SpeechEncoderName
 from pvae_pyro.nn.encoders import ImageEncoder, SpeechEncoder
+from pvae_pyro.nn.picture_layers import MNIST, PictureShape
 from pvae_pyro.nn.speech_encoders import ConvolutionalSpeechEncoder, TransformerSpeechEncoder
 
 SPEECH_ENCODERS: dict[SpeechEncoderName, type[nn.Module]] = {
@@ -36,6 +37,7 @@ def digit_modalities(
     speech_encoder: SpeechEncoderName = "lstm",
     image_likelihood: PixelFamily = "normal",
     learn_scale: bool = False,
+    image_shape: PictureShape = MNIST,
 ) -> tuple[Modality, ...]:
     """The modalities called `names`; speech and image have the paper's networks and sizes.
 
@@ -43,8 +45,8 @@ def digit_modalities(
     speech_scale, image_scale: observation scales (standard deviations of a normalised log-Mel
     coefficient and of a pixel in [0, 1]), from which learning starts with learn_scale. max_frames,
     duration_scale: see `SpeechLikelihood`. speech_encoder: one of `SPEECH_ENCODERS`.
-    image_likelihood: a family of `ImageLikelihood`. These options do not apply to modalities of
-    your own.
+    image_likelihood: a family of `ImageLikelihood`. image_shape: channels, height and width of the
+    images. These options do not apply to modalities of your own.
 
     Raises ValueError for an unknown name, and if an entry of `OWN` is not a modality of that name.
     """
@@ -66,9 +68,13 @@ def digit_modalities(
     built_in = {name: speech(name) for name in spoken}
     built_in["image"] = Modality(
         "image",
-        encoder=ImageEncoder,
+        encoder=partial(ImageEncoder, shape=image_shape),
         likelihood=partial(
-            ImageLikelihood, scale=image_scale, family=image_likelihood, learn_scale=learn_scale
+            ImageLikelihood,
+            scale=image_scale,
+            family=image_likelihood,
+            learn_scale=learn_scale,
+            shape=image_shape,
         ),
     )
     return tuple(built_in[name] if name in built_in else own_modality(name) for name in names)

@@ -20,6 +20,7 @@ from pvae_pyro.models import JMVAE, PVAE, digit_modalities
 from pvae_pyro.models.priors import Flow, GaussianMixture, StandardNormal, VampPrior
 from pvae_pyro.nn.choices import PriorName
 from pvae_pyro.nn.heads import GaussianHead
+from pvae_pyro.nn.picture_layers import MNIST
 from pvae_pyro.svi import SVI
 
 if TYPE_CHECKING:  # models are also built where no library reads sound and pictures
@@ -76,6 +77,7 @@ def _networks(config: Config) -> tuple[nn.Module, nn.Module, PartitionedELBO]:
             speech_encoder=config.speech_encoder,
             image_likelihood=config.image_likelihood,
             learn_scale=config.learn_scale,
+            image_shape=config.image_shape or MNIST,  # runs of earlier versions have none
             **frames,
         )
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing_extensions import Self
 
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.options import (
+    MANIFEST,
     PAIRS,
     VAE,
     Corpora,
@@ -19,6 +20,7 @@ from pvae_pyro.experiments.support.options import (
     SampleRate,
     Scale,
     ScaleOrNone,
+    Side,
     Training,
     VoiceActivityOptions,
     Weight,
@@ -166,6 +168,7 @@ class Config(Options):
     corpus: str | None = None
     stand_in: bool | None = None
     data_digest: str | None = None
+    image_shape: tuple[Literal[1, 3], Side, Side] | None = None
     max_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     sample_rates: dict[str, SampleRate] | None = None
     threads: int | None = None
@@ -213,6 +216,8 @@ def of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     spanish = found.pop("spanish_dataset", None)
     if spanish and "spanish" in found.get("modalities", ()):
         found["modality"] = [f"spanish=speech:{spanish}"]
+    if str(found.get("image_dataset", "")).startswith(MANIFEST):
+        found.setdefault("image_colour", "grey")  # whatever their colours
     if "sample_rate_of_features" in found:
         found.setdefault("sample_rates", {"speech": found["sample_rate_of_features"]})
     return {name: value for name, value in found.items() if name in Config.model_fields}

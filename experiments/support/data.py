@@ -44,7 +44,7 @@ def load_columns(config: Config, root: Path) -> dict[str, PairedData]:
             column = image_column(
                 config.image_dataset,
                 root,
-                {"image_root": config.image_root},
+                image_options(config),
                 strict=config.strict,
                 classes=None if columns else classes,  # join leaves out those of no other
             )
@@ -75,6 +75,8 @@ def load_known_pairs(
     del arguments["require_corpus"]
     if others := [flag(name) for name in options if name not in ("sample_rate", "channel")]:
         raise RunError(f"{', '.join(others)}: not an option of {PAIRS}FILE.csv")
+    pictures = {n: getattr(config, n) for n in ("image_size", "image_colour")}
+    options |= {name: value for name, value in pictures.items() if value is not None}
     file = config.dataset.removeprefix(PAIRS)
     return load_pairs(file, root, modalities, **options, **arguments, workers=workers)
 
@@ -94,6 +96,11 @@ def speech_arguments(config: Options) -> dict[str, Any]:
         "require_corpus": config.require_corpus,
         "strict": config.strict,
     }
+
+
+def image_options(config: Options) -> dict[str, Any]:
+    """The options of `image_corpus`."""
+    return {name: getattr(config, name) for name in ("image_root", "image_size", "image_colour")}
 
 
 def _as_list(value: Any) -> Any:
@@ -174,6 +181,11 @@ def longest(data: PairedData) -> int | None:
     """Frames of the longest training example of speech: nothing longer is ever generated."""
     lengths = [data.train[name].lengths for name in data.log_mels]
     return max((int(of.max()) for of in lengths if of is not None), default=None)
+
+
+def image_shape(data: PairedData) -> tuple[int, ...] | None:
+    """Channels, height and width of the images; None without images."""
+    return data.train["image"].values.shape[1:] if "image" in data.train else None
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

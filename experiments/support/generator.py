@@ -15,6 +15,7 @@ from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.device import resolve_device
 from pvae_pyro.experiments.support.saved_run import FRAMING, load_run, read_config
 from pvae_pyro.io.files import expanded
+from pvae_pyro.nn.picture_layers import MNIST
 from pvae_pyro.training.checkpoint import CHECKPOINT, CheckpointError, load_extra
 
 
@@ -31,6 +32,7 @@ class Generator:
         self.model, self.guide = load_run(folder, self.device)
         self.names = self.config.modelled
         self.normalisation = read_normalisations(folder / CHECKPOINT, self.names)
+        self.image_shape = self.config.image_shape or MNIST
         self.framing = read_framing(folder / CHECKPOINT)
         self.remarks: list[str] = []
         rates = self.config.sample_rates or {}
@@ -74,7 +76,7 @@ class Generator:
             )
         else:
             like_mnist = self.config.image_dataset == "mnist" and not self.config.has_known_pairs
-            values, changes = read_picture(path, like_mnist, self.framing)
+            values, changes = read_picture(path, like_mnist, self.framing, self.image_shape)
             if changes:
                 self.remarks.append(f"{shown(path)}: {'; '.join(changes)}")
         return name, observation(values, normalisation).to(self.device)

@@ -23,7 +23,7 @@ def figures_of(found: Mapping[str, Any]) -> Iterator[Figure]:
     yield from _probes(found.get("probes", {}))
     for name, kept in found.get("styles", {}).get("kept", {}).items():
         for quantity, of in kept.items():
-            if quantity != "speaker":
+            if quantity not in ("speaker", "reason"):
                 yield f"correlation {name} {quantity}, with the style's example", of["style"], None
                 yield f"correlation {name} {quantity}, with the content's", of["content"], None
     for name, of in found.get("fidelity", {}).items():

@@ -10,7 +10,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pvae_pyro.experiments.support.arguments import MOST_EXAMPLES, MOST_SEED, MOST_STEPS
 from pvae_pyro.io.files import expanded
-from pvae_pyro.nn.choices import ContrastName, PixelFamily, PriorName, SpeechEncoderName
+from pvae_pyro.nn.choices import (
+    ContrastName,
+    ImageColour,
+    PixelFamily,
+    PriorName,
+    SpeechEncoderName,
+)
 
 MANIFEST = "manifest:"
 PAIRS = "pairs:"
@@ -58,6 +64,7 @@ Seconds = Annotated[float, Field(ge=0.0, le=3600.0)]
 Decibels = Annotated[float, Field(ge=0.0, le=3600.0)]
 SampleRate = Annotated[int, Field(ge=4000, le=192_000)]
 Width = Annotated[int, Field(gt=0, le=1 << 20)]
+Side = Annotated[int, Field(ge=28, le=128)]  # of an image, in pixels
 Examples = Annotated[int, Field(gt=0, le=MOST_EXAMPLES)]
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 
@@ -95,6 +102,12 @@ class Data(Group):
     )
     image_dataset: Dataset = option(
         "mnist", "mnist, or manifest:FILE.csv with the columns path,label,split"
+    )
+    image_size: Side | None = option(
+        None, "images become squares of N x N pixels, 28 to 128; larger ones take longer (28)"
+    )
+    image_colour: ImageColour | None = option(
+        None, "read a manifest's images in grey or RGB; else in RGB if one of them holds colour"
     )
     classes: Labels | None = option(None, "use these labels alone")
     limit: Examples | None = option(None, "use at most N recordings of each class and partition")

@@ -27,7 +27,13 @@ from pvae_pyro.evaluate.run import evaluate_terms
 from pvae_pyro.experiments.support.build import build, gaps, presence
 from pvae_pyro.experiments.support.command import INTERRUPTED, RunError, tell
 from pvae_pyro.experiments.support.config import Config, Options
-from pvae_pyro.experiments.support.data import check_data, load_data, longest, normalisation_tensors
+from pvae_pyro.experiments.support.data import (
+    check_data,
+    image_shape,
+    load_data,
+    longest,
+    normalisation_tensors,
+)
 from pvae_pyro.experiments.support.paper_table import table
 from pvae_pyro.experiments.support.results import Results, not_scored
 from pvae_pyro.experiments.support.run_folder import (
@@ -55,6 +61,7 @@ from pvae_pyro.io.provenance import environment, write_json
 from pvae_pyro.models.fitting import fit as fit_priors
 from pvae_pyro.models.fitting import install
 from pvae_pyro.models.priors import StandardNormal
+from pvae_pyro.nn.picture_layers import MNIST
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import CHECKPOINT, add_extra
 from pvae_pyro.training.loop import fit
@@ -158,6 +165,7 @@ def _run(asked: Options, opened: RunFolder, root: Path) -> dict[str, Any] | None
     config = config.with_epochs(len(examples))
     config = config.but(
         max_frames=config.max_frames or longest(data),
+        image_shape=image_shape(data),
         # generate.py prepares a user's own sounds with it, without the corpus.
         sample_rates={name: log_mel.sample_rate for name, log_mel in data.log_mels.items()},
     )
@@ -275,8 +283,11 @@ def _num_clusters(config: Config, data: PairedData) -> int:
 
 
 def _framing(config: Config, data: PairedData) -> dict[str, Tensor]:
-    """The framing of the training pictures, to which generate.py brings a user's own pictures."""
-    if "image" not in config.modelled:
+    """The framing of the training pictures, to which generate.py brings a user's own pictures.
+
+    Colour and larger pictures, which may be photographs, have none.
+    """
+    if "image" not in config.modelled or config.image_shape != MNIST:
         return {}
     framing = Framing.measured(data.train["image"].values[:, 0])
     return {FRAMING: torch.tensor(framing.numbers())} if framing else {}

@@ -29,6 +29,7 @@ def unused_options(given: Collection[str], config: Config) -> list[str]:
         ({*config.augment} <= {*speeches, "image"} & {*config.modelled}, ("augment",)),
         ("speech" in config.names or known_pairs, ("dataset", *(_OF_CORPORA - {"image_root"}))),
         ("image" in config.names and not known_pairs, ("image_dataset", "image_root")),
+        ("image" in config.names, ("image_size", "image_colour")),
     ]
     unused = {name for has_effect, names in rules if not has_effect for name in names}
     return [flag(name) for name in given if name in unused]

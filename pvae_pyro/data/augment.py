@@ -45,7 +45,8 @@ def augmentations(
             longest = max_frames or int(examples.lengths.max())
             found[name] = SpeechAugmentation(log_mels[name], examples.normalisation, longest)
         elif name == "image":
-            found[name] = ImageAugmentation()
+            side = max(examples.values.shape[-2:])
+            found[name] = ImageAugmentation(shift=side / 14)  # 2 pixels of 28
     return found
 
 

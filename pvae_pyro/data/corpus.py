@@ -27,7 +27,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class ImageCorpus:
-    """Images ``[N, rows, columns]`` (uint8) and their labels (strings ``[N]``), by split.
+    """Images ``[N, C, rows, columns]`` (uint8) and their labels (strings ``[N]``), by split.
+
+    C is 1 for grey and 3 for RGB.
 
     stand_in: the images are not those that were asked for.
     problems: files that were left out.

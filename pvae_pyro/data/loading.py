@@ -157,7 +157,7 @@ def image_examples(corpus: ImageCorpus) -> tuple[tuple[str, ...], dict[Split, Ex
     pixels = Normalisation(np.array(0, np.float32), np.array(255, np.float32))
     examples: dict[Split, Examples] = {
         split: Examples(
-            corpus.images[split][:, None],
+            corpus.images[split],
             np.searchsorted(np.array(names), corpus.labels[split]),
             pixels,
         )

@@ -28,9 +28,11 @@ from pvae_pyro.data.loading import (
     speech_examples,
 )
 from pvae_pyro.data.paired import PairedData
+from pvae_pyro.data.pictures.decoding import SIZE
 from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.summary import summarise_images
 from pvae_pyro.data.table import Row
+from pvae_pyro.nn.choices import ImageColour
 
 
 def load_pairs(
@@ -40,6 +42,8 @@ def load_pairs(
     *,
     sample_rate: int | None = None,
     channel: int | None = None,
+    image_size: int = SIZE,
+    image_colour: ImageColour | None = None,
     trim: bool | None = None,
     vad: VoiceActivity | None = None,
     shortest: float = SHORTEST,
@@ -54,7 +58,8 @@ def load_pairs(
     A row of which a file cannot be used is left out. Features of sounds are computed once, then
     cached, and normalised over the training rows.
 
-    sample_rate, channel: as of `manifest_corpus`. trim, vad, shortest, longest, strict: as of
+    sample_rate, channel: as of `manifest_corpus`. image_size, image_colour: size and colour as of
+    `manifest_images`. trim, vad, shortest, longest, strict: as of
     `open_speech`. classes: rows with these labels alone. limit: at most so many rows of each class
     and partition. workers: as of `compute_features`.
 
@@ -74,7 +79,7 @@ def load_pairs(
     for modality in names:
         items = _items(rows, modality)
         if modality == PICTURES:
-            read[modality] = _pictures(name, items)
+            read[modality] = _pictures(name, items, image_size, image_colour)
         else:
             corpus = prepare(_listed_sounds(name, items, sample_rate, channel))
             read[modality] = _sounds(corpus, items, workers)
@@ -157,12 +162,14 @@ def _sounds(corpus: SpeechCorpus, items: Mapping[Item, PairRow], workers: int | 
     return _Items.of(items, examples, corpus.problems, remarks, LogMel(corpus.sample_rate))
 
 
-def _pictures(name: str, items: Mapping[Item, PairRow]) -> _Items:
+def _pictures(
+    name: str, items: Mapping[Item, PairRow], size: int, colour: ImageColour | None
+) -> _Items:
     rows = [
         Row(part.name, {"path": path}, row.split, {"path": part.name, "label": row.label})
         for (path, part), row in items.items()
     ]
-    corpus = images_of(name, rows, [], ())
+    corpus = images_of(name, rows, [], (), size, colour)
     failed = {problem.name for problem in corpus.problems}
     _, found = image_examples(corpus)
     used = [row for row in rows if row.name not in failed]

@@ -16,6 +16,7 @@ from pvae_pyro.data.pictures import decoding as pictures
 from pvae_pyro.data.pictures.framing import Framing
 from pvae_pyro.data.pictures.ink import find_drawing
 from pvae_pyro.errors import shown
+from pvae_pyro.nn.picture_layers import MNIST, PictureShape
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
@@ -77,15 +78,31 @@ def read_sound(
 
 
 def read_picture(
-    path: str | os.PathLike[str], like_mnist: bool = True, framing: Framing | None = None
+    path: str | os.PathLike[str],
+    like_mnist: bool = True,
+    framing: Framing | None = None,
+    shape: PictureShape = MNIST,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """``[28, 28]`` (uint8), and the changes made to a picture, a few words each.
+    """``[C, H, W]`` (uint8), and the changes made to a picture, a few words each.
 
     like_mnist: prepare it as MNIST's pictures are (`pictures.placed`); else it gets the framing
-        of a manifest's pictures, or without one only its size changes (`pictures.square`).
+        of a manifest's pictures, or without one only its size and colour change
+        (`pictures.square`).
+    shape: C, H and W of the training pictures. Colour and larger pictures have no framing.
 
     Raises `CorpusError` as `read_grey` and `find_drawing` do.
     """
+    if like_mnist or shape == MNIST:
+        pixels, changes = _read_drawing(path, like_mnist, framing)
+    else:
+        pixels, changes = pictures.read_pixels(path, "rgb" if shape[0] == 3 else "grey"), ()
+    return pictures.channels_first(pictures.square(pixels, shape[-1])), changes
+
+
+def _read_drawing(
+    path: str | os.PathLike[str], like_mnist: bool, framing: Framing | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """``[28, 28]`` (uint8), and the changes made."""
     pixels, name = pictures.read_grey(path), str(path)
     if like_mnist and pictures.is_mnist(pixels):
         return pixels, ()
@@ -100,8 +117,8 @@ def read_picture(
 
 
 def observation(values: np.ndarray, normalisation: Normalisation) -> Observation:
-    """A batch of one: of log-Mel energies ``[T, F]``, or of a picture ``[28, 28]``."""
+    """A batch of one: of log-Mel energies ``[T, F]``, or of a picture ``[C, H, W]``."""
     normalised = torch.from_numpy(normalisation.apply(values))
-    if values.shape == (pictures.SIZE, pictures.SIZE):
-        return Observation(normalised[None, None])
+    if values.ndim == 3:
+        return Observation(normalised[None])
     return Observation(normalised[None], torch.tensor([len(values)]))

@@ -183,7 +183,8 @@ def _untrained(examples: Examples, num_classes: int) -> classifiers.Judge:
         raise ValueError(
             f"judges are for sequences, pictures [C, H, W] and vectors; got {tuple(shape)}"
         )
-    return classifiers.PictureJudge(shape[0], num_classes)
+    channels, height, width = shape
+    return classifiers.PictureJudge((channels, height, width), num_classes)
 
 
 def _batches(

@@ -86,7 +86,7 @@ MEASURES = {
         "styles",
         "Correlation of restyled examples with the style's example and with the content's, and of "
         "reconstructions with their originals, within classes (by chance 0)",
-        ("style", "content", "reconstruction"),
+        ("style", "content", "reconstruction", "reason"),
     ),
     "fidelity": Measure(
         "fidelity",

@@ -96,8 +96,8 @@ def style_kept(
     their originals}, all within classes: the mean of the (content's) class is subtracted, since a
     quantity may depend on the class; and "speaker": {"of_style", "of_content": the fractions judged
     to be of that speaker, where the two differ, "real": of real examples}, each with its chance
-    level (`agreement`), e.g. "real_chance". None where undefined; nothing of modalities without a
-    style latent.
+    level (`agreement`), e.g. "real_chance". None where undefined; a "reason" for modalities of
+    which no quantity is known, such as RGB pictures; nothing of those without a style latent.
     """
     kept: dict[str, Any] = {}
     rng = np.random.default_rng(0)
@@ -129,6 +129,10 @@ def style_kept(
             }
             for quantity in made
         }
+        if not made:
+            shape = list(restyled.value.shape[1:])
+            reason = f"no measure of style: they are of grey pictures and sequences, not of {shape}"
+            kept[name]["reason"] = reason
         if speakers and name in speakers:
             kept[name]["speaker"] = _speaker(*speakers[name], restyled, content, style, device)
     return kept

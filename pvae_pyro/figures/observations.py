@@ -1,4 +1,4 @@
-"""Draw observations: pictures in grey, sequences as spectrograms, vectors as strips.
+"""Draw observations: pictures in grey or RGB, sequences as spectrograms, vectors as strips.
 
 Shapes: H by W pixels, T frames, F bins of a frame, D entries of a vector.
 """
@@ -39,8 +39,9 @@ class SequenceAxes:
 def panels(observation: Observation, normalisation: Normalisation) -> list[np.ndarray]:
     """The array to draw for each example, in its original units: loc + scale · normalised.
 
-    ``[1, H, W]`` becomes ``[H, W]``; ``[T, F]`` becomes ``[F, length]``, without padding; ``[D]``
-    becomes ``[1, D]``. Raises ValueError for any other shape.
+    ``[1, H, W]`` becomes ``[H, W]``, and ``[3, H, W]``, which is RGB, ``[H, W, 3]``; ``[T, F]``
+    becomes ``[F, length]``, without padding; ``[D]`` becomes ``[1, D]``. Raises ValueError for any
+    other shape.
     """
     values = observation.value.detach().cpu().numpy()
     values = values * normalisation.scale + normalisation.loc
@@ -49,10 +50,13 @@ def panels(observation: Observation, normalisation: Normalisation) -> list[np.nd
         return [value[:length].T for value, length in zip(values, lengths, strict=True)]
     if observation.lengths is None and values.ndim == 4 and values.shape[1] == 1:
         return list(values[:, 0])
+    if observation.lengths is None and values.ndim == 4 and values.shape[1] == 3:
+        return list(np.moveaxis(values, 1, -1))
     if observation.lengths is None and values.ndim == 2:
         return list(values[:, None])
     raise ValueError(
-        f"only [1, H, W], sequences [T, F] and vectors can be drawn, not {values.shape[1:]}"
+        "only [1, H, W], [3, H, W], sequences [T, F] and vectors can be drawn, not "
+        f"{values.shape[1:]}"
     )
 
 
@@ -91,7 +95,7 @@ class Drawing:
         the longest sequence of `shown`.
         """
         low, high = np.quantile(np.concatenate([panel.ravel() for panel in originals]), _QUANTILES)
-        height, width = originals[0].shape
+        height, width = originals[0].shape[:2]
         if axes is not None:
             longest = max(panel.shape[1] for panel in shown)
             return cls(float(low), float(high), "magma", _SEQUENCE_ASPECT, axes, longest)
@@ -109,6 +113,12 @@ class Drawing:
         some = np.unique(np.linspace(0, len(examples) - 1, 200).astype(int))
         return cls.of(originals(examples.take(some)), shown, axes)
 
+    def in_range(self, panel: np.ndarray) -> np.ndarray:
+        """RGB ``[H, W, 3]`` on the colour scale, from 0 to 1; others as they are, for the map."""
+        if panel.ndim < 3:
+            return panel
+        return np.clip((panel - self.low) / max(self.high - self.low, 1e-6), 0, 1)
+
     def draw(self, axes: Axes, panel: np.ndarray) -> None:
         """Draw one panel without ticks. Frame t of a sequence lies between t and t + 1."""
         extent = None
@@ -116,7 +126,7 @@ class Drawing:
             seconds = self.axes.frame_seconds
             extent = (0.0, panel.shape[1] * seconds, 0.0, float(panel.shape[0]))
         axes.imshow(
-            panel,
+            self.in_range(panel),
             cmap=self.colours,
             vmin=self.low,
             vmax=self.high,

@@ -19,14 +19,19 @@ from torch.nn import functional
 from pvae_pyro.batch import Observation
 from pvae_pyro.nn.frame_convolutions import FrameConvolutions, longest
 from pvae_pyro.nn.packing import in_use
+from pvae_pyro.nn.picture_layers import PictureShape, num_halvings
 
 
 class PictureJudge(nn.Module):
-    """Three 3 x 3 convolutions, pooled to 3 x 3: pictures ``[B, C, H, W]`` -> logits ``[B, K]``."""
+    """3 x 3 convolutions, pooled to 3 x 3: pictures ``[B, C, H, W]`` -> logits ``[B, K]``.
 
-    def __init__(self, channels: int, num_classes: int, width: int = 16):
+    shape: C, H and W. Three convolutions up to 32 pixels, and one more for each further halving.
+    """
+
+    def __init__(self, shape: PictureShape, num_classes: int, width: int = 16):
         super().__init__()
-        sizes = (channels, width, 2 * width, 4 * width)
+        self.coarseness = 2 ** (num_halvings(shape) - 2)
+        sizes = (shape[0], width, 2 * width, *[4 * width] * (num_halvings(shape) - 1))
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             # Group normalisation keeps no statistics of training data, which decoded means lack.
@@ -56,7 +61,7 @@ class PictureJudge(nn.Module):
         affine = torch.stack([torch.stack(row, -1) for row in rows], -2)  # [B, 2, 3]
         grid = functional.affine_grid(affine, list(value.shape), align_corners=False)
         value = functional.grid_sample(value, grid, padding_mode="border", align_corners=False)
-        value = _blurred(value, torch.ones_like(value))
+        value = _blurred(value, torch.ones_like(value), self.coarseness)
         value = value * (0.85 + 0.25 * _uniform(value)).view(-1, 1, 1, 1)
         return Observation(_noisy(value, 0.1))
 
@@ -118,14 +123,19 @@ def _uniform(like: Tensor) -> Tensor:
     return torch.rand(len(like), dtype=like.dtype, device=like.device) * 2 - 1
 
 
-def _blurred(value: Tensor, used: Tensor) -> Tensor:
+def _blurred(value: Tensor, used: Tensor, coarseness: int = 1) -> Tensor:
     """A random mixture of ``[B, C, H, W]`` and its smoothing over the pixels in use (1, else 0).
 
-    The binomial kernel is applied a random one to four times.
+    The binomial kernel is applied a random one to four times, to the means of `coarseness` x
+    `coarseness` pixels: the blur of a large picture is as wide as that of a small one.
     """
-    smooth = value
+    smooth, weight = value, used
+    if coarseness > 1:
+        smooth, weight = (functional.avg_pool2d(x, coarseness) for x in (value, used))
     for _ in range(int(torch.randint(1, 5, ()))):
-        smooth = _binomial(smooth * used) / _binomial(used).clamp(min=1e-6)
+        smooth = _binomial(smooth * weight) / _binomial(weight).clamp(min=1e-6)
+    if coarseness > 1:
+        smooth = functional.interpolate(smooth, size=value.shape[-2:], mode="bilinear")
     amount = (0.5 + 0.5 * _uniform(value)).view(-1, 1, 1, 1)
     return torch.lerp(value, smooth, amount) * used
 

@@ -1,9 +1,12 @@
 """The paper's encoders of speech and images (appendix B); for others see speech_encoders.py."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from pvae_pyro.batch import Observation
 from pvae_pyro.nn.lstm.ragged_lstm import RaggedLSTM
+from pvae_pyro.nn.picture_layers import MNIST, PictureShape, sides, widths
 
 
 class SpeechEncoder(nn.Module):
@@ -22,23 +25,22 @@ class SpeechEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Two 4 x 4 convolutions of stride 2 and a linear layer: ``[B, 1, 28, 28]`` -> ``[B, 512]``.
+    """4 x 4 convolutions of stride 2 and a linear layer: ``[B, C, H, W]`` -> ``[B, out_features]``.
 
-    8 and 16 channels mirror the decoder's; the paper does not state them.
+    shape: C, H and W. The paper's two convolutions are for 28 x 28 pixels; each further halving of
+    a larger picture has another one (`picture_layers`). Their 8 and 16 channels mirror the
+    decoder's; the paper does not state them.
     """
 
-    def __init__(self, out_features: int = 512):
+    def __init__(self, out_features: int = 512, shape: PictureShape = MNIST):
         super().__init__()
         self.out_features = out_features
-        self.network = nn.Sequential(
-            nn.Conv2d(1, 8, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(16 * 7 * 7, out_features),
-            nn.ReLU(),
-        )
+        layers: list[nn.Module] = []
+        for before, after in pairwise((shape[0], *widths(shape))):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+        height, width = sides(shape)[-1]
+        last = nn.Linear(widths(shape)[-1] * height * width, out_features)
+        self.network = nn.Sequential(*layers, nn.Flatten(), last, nn.ReLU())
 
     def forward(self, observation: Observation) -> Tensor:
         return self.network(observation.value)

@@ -101,8 +101,8 @@ def galleries(
         sounds: modality -> how its features were computed, for those that can be heard.
         seed: of the choice.
 
-    A modality that is neither a sequence ``[T, F]``, a picture ``[1, H, W]`` nor a vector is left
-    out.
+    A modality that is neither a sequence ``[T, F]``, a picture ``[1, H, W]`` or ``[3, H, W]`` nor a
+    vector is left out.
     """
     shown = []
     for name, guide in unimodal.items():
@@ -179,7 +179,7 @@ def _columns(source: _Shown, target: _Shown, classes: Sequence[str]) -> dict[str
 
 
 def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Exhibit:
-    height, width = panel.shape
+    height, width = panel.shape[:2]
     if one.content.lengths is None:
         size = (_WIDTH, _VECTOR) if height == 1 else (round(_PICTURE * width / height), _PICTURE)
         origin = "upper"
@@ -187,7 +187,14 @@ def _exhibit(one: _Shown, panel: np.ndarray, alt: str, longest: int) -> Exhibit:
         origin, size = "lower", (max(round(_WIDTH * width / longest), 1), _HEIGHT)
     file = io.BytesIO()
     low, high = one.drawing.low, one.drawing.high
-    plt.imsave(file, panel, cmap=one.drawing.colours, vmin=low, vmax=high, origin=origin)
+    plt.imsave(
+        file,
+        one.drawing.in_range(panel),
+        cmap=one.drawing.colours,
+        vmin=low,
+        vmax=high,
+        origin=origin,
+    )
     wav = _wav(panel.T, one.sound) if one.sound else None
     return Exhibit(file.getvalue(), alt, size[0], size[1], wav)
 

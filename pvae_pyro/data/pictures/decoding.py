@@ -1,4 +1,7 @@
-"""Picture files, and the two ways in which they become 28 x 28 pixels."""
+"""Picture files, and the two ways in which they become a square of pixels.
+
+Shapes: H x W pixels, N x N of a square.
+"""
 
 import contextlib
 import os
@@ -12,6 +15,7 @@ from pvae_pyro.data.corpus import CorpusError
 from pvae_pyro.data.pictures.ink import border
 from pvae_pyro.data.placeholder import placeholder
 from pvae_pyro.errors import shown
+from pvae_pyro.nn.choices import ImageColour
 
 SIZE = 28  # pixels of a side, as in MNIST
 # Not all formats of Pillow: to read PostScript, it runs Ghostscript.
@@ -19,11 +23,19 @@ _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA
 _MAX_PIXELS = 64 << 20
 _PHOTOMETRIC = 262  # a tag of TIFF: 0 says that the value 0 is white, which Pillow ignores
 _LIGHT = 170  # of 255: lighter ink is invisible on white
+_COLOUR = 8  # of 255: channels of a grey picture may differ by this after lossy compression
 _DIGIT = 20  # longest side in pixels of a digit of MNIST
 
 
 def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
-    """``[height, width]`` (uint8): a picture in grey, rotated as its EXIF data say.
+    """``[H, W]`` (uint8): `read_pixels` in grey."""
+    return read_pixels(path, "grey")
+
+
+def read_pixels(path: str | os.PathLike[str], colour: ImageColour | None = None) -> np.ndarray:
+    """``[H, W]`` or ``[H, W, 3]`` (uint8): a picture in grey or RGB, rotated as its EXIF data say.
+
+    colour: None is RGB for a picture whose channels differ by more than rounding, else grey.
 
     Transparent pixels become white, or black if the rest is light; within an opaque border, they
     take its shade. Values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16
@@ -37,7 +49,7 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where pixels are lost, Pillow raises
-            pixels = np.asarray(_read(path, name))
+            pixels = np.asarray(_read(path, name, colour))
     except FileNotFoundError as error:
         raise CorpusError(f"{name}: no such file", "missing") from error
     except PermissionError as error:
@@ -51,19 +63,28 @@ def read_grey(path: str | os.PathLike[str]) -> np.ndarray:
             known = "is no picture of a known format"
         reason = known or f"cannot be read ({error})"
         raise CorpusError(f"{name}: {reason}", "unreadable") from error
-    if pixels.min() == pixels.max():
+    if (pixels == pixels[0, 0]).all():
         raise CorpusError(f"{name}: is of one shade", "blank")
     return pixels
 
 
-def _read(path: str | os.PathLike[str], name: str) -> Image.Image:
+def _read(path: str | os.PathLike[str], name: str, colour: ImageColour | None) -> Image.Image:
     with Image.open(path, formats=_FORMATS) as file:
         if file.width * file.height > _MAX_PIXELS:
             raise CorpusError(f"{name}: has more than {_MAX_PIXELS} pixels", "size")
         file.load()
         with contextlib.suppress(Exception):  # viewers ignore damaged EXIF data, too
             ImageOps.exif_transpose(file, in_place=True)
-        return _opaque(_eight_bits(file, name)).convert("L")
+        image = _opaque(_eight_bits(file, name))
+        is_rgb = _holds_colour(image) if colour is None else colour == "rgb"
+        return image.convert("RGB" if is_rgb else "L")
+
+
+def _holds_colour(image: Image.Image) -> bool:
+    if image.mode in ("1", "L"):
+        return False
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int16), -1, 0)
+    return bool(max(abs(red - green).max(), abs(green - blue).max()) > _COLOUR)
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
@@ -101,17 +122,22 @@ def _opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, (ground,) * 3), image)
 
 
-def square(pixels: np.ndarray) -> np.ndarray:
-    """``[28, 28]``: padded to a square with the median of its border, and resized.
+def square(pixels: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """``[N, N]`` or ``[N, N, 3]``, N = `size`: padded to a square and resized.
 
-    The pictures of a manifest are prepared in this way. Light and dark are not exchanged.
+    The pictures of a manifest are prepared in this way: nothing is cropped, what is padded has the
+    median shade of the border, and light and dark are not exchanged.
     """
-    if pixels.shape == (SIZE, SIZE):
+    if pixels.shape[:2] == (size, size):
         return pixels
-    shade = int(np.median(border(pixels)))
-    image = Image.fromarray(pixels)
-    resized = ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.LANCZOS, color=shade)
-    return np.asarray(resized)
+    shade = np.median(border(pixels), 0).astype(int)
+    image, colour = Image.fromarray(pixels), tuple(np.atleast_1d(shade).tolist())
+    return np.asarray(ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, color=colour))
+
+
+def channels_first(pixels: np.ndarray) -> np.ndarray:
+    """``[H, W]`` or ``[H, W, 3]`` as ``[C, H, W]``, which models see."""
+    return np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), -1, 0)
 
 
 def is_mnist(pixels: np.ndarray) -> bool:

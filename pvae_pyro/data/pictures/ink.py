@@ -75,7 +75,7 @@ def find_drawing(pixels: np.ndarray, name: str) -> Drawing:
 
 
 def border(pixels: np.ndarray) -> np.ndarray:
-    """The outermost pixels of ``[height, width]``; corners count twice."""
+    """The outermost pixels of ``[height, width, ...]``; corners count twice."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
