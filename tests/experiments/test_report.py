@@ -176,9 +176,9 @@ def test_modalities_without_sound_or_picture():
     shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
     assert len(shown) == 4
     assert not any(cell.wav for one in shown for _, cells in one.rows for cell in cells)
-    colour = np.zeros((4, 3, 8, 8), np.uint8)
+    planes = np.zeros((4, 2, 8, 8), np.uint8)  # neither grey nor RGB
     of_image = examples["image"]
-    examples["image"] = Examples(colour, np.array([0, 1, 2, 0]), of_image.normalisation)
+    examples["image"] = Examples(planes, np.array([0, 1, 2, 0]), of_image.normalisation)
     shown = galleries(model, guide.unimodal, examples, ("a", "b", "c"), {})
     assert [one.title for one in shown] == ["Speech, reconstructed and restyled"]
 

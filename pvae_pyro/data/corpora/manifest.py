@@ -89,10 +89,11 @@ def manifest_images(
     are among the corpus's problems. Raises `CorpusError` as `manifest_corpus` does.
     """
     rows, problems, notes = read_table(manifest, ("path", "label", "split"), manifest_root)
-    return images_of(_name(manifest), rows, problems, notes, size, colour)
+    return images_of(manifest, _name(manifest), rows, problems, notes, size, colour)
 
 
 def images_of(
+    table: str | os.PathLike[str],
     name: str,
     rows: list[Row],
     problems: list[Problem],
@@ -102,7 +103,9 @@ def images_of(
 ) -> ImageCorpus:
     """The images of the rows of a table with the columns ``path`` and ``label``, in their order.
 
-    size, colour: as of `manifest_images`. Raises `CorpusError` if none can be used.
+    table: the file, for errors. name: of the corpus. size, colour: as of `manifest_images`.
+
+    Raises `CorpusError` if none can be used.
     """
     hashed = hash_files((row.path for row in rows), name)
     rows, not_used = _listed_once(rows, hashed)
@@ -128,7 +131,7 @@ def images_of(
             parts.append(arrays["images"])
     if not kept:
         reason = f"; the first: {problems[0].reason}" if problems else ""
-        raise CorpusError(f"{name}: no image can be used{reason}")
+        raise CorpusError(f"{shown(table)}: no image can be used{reason}")
     images = np.concatenate(_alike(parts))
     labels = np.array([row.fields["label"] for row in kept])
     in_split = {split: np.array([row.split == split for row in kept], bool) for split in SPLITS}
