@@ -79,7 +79,7 @@ def load_pairs(
     for modality in names:
         items = _items(rows, modality)
         if modality == PICTURES:
-            read[modality] = _pictures(name, items, image_size, image_colour)
+            read[modality] = _pictures(file, name, items, image_size, image_colour)
         else:
             corpus = prepare(_listed_sounds(name, items, sample_rate, channel))
             read[modality] = _sounds(corpus, items, workers)
@@ -163,13 +163,17 @@ def _sounds(corpus: SpeechCorpus, items: Mapping[Item, PairRow], workers: int | 
 
 
 def _pictures(
-    name: str, items: Mapping[Item, PairRow], size: int, colour: ImageColour | None
+    file: str | os.PathLike[str],
+    name: str,
+    items: Mapping[Item, PairRow],
+    size: int,
+    colour: ImageColour | None,
 ) -> _Items:
     rows = [
         Row(part.name, {"path": path}, row.split, {"path": part.name, "label": row.label})
         for (path, part), row in items.items()
     ]
-    corpus = images_of(name, rows, [], (), size, colour)
+    corpus = images_of(file, name, rows, [], (), size, colour)
     failed = {problem.name for problem in corpus.problems}
     _, found = image_examples(corpus)
     used = [row for row in rows if row.name not in failed]

@@ -80,6 +80,13 @@ def test_a_column_may_be_left_out(folder, environment):
     assert any("rows that have no image" in remark for remark in data.remarks)
 
 
+def test_pictures_in_their_colours_and_size(folder, environment):
+    grey = load_pairs(folder / "pairs.csv", image_size=40).train["image"]
+    assert grey.values.shape[1:] == (1, 40, 40)
+    in_colour = load_pairs(folder / "pairs.csv", image_size=32, image_colour="rgb").train["image"]
+    assert in_colour.values.shape[1:] == (3, 32, 32)
+
+
 def test_a_second_column_of_sounds(load):
     data = load(
         "spanish,speech,split", "train0.wav,train1.wav,train", ",train2.wav,train",
