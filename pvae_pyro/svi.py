@@ -41,7 +41,8 @@ class SVI:
         clip_norm: gradients whose L2 norm, over all parameters, is larger are scaled down to it; in
             nats per example and unit of the parameters. None: never.
 
-    Raises ValueError for bound methods, which have no parameters to train.
+    Raises ValueError for bound methods, which have no parameters to train, and for a clip_norm that
+    is not positive.
     """
 
     def __init__(
@@ -56,6 +57,10 @@ class SVI:
         for role, module in (("model", model), ("guide", guide)):
             if not isinstance(module, nn.Module):
                 raise ValueError(f"the {role} must be an nn.Module, not {type(module).__name__}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(
+                f"clip_norm must be positive, or None for no clipping, not {clip_norm}"
+            )
         self.model = model
         self.guide = guide
         self.loss = loss

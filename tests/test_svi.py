@@ -62,6 +62,12 @@ def test_gradients_are_scaled_down_to_a_norm(limit):
     torch.testing.assert_close(clipped, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_norm_that_is_not_positive_is_an_error():
+    for norm in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="clip_norm must be positive"):
+            SVI(*tiny_pair(), torch.optim.Adam, PartitionedELBO(), clip_norm=norm)
+
+
 def test_update_reports_means_over_the_batch():
     svi = tiny_svi()
     batch = tiny_batch(4)
