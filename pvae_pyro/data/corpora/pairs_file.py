@@ -190,7 +190,7 @@ def _consistent(rows: Sequence[PairRow]) -> tuple[list[PairRow], list[Problem]]:
         for item in items:
             if (before := known.get(item)) and before.split != row.split:
                 where = f"{shown(item[1].part.name)}, which is in the {before.split} split"
-                reason = f"{row.name}: has {where} ({before.name})"
+                kind, reason = "duplicate", f"{row.name}: has {where} ({before.name})"
             elif before and before.label != row.label:
                 kind = "label"
                 reason = (
