@@ -6,6 +6,8 @@ import torch
 from pyro.poutine.util import prune_subsample_sites
 
 from pvae_pyro.elbo import PartitionedELBO
+from pvae_pyro.experiments.support.build import build
+from pvae_pyro.experiments.support.config import Options
 from pvae_pyro.nn.heads import GaussianHead
 from pvae_pyro.svi import SVI
 from tests.support.tiny import tiny_batch, tiny_pair, tiny_svi
@@ -60,6 +62,12 @@ def test_gradients_are_scaled_down_to_a_norm(limit):
     assert whole.norm() > 10
     expected = whole if limit != 2.0 else 2.0 * whole / whole.norm()
     torch.testing.assert_close(clipped, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_command_clips_at_its_option():
+    for norm, expected in ((300.0, 300.0), (7.0, 7.0), (0.0, None)):
+        options = Options(num_cells=8, clip_norm=norm).resolved("cpu").but(max_frames=9)
+        assert build(options).clip_norm == expected
 
 
 def test_a_norm_that_is_not_positive_is_an_error():
