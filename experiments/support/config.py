@@ -50,8 +50,9 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 # Increase it if a term changes its meaning, so that runs begun before are not resumed with another
-# objective. 2: the dependence that γ weights has no bias, and its width has gradients.
-OBJECTIVE_VERSION = 2
+# objective. 2: the dependence that γ weights has no bias, and its width has gradients. 3: InfoNCE
+# has a narrower kernel where the means of z_sem are near each other.
+OBJECTIVE_VERSION = 3
 # Options that may change when a run is resumed.
 MAY_CHANGE = ("epochs", "device", "checkpoint_seconds", "skip_bad_batches")
 # Where data lie. They may have moved since the run; their digest shows whether they are the same.
@@ -207,12 +208,15 @@ def of_earlier_version(content: dict[str, Any]) -> dict[str, Any]:
     """Convert the content of an earlier version's config.json.
 
     Options that came later have their defaults and the paper's objective, and gradients were not
-    clipped; some options are gone. The objective is version 1 if it has the term that version 2
-    changed.
+    clipped; some options are gone. The objective is of an earlier version only if it has a term
+    that has changed since.
     """
     found = {"objective": "paper", "clip_norm": 0.0, **OBJECTIVES["paper"], **content}
     has_changed = found.get("model", "pvae") == "pvae" and found["gamma"] != 0
-    found.setdefault("objective_version", 1 if has_changed else OBJECTIVE_VERSION)
+    version = found.get("objective_version", 1 if has_changed else OBJECTIVE_VERSION)
+    if version == 2 and not (found["contrast"] == "infonce" and found["beta"]):
+        version = OBJECTIVE_VERSION
+    found["objective_version"] = version
     spanish = found.pop("spanish_dataset", None)
     if spanish and "spanish" in found.get("modalities", ()):
         found["modality"] = [f"spanish=speech:{spanish}"]

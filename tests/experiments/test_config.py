@@ -153,18 +153,27 @@ def test_a_configuration_of_an_earlier_version():
 
 @pytest.mark.parametrize(
     ("words", "version"),
-    [(["--objective", "ours"], 1), (["--objective", "paper"], 2),
-     (["--objective", "paper", "--gamma", 5], 1), (["--model", "jmvae"], 2)],
+    [(["--objective", "ours"], 1), (["--objective", "paper"], 3),
+     (["--objective", "paper", "--gamma", 5], 1), (["--model", "jmvae"], 3)],
 )  # fmt: skip
 def test_the_version_of_the_objective(words, version):
     """Without one it is 1, unless nothing of the objective has changed since."""
     one = config(*words)
-    assert one.objective_version == OBJECTIVE_VERSION == 2
+    assert one.objective_version == OBJECTIVE_VERSION == 3
     assert config_of_json(one.model_dump_json().encode()) == one
     old = json.loads(one.model_dump_json(exclude={"objective_version", "epsilon"}))
     assert config_of_json(json.dumps(old).encode()) == one.but(
         objective_version=version, epsilon=0.0
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "version"), [(["--objective", "ours"], 2), (["--contrast", "hinge"], 3)]
+)
+def test_version_2_of_the_objective_had_another_infonce(words, version):
+    one = config(*words)
+    old = one.model_dump_json().replace('"objective_version":3', '"objective_version":2')
+    assert config_of_json(old.encode()).objective_version == version
 
 
 @pytest.mark.parametrize(

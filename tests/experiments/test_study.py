@@ -140,11 +140,11 @@ def test_runs_of_an_earlier_objective_are_refused(table1, trainer, tmp_path, cap
     for row in ("pvae", "pvae-ours"):
         path = tmp_path / f"{row}-seed0" / CONFIG
         content = json.loads(path.read_text())
-        assert content.pop("objective_version") == 2
+        assert content.pop("objective_version") == 3
         path.write_text(json.dumps(content))
     assert table1("--rows", "pvae") == 0  # the paper's has not changed
     assert table1("--rows", "pvae-ours") == 1
-    assert "--objective-version 2 (the run: 1)" in capsys.readouterr().err
+    assert "--objective-version 3 (the run: 1)" in capsys.readouterr().err
     assert len(trainer.calls) == 2
 
 

@@ -16,6 +16,7 @@ def locs():
 
 
 def test_it_is_the_share_of_the_kernel_that_the_pair_has(locs):
+    locs = {name: 2 * loc for name, loc in locs.items()}
     found = infonce(locs, length_scale=1.5)
     assert len(found) == 6
     for n in range(6):
@@ -30,6 +31,34 @@ def test_it_is_log_b_for_equal_examples_and_0_for_distant_ones():
     torch.testing.assert_close(infonce({"a": same, "b": same})["a", "b"], expected)
     assert infonce({"a": apart, "b": apart})["b", "a"].abs().max() == 0
     assert infonce({"a": same[:1], "b": same[:1]})["a", "b"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 0.1])
+def test_means_near_each_other_have_a_narrower_kernel(locs, factor):
+    """The value does not depend on how near they are, and the gradient does not vanish."""
+    near = {name: (factor * locs[name]).requires_grad_() for name in "ab"}
+    found = infonce(near)["a", "b"]
+    squared = torch.cdist(locs["a"], locs["b"]).square()
+    expected = -torch.log_softmax(-2 * squared / squared.mean(), 1).diagonal()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found.sum().backward()
+    assert factor * near["a"].grad.norm() > 0.5
+
+
+def test_the_width_is_that_of_the_examples_that_are_there(locs):
+    far = {name: locs[name].clone() for name in "ab"}
+    far["b"][5], far["a"][0] = 1e3, -1e3
+    few = {"a": far["a"][1:5], "b": far["b"][1:5]}
+    wide = infonce(few, length_scale=100.0)["a", "b"]
+    there = dict.fromkeys("ab", (torch.arange(6) > 0) & (torch.arange(6) < 5))
+    found = infonce(far, there, length_scale=100.0)["a", "b"]
+    torch.testing.assert_close(found[1:5], wide * 6 / 4)
+
+
+def test_equal_means_have_finite_gradients():
+    same = {name: torch.zeros(4, 2, requires_grad=True) for name in "ab"}
+    infonce(same)["a", "b"].sum().backward()
+    assert same["a"].grad.isfinite().all()
 
 
 def test_an_absent_example_is_neither_contrasted_nor_a_contrast(locs):
