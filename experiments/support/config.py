@@ -17,10 +17,12 @@ from pvae_pyro.experiments.support.options import (
     Missing,
     Model,
     Objective,
+    Rate,
     SampleRate,
     Scale,
     ScaleOrNone,
     Side,
+    StepsOrNone,
     Training,
     VoiceActivityOptions,
     Weight,
@@ -41,12 +43,12 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "paper": {
         "alpha": 1.0, "contrast": "hinge", "beta": 100.0, "margin": 0.5, "length_scale": 1.0,
         "gamma": 0.0, "delta": 0.0, "epsilon": 0.0, "speech_scale": 1.0, "image_scale": 1.0,
-        "duration_scale": 0.1, "fit_prior": False,
+        "duration_scale": 0.1, "fit_prior": False, "learning_rate": 0.001, "warm_up_steps": 0,
     },
     "ours": {
         "alpha": 3.0, "contrast": "infonce", "beta": 60.0, "margin": 0.5, "length_scale": 1.5,
         "gamma": 30.0, "delta": 1.0, "epsilon": 1.0, "speech_scale": 1.0, "image_scale": 0.32,
-        "duration_scale": 0.05, "fit_prior": True,
+        "duration_scale": 0.05, "fit_prior": True, "learning_rate": 0.003, "warm_up_steps": 200,
     },
 }  # fmt: skip
 # Increase it if a term changes its meaning, so that runs begun before are not resumed with another
@@ -186,6 +188,8 @@ class Config(Options):
     delta: Weight
     epsilon: Weight
     objective_version: Annotated[int, Field(ge=1)]
+    learning_rate: Rate
+    warm_up_steps: StepsOrNone
     speech_scale: Scale
     image_scale: Scale
     duration_scale: ScaleOrNone

@@ -67,6 +67,8 @@ Width = Annotated[int, Field(gt=0, le=1 << 20)]
 Side = Annotated[int, Field(ge=28, le=128)]  # of an image, in pixels
 Examples = Annotated[int, Field(gt=0, le=MOST_EXAMPLES)]
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+StepsOrNone = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Rate = Annotated[float, Field(gt=0.0, le=1e6)]
 
 
 class Group(BaseModel):
@@ -243,7 +245,10 @@ class Training(Group):
         "modalities whose training examples are varied: speech (voice, tempo, level, noise), image "
         "(shape of strokes); see docs/data.md",
     )
-    learning_rate: Annotated[float, Field(gt=0.0, le=1e6)] = option(1e-3, "learning rate of Adam")
+    learning_rate: Rate | None = option(None, "learning rate of Adam; else the objective's")
+    warm_up_steps: StepsOrNone | None = option(
+        None, "steps in which the learning rate rises from 0; else the objective's"
+    )
     clip_norm: Annotated[float, Field(ge=0.0, le=1e9)] = option(
         300.0,
         "scale gradients down to this L2 norm over all parameters, in nats per example; 0: never",

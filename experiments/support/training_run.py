@@ -218,6 +218,7 @@ def train_and_score(
         resume=resume,
         extra={**normalisation_tensors(data), **_framing(config, data)},
         config=staying(config),
+        warm_up_steps=config.warm_up_steps,
         checkpoint_seconds=config.checkpoint_seconds,
         skip_bad_batches=config.skip_bad_batches,
         on_start=partial(_begin, config, folder),

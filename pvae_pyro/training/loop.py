@@ -41,6 +41,7 @@ def fit(
     resume: bool = False,
     extra: Mapping[str, Tensor] | None = None,
     config: Mapping[str, Any] | None = None,
+    warm_up_steps: int = 0,
     checkpoint_seconds: float = 60.0,
     skip_bad_batches: bool = False,
     show_progress: bool = True,
@@ -60,6 +61,8 @@ def fit(
         resume: continue from the folder's checkpoint instead of starting.
         extra: tensors to keep in the checkpoint.
         config: JSON to keep in the checkpoint.
+        warm_up_steps: in step n = 1, 2, …, the optimiser's learning rates are multiplied by
+            min(1, n / warm_up_steps).
         skip_bad_batches: leave out and count batches whose terms or gradients are not finite
             (`CheckedSteps`), instead of raising an error.
         on_start: called by the first process when everything that a resumed run needs has been
@@ -95,6 +98,7 @@ def fit(
     ):
         while progress.epoch < num_epochs and not stop:
             for batch in loader.epoch(progress.epoch, start=progress.batch):
+                _warm_up(svi, progress.step + 1, warm_up_steps)
                 means = steps.take(batch, progress)
                 _count(progress, sums, batch_size(batch), means)
                 progress.seconds = time.monotonic() - started
@@ -133,6 +137,12 @@ def _resume(checkpoint: Path, svi: SVI, loader: PairedLoader, num_epochs: int) -
         raise CheckpointError(f"{checkpoint} belongs to a training with other batches: {problem}")
     progress.interrupted = False
     return progress
+
+
+def _warm_up(svi: SVI, step: int, warm_up_steps: int) -> None:
+    for group in svi.optim.param_groups:
+        full = group.setdefault("initial_lr", group["lr"])  # the name that torch's schedules use
+        group["lr"] = full * min(1.0, step / max(1, warm_up_steps))
 
 
 def _count(

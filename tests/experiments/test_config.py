@@ -148,7 +148,7 @@ def test_a_configuration_of_an_earlier_version():
     assert (found.prior, found.num_components, found.pairs) == ("normal", 30, "anew")
     assert found.second_speeches == {"spanish": "fsdd"}
     assert found.sample_rates == {"speech": 16000}
-    assert (found.epsilon, found.clip_norm) == (0.0, 0.0)  # so that --resume stays the same
+    assert (found.epsilon, found.clip_norm, found.warm_up_steps) == (0.0, 0.0, 0)  # for --resume
 
 
 @pytest.mark.parametrize(

@@ -53,17 +53,32 @@ def test_interrupted_run_resumes_bit_for_bit(tmp_path, after, number):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
-    expected, _ = run(whole)
-    _, progress = run(stopped, loader=interrupted(tiny_loader(), after, number))
+    expected, _ = run(whole, warm_up_steps=10)
+    _, progress = run(stopped, loader=interrupted(tiny_loader(), after, number), warm_up_steps=10)
     assert progress.interrupted
     assert progress.step == after + 1
     torch.manual_seed(99)
-    svi, progress = run(stopped, seed=5, resume=True)
+    svi, progress = run(stopped, seed=5, resume=True, warm_up_steps=10)
     assert not progress.interrupted
     assert progress.step == 15
     for a, b in zip(snapshot(expected), snapshot(svi), strict=True):
         assert torch.equal(a, b)
     assert metrics(stopped) == metrics(whole)
+
+
+def test_the_learning_rate_rises_in_the_first_steps(tmp_path, monkeypatch):
+    svi, rates = tiny_svi(learning_rate=0.008), []
+    update = svi.update
+
+    def recorded(batch):
+        rates.append(svi.optim.param_groups[0]["lr"])
+        return update(batch)
+
+    monkeypatch.setattr(svi, "update", recorded)
+    run(tmp_path, num_epochs=1, svi=svi, warm_up_steps=8)
+    run(tmp_path, num_epochs=2, svi=svi, warm_up_steps=8, resume=True)
+    risen = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007]
+    assert rates == pytest.approx([*risen, 0.008, 0.008, 0.008])
 
 
 def test_a_stop_while_the_last_checkpoint_is_written(tmp_path, monkeypatch):
