@@ -6,8 +6,10 @@
 
 objective   the default objective, each of its parts left out, and the paper's
 table1      every model of the paper's Table 1, beside the paper's own figures
-missing     0 to 90 % of each modality are missing, or only complete examples are used
-paired      1, 5, 25 or 100 % of the pairs are known, and the other pairs are separated
+missing     0 to 75 % of each modality are missing; incomplete examples are used or dropped;
+            examples are paired anew in each epoch or once
+paired      1, 5, 25 or 100 % of the pairs are known; the other pairs are separated or dropped;
+            examples are paired anew in each epoch or once
 priors      the prior of z_sem is a standard normal, a Gaussian mixture, a VampPrior or a flow
 likelihoods the likelihoods of pictures and of speech differ
 encoders    the encoder of speech is an LSTM, convolutions or a transformer
@@ -41,6 +43,17 @@ from pvae_pyro.nn.choices import PriorName, SpeechEncoderName
 TABLE1 = "table1"
 # Each recording keeps one image, as in a real corpus. The paper pairs by class anew each epoch.
 FIXED = {"pairs": "fixed"}
+DROPPED = {"drop_incomplete": True}
+GAPS: dict[str, dict[str, Any]] = {
+    "0": {},
+    **{str(f): {"missing": f} for f in (0.25, 0.5, 0.75)},
+    **{f"{f} dropped": {"missing": f, **DROPPED} for f in (0.25, 0.5, 0.75)},
+}
+FEW_PAIRS: dict[str, dict[str, Any]] = {
+    "1": {},
+    **{str(f): {"paired": f} for f in (0.25, 0.05, 0.01)},
+    **{f"{f} dropped": {"paired": f, **DROPPED} for f in (0.25, 0.05, 0.01)},
+}
 # Study -> row -> the options that differ. Table 1 also has a vae-NAME for every modality.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     TABLE1: {
@@ -57,19 +70,8 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         "no recovery": {"delta": 0.0},
         "paper": {"objective": "paper"},
     },
-    "missing": {
-        "0": {},
-        **{str(f): {"missing": f} for f in (0.25, 0.5, 0.75, 0.9)},
-        **{f"{f} dropped": {"missing": f, "drop_incomplete": True} for f in (0.5, 0.75)},
-        "0 fixed": FIXED,
-        "0.5 fixed": {**FIXED, "missing": 0.5},
-    },
-    "paired": {
-        "1": {},
-        **{str(f): {"paired": f} for f in (0.25, 0.05, 0.01)},
-        "1 fixed": FIXED,
-        "0.05 fixed": {**FIXED, "paired": 0.05},
-    },
+    "missing": GAPS | {f"{row} fixed": FIXED | options for row, options in GAPS.items()},
+    "paired": FEW_PAIRS | {f"{row} fixed": FIXED | options for row, options in FEW_PAIRS.items()},
     "priors": {name: {"prior": name} for name in get_args(PriorName)},
     "likelihoods": {
         "normal": {},
@@ -90,8 +92,8 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
 # Study -> the measures of evaluate.py besides the coherence.
 MEASURES = {
     "objective": ("probes", "style_swap", "styles", "fidelity", "kl", "num_classes"),
-    "missing": ("subsets",),
-    "paired": ("subsets",),
+    "missing": ("subsets", "styles", "kl"),
+    "paired": ("subsets", "styles", "kl"),
     "priors": ("prior_clusters", "log_likelihood"),
     "unseen": ("unseen",),
     "modalities": ("subsets", "retrieval"),

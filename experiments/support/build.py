@@ -160,7 +160,8 @@ def presence(config: Config, data: "PairedData") -> Presence | None:
         if config.missing:
             found = missing_at_random(len(of_seen), names, config.missing, config.seed)
         elif config.paired < 1 and len(names) > 1:
-            found = few_paired(len(of_seen), names, config.paired, config.seed, config.paired_share)
+            share = 0.0 if config.drop_incomplete else config.paired_share
+            found = few_paired(len(of_seen), names, config.paired, config.seed, share)
         elif left_out:
             found = missing_at_random(len(of_seen), names, 0.0, config.seed)
         found = None if found is None else replace(found, rows=of_seen[found.rows])
@@ -176,14 +177,14 @@ def presence(config: Config, data: "PairedData") -> Presence | None:
 def gaps(config: Config) -> list[str]:
     """Sentences about what the training partition lacks."""
     remarks = []
+    dropped = "; examples that lack a modality are left out" * config.drop_incomplete
     if config.missing:
-        dropped = "; examples that lack one are left out" * config.drop_incomplete
         remarks.append(
             f"training: each modality of each example is missing with probability "
             f"{config.missing:g}{dropped}"
         )
     if config.paired < 1:
-        remarks.append(f"training: {config.paired:.2%} of the pairs are known")
+        remarks.append(f"training: {config.paired:.2%} of the pairs are known{dropped}")
     if config.has_known_pairs:
         if config.drop_incomplete and not config.missing:
             remarks.append("training: rows that lack a modality are left out")

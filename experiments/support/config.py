@@ -71,8 +71,10 @@ class Options(Data, Corpora, VoiceActivityOptions, Model, Objective, Training, M
     def _options_go_together(self) -> Self:
         if self.missing and self.paired < 1:
             raise ValueError("give --missing or --paired, not both")
-        if self.drop_incomplete and not (self.missing or self.has_known_pairs):
-            raise ValueError("--drop-incomplete requires --missing or --dataset pairs:FILE.csv")
+        if self.drop_incomplete and not (self.missing or self.paired < 1 or self.has_known_pairs):
+            raise ValueError(
+                "--drop-incomplete requires --missing, --paired or --dataset pairs:FILE.csv"
+            )
         if self.has_known_pairs:
             self._refuse_with_known_pairs()
         if not self.min_seconds < self.max_seconds:

@@ -284,7 +284,7 @@ class Missing(Group):
         0.0, "remove each modality of each example with this probability, in all epochs alike"
     )
     drop_incomplete: bool = option(
-        False, "with --missing or pairs:FILE.csv: train only on complete examples"
+        False, "with --missing, --paired or pairs:FILE.csv: train only on complete examples"
     )
     paired: Annotated[float, Field(gt=0.0, le=1.0)] = option(
         1.0, "the fraction of pairs that is known; the other pairs are separated"

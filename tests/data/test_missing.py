@@ -179,3 +179,5 @@ class TestCommand:
         assert counts == {"train": 4 * 9, "complete": 3, "test": 12}
         counts = self.run(small, tmp_path / "once", *options, "--paired-share", "0")["num_examples"]
         assert counts == {"train": 3 + 2 * 9, "complete": 3, "test": 12}
+        counts = self.run(small, tmp_path / "few", *options, "--drop-incomplete")["num_examples"]
+        assert counts == {"train": 3, "complete": 3, "test": 12}
