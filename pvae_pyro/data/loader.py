@@ -17,7 +17,8 @@ class PairedLoader:
     """Batches of one partition; every epoch pairs anew (`pair_by_class`) and shuffles.
 
     An epoch visits each example of the first modality (the anchor) once, or each of the known
-    `pairs`; the last batch may be smaller. It is a function of (seed, epoch) alone, so training can
+    `pairs`; the last batch may be smaller. Complete tuples that come more than once in an epoch
+    (`presence`) are paired anew each time. It is a function of (seed, epoch) alone, so training can
     resume at any batch.
 
     Where several processes train together, each gets a part of every batch, with about as many
@@ -87,6 +88,10 @@ class PairedLoader:
         self.presence = presence
         num_tuples = len(self.examples[anchor] if self._known is None else self._known[anchor])
         self.num_examples = num_tuples if presence is None else len(presence)
+        # Otherwise the few pairs that are known would stay together for a whole epoch.
+        self._repetition = (
+            np.zeros(num_tuples, np.int64) if presence is None else presence.repetition
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -96,24 +101,30 @@ class PairedLoader:
         """The batches of an epoch, from batch `start` on."""
         pairs = self._pairs(epoch)
         for batch, rows in enumerate(self._rows(epoch, start), start):
-            tuples = self._tuples(rows)
-            found = {n: self._observation(n, pairs[n][tuples], rows) for n in self.names}
+            at = self._at(rows)
+            found = {n: self._observation(n, pairs[n][at], rows) for n in self.names}
             yield {name: self._augmented(name, found[name], epoch, batch) for name in self.names}
 
     def held(self, epoch: int, batch: int) -> dict[str, np.ndarray]:
         """Modality -> the index of each example of a batch, -1 where the modality is missing."""
         rows, pairs = next(self._rows(epoch, batch)), self._pairs(epoch)
-        indices = {name: pairs[name][self._tuples(rows)] for name in self.names}
+        indices = {name: pairs[name][self._at(rows)] for name in self.names}
         if self.presence is None:
             return indices
         present = self.presence.present
         return {name: np.where(present[name][rows], n, -1) for name, n in indices.items()}
 
     def _pairs(self, epoch: int) -> dict[str, np.ndarray]:
+        """Modality -> indices of its examples, for each repetition and tuple."""
         if self._known is not None:
-            return self._known
+            return {name: index[np.newaxis] for name, index in self._known.items()}
         labels = {name: examples.labels for name, examples in self.examples.items()}
-        return pair_by_class(labels, self.seed, epoch if self.anew else 0)
+        if not self.anew:
+            epoch, number = 0, 1
+        else:
+            number = 1 + int(self._repetition.max(initial=0))
+        found = [pair_by_class(labels, self.seed, epoch, which) for which in range(number)]
+        return {name: np.stack([pairs[name] for pairs in found]) for name in labels}
 
     def _rows(self, epoch: int, start: int) -> Iterator[np.ndarray]:
         order = np.arange(self.num_examples)
@@ -125,6 +136,11 @@ class PairedLoader:
     def _tuples(self, rows: np.ndarray) -> np.ndarray:
         """The tuples of the pairing to which the examples belong."""
         return rows if self.presence is None else self.presence.rows[rows]
+
+    def _at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the examples are in `_pairs`: repetitions and tuples."""
+        is_other = self.anew and self._known is None
+        return self._repetition[rows] * is_other, self._tuples(rows)
 
     def _of_part(self, rows: np.ndarray) -> np.ndarray:
         which, number = self.part

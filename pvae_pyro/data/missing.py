@@ -30,6 +30,16 @@ class Presence:
         return len(np.unique(self.rows[np.logical_and.reduce(list(self.present.values()))]))
 
     @property
+    def repetition(self) -> np.ndarray:
+        """How often a complete tuple has come before, ``[R]``; 0 for incomplete ones."""
+        whole = np.flatnonzero(np.logical_and.reduce(list(self.present.values())))
+        order = np.argsort(self.rows[whole], kind="stable")
+        _, start, counts = np.unique(self.rows[whole][order], return_index=True, return_counts=True)
+        found = np.zeros(len(self.rows), np.int64)
+        found[whole[order]] = np.arange(len(whole)) - np.repeat(start, counts)
+        return found
+
+    @property
     def complete(self) -> "Presence":
         """The examples that have every modality. Raises ValueError where there is none."""
         whole = np.logical_and.reduce(list(self.present.values()))

@@ -5,22 +5,27 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def pair_by_class(labels: Mapping[str, np.ndarray], seed: int, epoch: int) -> dict[str, np.ndarray]:
+def pair_by_class(
+    labels: Mapping[str, np.ndarray], seed: int, epoch: int, repetition: int = 0
+) -> dict[str, np.ndarray]:
     """Give each example of the first modality a random one of its class from every other.
 
-    A function of (seed, epoch) alone. Within an epoch an example is drawn again only after all
-    others of its class have been. Over many epochs, the pairs connect all examples of a class:
-    nearly full supervision of which examples share one (docs/data.md, "Labels and pairs").
+    A function of (seed, epoch, repetition) alone. Within an epoch (and repetition) an example is
+    drawn again only after all others of its class have been. Over many epochs, the pairs connect
+    all examples of a class: nearly full supervision of which examples share one (docs/data.md,
+    "Labels and pairs").
 
     Args:
         labels: modality -> ``[N_m]`` class indices, of one partition.
+        repetition: for other pairs in the same epoch.
 
     Returns: modality -> ``[N_first]`` indices, row n being one tuple of the same class. The
     first modality's are 0, 1, 2, …
 
     Raises ValueError when a modality has no example of a class that the first one has.
     """
-    rng = np.random.default_rng([seed, epoch])
+    key = (repetition,) if repetition else ()
+    rng = np.random.default_rng(np.random.SeedSequence([seed, epoch], spawn_key=key))
     (anchor, anchor_labels), *others = labels.items()
     pairs = {anchor: np.arange(len(anchor_labels))}
     for name, other_labels in others:

@@ -128,6 +128,25 @@ def test_known_pairs_have_the_requested_share():
     assert len(few_paired(200, NAMES, 0.9, 0, 0.5)) == len(few_paired(200, NAMES, 0.9, 0))
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_known_pairs_that_are_repeated_are_paired_anew_each_time(anew):
+    presence = few_paired(23, NAMES, 0.1, seed=0, share=0.5)
+    assert sorted(presence.repetition[presence.rows == presence.rows[0]])[-3:] == [18, 19, 20]
+    loader = tiny_loader(presence=presence, anew=anew)
+    partners, alone = {}, []
+    for batch in range(len(loader)):
+        held = loader.held(0, batch)
+        for speech, image in zip(held["speech"], held["image"], strict=True):
+            if speech >= 0 and image >= 0:
+                partners.setdefault(speech, set()).add(image)
+            elif image >= 0:
+                alone.append(image)
+    assert len(partners) == 2
+    assert len(alone) == len(set(alone)) == 21
+    for of in partners.values():  # nearly all of the images of a class
+        assert len(of) > 4 if anew else len(of) == 1
+
+
 def test_batches_mark_what_is_missing_and_do_not_show_it():
     presence = few_paired(23, NAMES, 0.3, seed=0)
     loader = tiny_loader(presence=presence, anew=False)
