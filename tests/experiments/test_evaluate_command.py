@@ -273,7 +273,7 @@ def test_a_run_of_an_earlier_objective_is_evaluated_and_not_resumed(
     resume = ["--resume", str(run), "--epochs", "3", "--no-report"]
     assert run_svi.main(resume) == 1
     error = capsys.readouterr().err
-    assert "the objective has changed since this run was begun (version 1, now 2" in error
+    assert "the objective has changed since this run was begun (version 1, now 3" in error
     assert "still be evaluated" in error
     assert evaluate.main([str(run), *QUICK, "--only", "probes"]) == 0
     assert counted == ["probes"]

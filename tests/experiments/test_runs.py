@@ -51,6 +51,8 @@ def test_options_reach_the_objective_and_the_optimiser():
         "epsilon": 8.0,
     }
     words = [word for name, value in values.items() for word in (flag(name), value)]
+    assert build(config()).optim.defaults["lr"] == 0.003
+    assert build(config("--objective", "paper")).optim.defaults["lr"] == 0.001
     svi = build(config(*words, "--learning-rate", 0.02))
     assert {name: getattr(svi.loss, name) for name in values} == values
     assert svi.optim.defaults["lr"] == 0.02
@@ -145,7 +147,8 @@ def test_options_reported_as_unused_change_no_bit(model):
         return svi.evaluate_loss({name: batch[name] for name in svi.guide.unimodal})
 
     plain = loss()
-    for name in set(OBJECTIVES["ours"]) - {"fit_prior"}:  # which comes after training
+    # These three act in the steps of the training, or after them, and not on a loss.
+    for name in set(OBJECTIVES["ours"]) - {"learning_rate", "warm_up_steps", "fit_prior"}:
         option = f"--{name.replace('_', '-')}"
         value = "infonce" if name == "contrast" else "0.7"
         assert (loss(option, value) == plain) == (option in unused), option
