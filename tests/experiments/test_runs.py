@@ -107,6 +107,7 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
     used = {}
 
     def fit(svi, loader, **kwargs):
+        assert kwargs["warm_up_steps"] == 7
         used.update(fit=loader.examples, augmented={*loader.augment})
         return Progress()
 
@@ -129,7 +130,7 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
         (("--num-clusters", "5", "--augment", "speech,image"), 5, {"speech", "image"}),
         (("--augment", "speech"), 2, {"speech"}),
     ):
-        one = config(*arguments, "--epochs", "1", "--no-fit-prior")
+        one = config(*arguments, "--epochs", "1", "--no-fit-prior", "--warm-up-steps", "7")
         training_run.train_and_score(one, data, tmp_path, resume=False)
         found = {"latents": data.test, "terms": data.test, "clusters": clusters}
         assert used == {"fit": data.train, "augmented": augmented, **found}
