@@ -20,6 +20,16 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+needs_amx = pytest.mark.skipif(
+    c_kernel.library(torch.float32, True) is c_kernel.library(torch.float32),
+    reason="the processor lacks AMX, or nothing was compiled",
+)
+# Below, at and above the size of one vector, one tile and one task, on any processor.
+SIZES = pytest.mark.parametrize(
+    ("hidden", "features", "batch"), [(1, 1, 1), (64, 64, 6), (65, 17, 7), (130, 100, 120)]
+)
+
+
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
@@ -48,23 +58,51 @@ def test_it_builds_if_there_is_a_compiler() -> None:
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("constant", [False, True])
-# Below, at and above the size of one vector, one tile and one task, on any processor.
-@pytest.mark.parametrize(
-    ("hidden", "features", "batch"), [(1, 1, 1), (64, 64, 6), (65, 17, 7), (130, 100, 120)]
-)
+@SIZES
 def test_c_equals_torch(monkeypatch, dtype, constant, hidden, features, batch) -> None:
     lstm = RaggedLSTM(features, hidden).to(dtype)
     lengths = torch.randint(1, 8, (batch,)).tolist()
     shape = (batch, features) if constant else (batch, max(lengths), features)
     x = torch.randn(shape, dtype=dtype, requires_grad=True)
     ours = states_and_gradients(lstm, x, lengths)
-    monkeypatch.setattr(c_kernel, "library", lambda dtype: None)
+    monkeypatch.setattr(c_kernel, "library", lambda *types: None)
     theirs = states_and_gradients(lstm, x, lengths)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-13
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(
             a, b, rtol=tolerance, atol=tolerance * float(b.detach().abs().max())
         )
+
+
+@needs_amx
+@pytest.mark.parametrize("constant", [False, True])
+@SIZES
+def test_bfloat16_products_are_close(constant, hidden, features, batch) -> None:
+    lstm = RaggedLSTM(features, hidden)
+    lengths = torch.randint(1, 8, (batch,)).tolist()
+    shape = (batch, features) if constant else (batch, max(lengths), features)
+    x = torch.randn(shape, requires_grad=True)
+    expected = states_and_gradients(lstm, x, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = states_and_gradients(lstm, x, lengths)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == torch.float32
+        assert 0 < (a - b).norm() < 0.01 * b.norm()
+
+
+@needs_amx
+@SIZES
+def test_products_of_bfloat16_numbers_are_exact(hidden, features, batch) -> None:
+    """In the first frame the state is zero, so all factors are bfloat16 numbers already."""
+    lstm = RaggedLSTM(features, hidden)
+    with torch.no_grad():
+        for weight in lstm.parameters():
+            weight.copy_(weight.bfloat16())
+    x = torch.randn(batch, 1, features).bfloat16().float()
+    packing = Packing.of(torch.ones(batch, dtype=torch.int64), 1)
+    expected = lstm.last_state(x, packing)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(lstm.last_state(x, packing), expected, rtol=1e-5, atol=1e-6)
 
 
 @needs_compiler

@@ -22,7 +22,7 @@ def seed() -> None:
 @pytest.fixture(params=["C", "torch"])
 def language(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "torch":
-        monkeypatch.setattr(c_kernel, "library", lambda dtype: None)
+        monkeypatch.setattr(c_kernel, "library", lambda *types: None)
     elif c_kernel.library(torch.float32) is None:
         pytest.skip("no C compiler")
 
@@ -187,14 +187,20 @@ def test_some_parameters_frozen(lstm: RaggedLSTM, constant: bool) -> None:
 
 @pytest.mark.usefixtures("language")
 @INPUTS
-def test_autocast_leaves_it_in_float32(lstm: RaggedLSTM, constant: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_states_are_float32_under_autocast(
+    lstm: RaggedLSTM, constant: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if c_kernel.library(torch.float32) is not None:  # tests of AMX are in test_c_kernel.py
+        without_amx = c_kernel.library(torch.float32)
+        monkeypatch.setattr(c_kernel, "library", lambda *types: without_amx)
     x = inputs(constant)
     expected = run(lstm, x)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         assert torch.equal(run(lstm, x), expected)
-        of_bfloat16 = run(lstm, x.bfloat16())
-    assert of_bfloat16.dtype == torch.float32
-    assert torch.equal(of_bfloat16, run(lstm, x.bfloat16().float()))
+        of_half = run(lstm, x.to(dtype))
+    assert of_half.dtype == torch.float32
+    assert torch.equal(of_half, run(lstm, x.to(dtype).float()))
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, 64])  # at 64 the C code writes the output itself

@@ -46,9 +46,18 @@ class Saved:
 
 
 @cache
-def library(dtype: torch.dtype) -> Any:
-    """The compiled code for a type; None if it could not be compiled."""
-    built = build("lstm.c", *_DEFINES[dtype]) if dtype in _DEFINES else None
+def library(dtype: torch.dtype, bfloat16: bool = False) -> Any:
+    """The compiled code for a type; None if it could not be compiled.
+
+    bfloat16: for float32, round the factors of matrix products to bfloat16, if the processor
+    multiplies those faster (Intel's AMX). Sums and all else stay float32.
+    """
+    if bfloat16:
+        built = build("lstm.c", *_DEFINES[dtype], "TILES") if dtype == torch.float32 else None
+        if built is None or not built.ready():
+            return library(dtype)
+    else:
+        built = build("lstm.c", *_DEFINES[dtype]) if dtype in _DEFINES else None
     if built is not None:
         for function in (built.forward, built.backward, built.weights):
             function.argtypes, function.restype = [ctypes.POINTER(_Call)], None
@@ -65,14 +74,15 @@ def forward(
     packing: Packing,
     keep: bool,
     give_states: bool,
+    bfloat16: bool = False,
 ) -> tuple[Tensor, Saved | None]:
     """States h of packed frames ``[N, H]`` and, if `keep`, what `backward` needs.
 
     x: ``[B, T, F]``, or ``[B, F]`` for an input that is the same at every step. give_states: the
     caller owns the states and passes them to `backward`; otherwise they are valid until the next
-    call.
+    call. bfloat16: see `library`.
     """
-    lib, hidden, frames = library(x.dtype), w_hh.shape[1], len(packing.frame)
+    lib, hidden, frames = library(x.dtype, bfloat16), w_hh.shape[1], len(packing.frame)
     padded = _padded(hidden, lib)
     start = _interleave(bias.unsqueeze(1), padded, lib).view(-1)
     if x.dim() == 2:
@@ -108,13 +118,14 @@ def backward(
     grad_states: Tensor | None,
     grad_last: Tensor | None,
     needed: tuple[bool, bool],
+    bfloat16: bool = False,
 ) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor] | None]:
     """Gradients of x and of (w_ih, w_hh, bias), each if `needed`; `saved` is overwritten.
 
     states: those that `forward` gave to the caller. grad_states: ``[N, H]`` of packed frames.
     grad_last: ``[B, H]`` of the last states of the rows, sorted by length.
     """
-    lib, hidden, features = library(x.dtype), w_hh.shape[1], x.shape[-1]
+    lib, hidden, features = library(x.dtype, bfloat16), w_hh.shape[1], x.shape[-1]
     padded = _padded(hidden, lib)
     constant, batch, frames = x.dim() == 2, len(packing.order), len(packing.frame)
     scratch = take(x.dtype, lib.scratch_size(padded, features, torch.get_num_threads()))

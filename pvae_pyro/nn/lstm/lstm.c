@@ -1,11 +1,13 @@
 /* An LSTM over ragged batches: the loop over time, its gradient, and that of the weights.
  *
- * Built with -DREAL=float or double. Rows are sorted by length, longest first, and frames packed
- * time-major, so that the rows alive at a step are the first ones and their frames contiguous.
+ * Built with -DREAL=float or double; with float and -DTILES, the factors of products are rounded
+ * to bfloat16 if the processor has registers for that (tiles.h). Rows are sorted by length,
+ * longest first, and frames packed time-major, so that the rows alive at a step are the first
+ * ones and their frames contiguous.
  *
  * Matrix products and the element-wise work are one: a tile of ROWS rows by UNITS columns is
- * summed up in registers and finished while it is in the first cache. There are no intrinsics:
- * vectors are GCC's and Clang's extension, as wide as the processor's.
+ * summed up in registers and finished while it is in the first cache. Vectors are GCC's and
+ * Clang's extension, as wide as the processor's.
  *
  *   H   cells, padded to a multiple of UNITS; `hidden` of them are real, the others stay 0
  *   4H  gates, in panels of LANES cells: [H / LANES][i, f, g, o][LANES]
@@ -21,7 +23,14 @@
 
 typedef REAL real;
 
-#if defined(__AVX512F__)
+#if !defined(__AMX_BF16__) || !defined(__AVX512BF16__) || !defined(__linux__)
+#undef TILES
+#endif
+#if defined(TILES)
+#define BYTES 64
+#define ROWS 16
+#define PARTS 4
+#elif defined(__AVX512F__)
 #define BYTES 64
 #define ROWS 6 /* 24 sums of 32 registers */
 #elif defined(__AVX__)
@@ -34,13 +43,16 @@ typedef REAL real;
 #define BYTES 16
 #define ROWS 3
 #endif
+#ifndef PARTS
+#define PARTS 16
+#endif
 enum {
     LANES = BYTES / sizeof(real),
     UNITS = 4 * LANES,
     FEW = 4,            /* threads, see `share` */
-    CHUNK = 16 * ROWS,  /* rows of one task */
-    FRAMES = 256,       /* depth of a block of the weights' gradient */
-    COLUMNS = 16 * ROWS /* gates of one task of it */
+    CHUNK = PARTS * ROWS,  /* rows of one task */
+    FRAMES = 256,          /* depth of a block of the weights' gradient */
+    COLUMNS = PARTS * ROWS /* gates of one task of it */
 };
 typedef real vec __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
 #define UNROLL _Pragma("GCC unroll 8")
@@ -138,6 +150,15 @@ INLINE real tanh_(real x) {
     return e / (e + 2);
 }
 
+#ifdef TILES
+#include "tiles.h"
+#else
+typedef real packed;
+#define PADDED(depth) (depth)
+int64_t ready(void) { return 0; }
+#define begin_products()
+#define end_products()
+
 /* tile [rows, vectors * LANES] += a b: row i of a is at a[i], its columns `step` apart, and b
  * is [depth, UNITS]. */
 INLINE void multiply(const int rows, const int vectors, real (*tile)[UNITS],
@@ -158,7 +179,7 @@ INLINE void multiply(const int rows, const int vectors, real (*tile)[UNITS],
 }
 
 /* As `multiply`: one copy of it for each number of rows and vectors. */
-static void product(int64_t rows, int64_t vectors, real (*tile)[UNITS], const real *const *a,
+static void strided(int64_t rows, int64_t vectors, real (*tile)[UNITS], const real *const *a,
                     int64_t step, int64_t depth, const real *b) {
     switch (rows * 8 + vectors) {
 #define CASE(r, v) case r * 8 + v: multiply(r, v, tile, a, step, depth, b); break;
@@ -170,23 +191,50 @@ static void product(int64_t rows, int64_t vectors, real (*tile)[UNITS], const re
     }
 }
 
+static void product(int64_t rows, int64_t vectors, real (*tile)[UNITS], const real *const *a,
+                    int64_t depth, const packed *b) {
+    strided(rows, vectors, tile, a, 1, depth, b);
+}
+#endif
+
+/* Rows k and k + 1 of a packed right side [depth, UNITS] from `count` columns of each; null: 0. */
+INLINE void pack_rows(packed *out, int64_t k, const real *first, const real *second,
+                      int64_t count) {
+#ifdef TILES
+    pair *to = (pair *)(out + k * UNITS);
+    for (int64_t c = 0; c < count; c++)
+        to[c] = paired(first ? first[c] : 0, second ? second[c] : 0);
+#else
+    for (int64_t c = 0; c < count; c++) out[k * UNITS + c] = first ? first[c] : 0;
+    for (int64_t c = 0; c < count; c++) out[(k + 1) * UNITS + c] = second ? second[c] : 0;
+#endif
+}
+
+/* One column of a packed right side, from depth values; null: zeros. */
+INLINE void pack_column(packed *out, int64_t column, const real *from, int64_t depth) {
+#ifdef TILES
+    for (int64_t k = 0; k < PADDED(depth); k += 2)
+        ((pair *)out)[k / 2 * UNITS + column] = paired(from && k < depth ? from[k] : 0,
+                                                       from && k + 1 < depth ? from[k + 1] : 0);
+#else
+    for (int64_t k = 0; k < depth; k++) out[k * UNITS + column] = from ? from[k] : 0;
+#endif
+}
+
 /* Panel p of [w_hh, w_ih] for `forward`: out [hidden + features, 4, LANES]. */
-static void pack_panel(const Call *s, int64_t p, real *out) {
-    const int64_t depth = s->hidden + s->features;
+static void pack_panel(const Call *s, int64_t p, packed *out) {
     for (int64_t column = 0; column < UNITS; column++) {
         const int64_t unit = p * LANES + column % LANES, row = column / LANES * s->hidden + unit;
-        const real *h = s->w_hh + row * s->hidden, *x = s->w_ih + row * s->features;
-        for (int64_t k = 0; k < depth; k++) {
-            out[k * UNITS + column] = unit >= s->hidden ? 0
-                                      : k < s->hidden ? h[k]
-                                                      : x[k - s->hidden];
-        }
+        const int is_real = unit < s->hidden;
+        pack_column(out, column, is_real ? s->w_hh + row * s->hidden : 0, s->hidden);
+        pack_column(out + PADDED(s->hidden) * UNITS, column,
+                    is_real ? s->w_ih + row * s->features : 0, s->features);
     }
 }
 
 /* Rows `row` … of step's tile p: gates, c, h. `first`, `earlier`: frames of this step and the last. */
 static void forward_tile(const Call *s, int64_t p, int64_t row, int64_t rows, int64_t first,
-                         int64_t earlier, const real *weight) {
+                         int64_t earlier, const packed *weight) {
     real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
     const real *a[ROWS];
     const int64_t width = 4 * s->padded, unit = p * LANES;
@@ -195,10 +243,10 @@ static void forward_tile(const Call *s, int64_t p, int64_t row, int64_t rows, in
         memcpy(tile[i], start, sizeof tile[i]);
         a[i] = s->states + (earlier + row + i) * s->padded;
     }
-    if (first) product(rows, 4, tile, a, 1, s->hidden, weight);
+    if (first) product(rows, 4, tile, a, s->hidden, weight);
     if (s->input) {
         for (int64_t i = 0; i < rows; i++) a[i] = s->x + s->input[first + row + i] * s->features;
-        product(rows, 4, tile, a, 1, s->features, weight + s->hidden * UNITS);
+        product(rows, 4, tile, a, s->features, weight + PADDED(s->hidden) * UNITS);
     }
     for (int64_t i = 0; i < rows; i++) {
         const int64_t frame = first + row + i, here = s->gates ? frame : row + i;
@@ -222,12 +270,15 @@ static void forward_tile(const Call *s, int64_t p, int64_t row, int64_t rows, in
 }
 
 void forward(const Call *s) {
-    const int64_t panels = s->padded / LANES, size = (s->hidden + s->features) * UNITS;
+    const int64_t panels = s->padded / LANES;
+    const int64_t size = (PADDED(s->hidden) + PADDED(s->features)) * UNITS;
+    packed *weight = (packed *)s->scratch;
 #pragma omp parallel num_threads(s->threads)
     {
         const Share my = share();
+        begin_products();
 #pragma omp for schedule(static)
-        for (int64_t p = 0; p < panels; p++) pack_panel(s, p, s->scratch + p * size);
+        for (int64_t p = 0; p < panels; p++) pack_panel(s, p, weight + p * size);
         int64_t first = 0, earlier = 0;
         for (int64_t t = 0; t < s->steps; t++) {
             const int64_t alive = s->alive[t], chunks = (alive + CHUNK - 1) / CHUNK;
@@ -235,7 +286,7 @@ void forward(const Call *s) {
                 for (int64_t p = 0; p < panels; p++)
                     for (int64_t row = my.me * ROWS; row < alive; row += my.threads * ROWS)
                         forward_tile(s, p, row, MIN(ROWS, alive - row), first, earlier,
-                                     s->scratch + p * size);
+                                     weight + p * size);
             } else {
 #pragma omp for schedule(static) collapse(2)
                 for (int64_t p = 0; p < panels; p++)
@@ -243,29 +294,32 @@ void forward(const Call *s) {
                         const int64_t end = MIN(alive, (chunk + 1) * CHUNK);
                         for (int64_t row = chunk * CHUNK; row < end; row += ROWS)
                             forward_tile(s, p, row, MIN(ROWS, end - row), first, earlier,
-                                         s->scratch + p * size);
+                                         weight + p * size);
                     }
             }
             earlier = first;
             first += alive;
         }
+        end_products();
     }
 }
 
 /* Columns q of w_hh for `backward`: out [4H, UNITS]. */
-static void pack_columns(const Call *s, int64_t q, real *out) {
-    memset(out, 0, 4 * s->padded * UNITS * sizeof(real));
+static void pack_columns(const Call *s, int64_t q, packed *out) {
+    memset(out, 0, 4 * s->padded * UNITS * sizeof(packed));
     const int64_t begin = q * UNITS, count = MIN(UNITS, s->hidden - begin);
-    for (int64_t unit = 0; unit < s->hidden && count > 0; unit++)
-        for (int64_t gate = 0; gate < 4; gate++)
-            memcpy(out + (unit / LANES * UNITS + gate * LANES + unit % LANES) * UNITS,
-                   s->w_hh + (gate * s->hidden + unit) * s->hidden + begin, count * sizeof(real));
+    for (int64_t unit = 0; unit < s->hidden && count > 0; unit += 2)
+        for (int64_t gate = 0; gate < 4; gate++) {
+            const real *from = s->w_hh + (gate * s->hidden + unit) * s->hidden + begin;
+            pack_rows(out, unit / LANES * UNITS + gate * LANES + unit % LANES, from,
+                      unit + 1 < s->hidden ? from + s->hidden : 0, count);
+        }
 }
 
 /* Rows `row` … of a step: the gradient of h, then of the gates, in place, and of c. `first`,
  * `later`: frames of this step and the next, at which `going_on` rows are alive. */
 static void backward_tile(const Call *s, int64_t q, int64_t row, int64_t rows, int64_t first,
-                          int64_t later, int64_t going_on, const real *weight) {
+                          int64_t later, int64_t going_on, const packed *weight) {
     real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
     const real *a[ROWS];
     const int64_t width = 4 * s->padded, unit = q * UNITS;
@@ -277,7 +331,7 @@ static void backward_tile(const Call *s, int64_t q, int64_t row, int64_t rows, i
             memset(tile[i], 0, sizeof tile[i]);
         a[i] = s->gates + (later + row + i) * width;
     }
-    if (going_on > row) product(MIN(rows, going_on - row), 4, tile, a, 1, width, weight);
+    if (going_on > row) product(MIN(rows, going_on - row), 4, tile, a, width, weight);
     for (int64_t i = 0; i < rows; i++) {
         const int64_t frame = first + row + i, before = s->before[frame];
         real *restrict dh = tile[i], *restrict d = s->grad_c + (row + i) * s->padded + unit;
@@ -311,11 +365,13 @@ static void backward_tile(const Call *s, int64_t q, int64_t row, int64_t rows, i
 
 void backward(const Call *s) {
     const int64_t blocks = s->padded / UNITS, size = 4 * s->padded * UNITS;
+    packed *weight = (packed *)s->scratch;
 #pragma omp parallel num_threads(s->threads)
     {
         const Share my = share();
+        begin_products();
 #pragma omp for schedule(static)
-        for (int64_t q = 0; q < blocks; q++) pack_columns(s, q, s->scratch + q * size);
+        for (int64_t q = 0; q < blocks; q++) pack_columns(s, q, weight + q * size);
         int64_t end = 0, going_on = 0;
         for (int64_t t = 0; t < s->steps; t++) end += s->alive[t];
         for (int64_t t = s->steps - 1; t >= 0; t--) {
@@ -324,7 +380,7 @@ void backward(const Call *s) {
                 for (int64_t q = 0; q < blocks; q++)
                     for (int64_t row = my.me * ROWS; row < alive; row += my.threads * ROWS)
                         backward_tile(s, q, row, MIN(ROWS, alive - row), end - alive, end,
-                                      going_on, s->scratch + q * size);
+                                      going_on, weight + q * size);
             } else {
 #pragma omp for schedule(static) collapse(2)
                 for (int64_t q = 0; q < blocks; q++)
@@ -332,43 +388,54 @@ void backward(const Call *s) {
                         const int64_t last = MIN(alive, (chunk + 1) * CHUNK);
                         for (int64_t row = chunk * CHUNK; row < last; row += ROWS)
                             backward_tile(s, q, row, MIN(ROWS, last - row), end - alive, end,
-                                          going_on, s->scratch + q * size);
+                                          going_on, weight + q * size);
                     }
             }
             end -= alive;
             going_on = alive;
         }
+        end_products();
     }
 }
 
+/* The input of frame n in columns q; null: zeros. */
+INLINE const real *input_of(const Call *s, int64_t q, int64_t n) {
+    const int64_t of_h = s->padded / UNITS, before = s->before[n];
+    if (q >= of_h) return s->x + s->input[n] * s->features + (q - of_h) * UNITS;
+    return before < 0 ? 0 : s->states + before * s->padded + q * UNITS;
+}
+
 /* Inputs of the products at frames [begin, begin + depth), columns q: out [FRAMES, UNITS]. */
-static void pack_inputs(const Call *s, int64_t q, int64_t begin, int64_t depth, real *out) {
-    const int64_t of_h = s->padded / UNITS, column = (q - of_h) * UNITS;
-    const int64_t count = q < of_h ? UNITS : MIN(UNITS, s->features - column);
-    for (int64_t k = 0; k < depth; k++, out += UNITS) {
-        const int64_t before = s->before[begin + k];
-        const real *from = q < of_h ? s->states + before * s->padded + q * UNITS
-                                    : s->x + s->input[begin + k] * s->features + column;
-        if (q < of_h && before < 0)
-            memset(out, 0, UNITS * sizeof(real));
-        else
-            memcpy(out, from, count * sizeof(real));
-    }
+static void pack_inputs(const Call *s, int64_t q, int64_t begin, int64_t depth, packed *out) {
+    const int64_t of_h = s->padded / UNITS;
+    const int64_t count = q < of_h ? UNITS : MIN(UNITS, s->features - (q - of_h) * UNITS);
+    for (int64_t k = 0; k < PADDED(depth); k += 2)
+        pack_rows(out, k, k < depth ? input_of(s, q, begin + k) : 0,
+                  k + 1 < depth ? input_of(s, q, begin + k + 1) : 0, count);
 }
 
 /* The weights' gradient from that of gates m … at frames [begin, begin + depth). */
 static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth, int64_t blocks,
-                         const real *inputs) {
-    real left[FRAMES][COLUMNS] __attribute__((aligned(BYTES)));
+                         const packed *inputs) {
     const int64_t width = 4 * s->padded, columns = MIN(COLUMNS, width - m);
+    const real *gates = s->gates + begin * width + m;
     real sum[COLUMNS] = {0};
-    for (int64_t k = 0; k < depth; k++) {
-        const real *from = s->gates + (begin + k) * width + m;
+#ifdef TILES
+    packed left[COLUMNS][FRAMES] __attribute__((aligned(BYTES)));
+    for (int64_t k = 0; k < PADDED(depth); k += 2)
+        for (int64_t c = 0; c < columns; c++)
+            ((pair *)left[c])[k / 2] = paired(k < depth ? gates[k * width + c] : 0,
+                                              k + 1 < depth ? gates[(k + 1) * width + c] : 0);
+    for (int64_t k = 0; k < depth; k++)
+        for (int64_t c = 0; c < columns; c++) sum[c] += gates[k * width + c];
+#else
+    real left[FRAMES][COLUMNS] __attribute__((aligned(BYTES)));
+    for (int64_t k = 0; k < depth; k++)
         for (int64_t c = 0; c < columns; c++) {
-            left[k][c] = from[c];
-            sum[c] += from[c];
+            left[k][c] = gates[k * width + c];
+            sum[c] += gates[k * width + c];
         }
-    }
+#endif
     int64_t to[COLUMNS]; /* row of the weights */
     for (int64_t c = 0; c < columns; c++) {
         const int64_t unit = (m + c) / UNITS * LANES + (m + c) % LANES;
@@ -382,11 +449,15 @@ static void weights_task(const Call *s, int64_t m, int64_t begin, int64_t depth,
         real *grad = is_h ? s->grad_hh : s->grad_ih;
         for (int64_t c = 0; c < columns && count > 0 && grad; c += ROWS) {
             real tile[ROWS][UNITS] __attribute__((aligned(BYTES)));
-            const real *a[ROWS];
             const int64_t rows = MIN(ROWS, columns - c);
-            for (int64_t i = 0; i < rows; i++) a[i] = left[0] + c + i;
             memset(tile, 0, sizeof tile);
-            product(rows, vectors, tile, a, COLUMNS, depth, inputs + q * FRAMES * UNITS);
+#ifdef TILES
+            multiply_tiles(vectors, tile, left[c], FRAMES, depth, inputs + q * FRAMES * UNITS);
+#else
+            const real *a[ROWS];
+            for (int64_t i = 0; i < rows; i++) a[i] = left[0] + c + i;
+            strided(rows, vectors, tile, a, COLUMNS, depth, inputs + q * FRAMES * UNITS);
+#endif
             for (int64_t i = 0; i < rows; i++) {
                 if (to[c + i] < 0) continue;
                 real *restrict out = grad + to[c + i] * all + column;
@@ -406,7 +477,8 @@ void weights(const Call *s) {
     {
         const Share my = share();
         /* Of few threads each has inputs and gates of its own, and waits for nobody. */
-        real *inputs = s->scratch + (my.few ? my.me : 0) * blocks * FRAMES * UNITS;
+        packed *inputs = (packed *)s->scratch + (my.few ? my.me : 0) * blocks * FRAMES * UNITS;
+        begin_products();
         for (int64_t begin = s->input ? 0 : s->batch; begin < frames; begin += FRAMES) {
             const int64_t depth = MIN(FRAMES, frames - begin);
             if (my.few) {
@@ -423,5 +495,6 @@ void weights(const Call *s) {
                     weights_task(s, m, begin, depth, blocks, inputs);
             }
         }
+        end_products();
     }
 }

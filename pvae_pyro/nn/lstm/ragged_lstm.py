@@ -32,12 +32,14 @@ class _RaggedLSTMFunction(torch.autograd.Function):
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
-        packing: Packing, want_states: bool, keep: bool,
+        packing: Packing, want_states: bool, keep: bool, bfloat16: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.packing = packing
+        ctx.packing, ctx.bfloat16 = packing, bfloat16
         bias = b_ih + b_hh
-        states, ctx.saved = c_kernel.forward(x, w_ih, w_hh, bias, packing, keep, want_states)
+        states, ctx.saved = c_kernel.forward(
+            x, w_ih, w_hh, bias, packing, keep, want_states, bfloat16
+        )
         last = states.index_select(0, packing.last)
         # Torch watches saved outputs for changes in place, and frees them in time.
         given = [states] if want_states else []
@@ -52,17 +54,19 @@ class _RaggedLSTMFunction(torch.autograd.Function):
         x, w_ih, w_hh, bias, *given = ctx.saved_tensors
         packing: Packing = ctx.packing
         if ctx.saved is None:  # a first pass over a retained graph has overwritten it
-            ctx.saved = c_kernel.forward(x, w_ih, w_hh, bias, packing, True, False)[1]
+            ctx.saved = c_kernel.forward(
+                x, w_ih, w_hh, bias, packing, True, False, ctx.bfloat16
+            )[1]
         saved, ctx.saved = ctx.saved, None
         if grad_last is not None:
             grad_last = grad_last.index_select(0, packing.order)
         needed = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
         grad_x, grads = c_kernel.backward(
             saved, x, w_ih, w_hh, packing, given[0] if given else None, grad_states, grad_last,
-            needed,
+            needed, ctx.bfloat16,
         )  # fmt: skip
         grad_ih, grad_hh, grad_b = grads or (None, None, None)
-        return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None, None
+        return grad_x, grad_ih, grad_hh, grad_b, grad_b, None, None, None, None
 
 
 class RaggedLSTM(nn.LSTM):
@@ -75,8 +79,10 @@ class RaggedLSTM(nn.LSTM):
 
     Parameters are those of ``nn.LSTM(input_size, hidden_size)``, so state dicts interchange.
     The `Packing` says which frames exist; padding influences nothing, whatever it contains.
-    The LSTM is computed in float32 under autocast too. On CPU it runs in C, without gradients of
-    gradients, or as torch's LSTM if there is no compiler; on CUDA it is cuDNN's.
+    On CPU it runs in C, without gradients of gradients, or as torch's LSTM if there is no compiler;
+    on CUDA it is cuDNN's. Under autocast it is computed in float32 too, except that on CPU, under
+    autocast to bfloat16, the factors of products are rounded to bfloat16 if the processor has
+    Intel's AMX: the sums, the gates and the states stay float32.
 
     Raises ValueError if x has other than `input_size` features, or does not fit the packing.
 
@@ -107,7 +113,9 @@ class RaggedLSTM(nn.LSTM):
         if _runs_in_c(x, *weights):
             keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *weights))
             x = x.to(weights[0].dtype)
-            return _RaggedLSTMFunction.apply(x, *weights, packing, want_states, keep)
+            autocast = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+            bfloat16 = autocast == torch.bfloat16
+            return _RaggedLSTMFunction.apply(x, *weights, packing, want_states, keep, bfloat16)
         data = packing.repeat(x) if x.dim() == 2 else packing.pack(x)
         # Autocast would run cuDNN's LSTM in float16, whose gradients vanish or overflow.
         with torch.autocast(x.device.type, enabled=False):
