@@ -54,9 +54,7 @@ class _RaggedLSTMFunction(torch.autograd.Function):
         x, w_ih, w_hh, bias, *given = ctx.saved_tensors
         packing: Packing = ctx.packing
         if ctx.saved is None:  # a first pass over a retained graph has overwritten it
-            ctx.saved = c_kernel.forward(
-                x, w_ih, w_hh, bias, packing, True, False, ctx.bfloat16
-            )[1]
+            ctx.saved = c_kernel.forward(x, w_ih, w_hh, bias, packing, True, False, ctx.bfloat16)[1]
         saved, ctx.saved = ctx.saved, None
         if grad_last is not None:
             grad_last = grad_last.index_select(0, packing.order)
