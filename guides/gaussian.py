@@ -20,7 +20,8 @@ class GaussianGuide(nn.Module):
     modalities this is a multimodal guide (paper, Eq. 2), with one a unimodal guide (Eq. 6), which
     ignores the other modalities of the batch. A modality that is not in the batch is a KeyError.
 
-    After `models.fitting` the posterior of a style is that of z_style - offset(E[z_sem | x]).
+    After `models.fitting` the mean of a style is f^{-1}(E[z_sem | x], E[z_style | x]), where f is a
+    `StyleMap`; its scale stays.
 
     Args:
         modalities: those to infer from.
@@ -39,7 +40,7 @@ class GaussianGuide(nn.Module):
         self.encoders = nn.ModuleDict({m.name: m.encoder() for m in modalities})
         features = sum(encoder.out_features for encoder in self.encoders.values())  # type: ignore[misc]
         self.heads = nn.ModuleDict({site: GaussianHead(features, d) for site, d in latents.items()})
-        self.offsets = nn.ModuleDict()  # site -> StyleOffset; empty until `models.fitting`
+        self.style_maps = nn.ModuleDict()  # site -> StyleMap; empty until `models.fitting`
 
     def forward(self, batch: Batch, **_: Any) -> dict[str, Tensor]:
         """Sample the latents. Keyword arguments are meant for the model and ignored.
@@ -70,10 +71,12 @@ class GaussianGuide(nn.Module):
         return {site: self._posterior(site, head, features) for site, head in self.heads.items()}
 
     def _posterior(self, site: str, head: nn.Module, features: Tensor) -> Any:
-        if site not in self.offsets:
-            return head(features)
-        # What the mean of z_sem says about the style.
-        return head(features, self.offsets[site](self.heads["z_sem"](features).mean))
+        posterior = head(features)
+        if site not in self.style_maps:
+            return posterior
+        z_sem = self.heads["z_sem"](features).mean
+        loc = self.style_maps[site].inverse(z_sem, posterior.mean)  # type: ignore[operator]
+        return dist.Normal(loc, posterior.base_dist.scale).to_event(1)
 
 
 def sample_latents(

@@ -8,17 +8,21 @@ mixture, fitted by EM to draws from the multimodal posterior (an ex-post density
 al. 2020, arXiv:1903.12436; see also Dai & Wipf 2019, arXiv:1903.05789). No label is used but for
 the pairs in the batches.
 
-A style still says a little about the content, because decoders profit from it. The regression of
-the styles on the responsibilities of the components is moved from the style into the decoder:
+A style still says something about the content, because decoders profit from it. Within the styles
+that go with a component k of z_sem, the means have a mean z̄ + b_k and a covariance S_k. Both are
+moved from the style into the decoder, by the map that takes N(z̄, T), where T is the mean of the
+S_k, to N(z̄ + b_k, S_k) and moves the points least (optimal transport: Olkin & Pukelsheim 1982;
+Peyré & Cuturi 2019, Remark 2.31, arXiv:1803.00567):
 
-    offset_m(z_sem) = Σ_k p(k | z_sem) B_k  (`regression`; `confused` components share one B_k)
-    z'_m = z_m - offset_m(E[z_sem | x])  in the guide
-    p(x^m | z_sem, z'_m + offset_m(z_sem))  in the decoder
+    f_m(z_sem, z) = z̄ + Σ_k p(k | z_sem) (b_k + C_k (z - z̄))           (`StyleMap`)
+    C_k = T^{-1/2} (T^{1/2} S_k T^{1/2})^{1/2} T^{-1/2}                 (`transport`)
+    E[z'_m | x] = f_m^{-1}(E[z_sem | x], E[z_m | x]), of the same scale  in the guide
+    p(x^m | z_sem, f_m(z_sem, z'_m))                                     in the decoder
 
 So the model stays the paper's (Eqs. 1, 2 and 6) with other networks, reconstructions from the means
 of the multimodal guide stay as they were, and a style of another example arrives at the decoder
-among the styles that go with the content. Each unimodal guide subtracts its own offsets, computed
-from its own posteriors.
+among the styles that go with the content. Each unimodal guide has maps of its own, from its own
+posteriors. `confused` components share one map.
 
 Shapes: N examples, K components, D dimensions of z_sem, E of a style.
 """
@@ -40,7 +44,7 @@ from torch import Tensor, nn
 from pvae_pyro.batch import Batch
 from pvae_pyro.evaluate.mixture import overlaps
 from pvae_pyro.models.priors import GaussianMixture
-from pvae_pyro.nn.style_offset import StyleOffset
+from pvae_pyro.nn.style_map import StyleMap
 from pvae_pyro.objective.sites import is_partial, sample_sites
 
 # Numbers of components to try, until BIC has become worse twice in a row.
@@ -48,6 +52,7 @@ NUM_COMPONENTS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 MOST_EXAMPLES = 20_000
 CONFUSED = 0.05
 _PARTS = ("weights", "loc", "scale")
+_MAP = ("loc", "offsets", "linear")
 
 Posteriors = dict[str, dict[str, np.ndarray]]  # site -> "loc" and "draw", [N, D]; "present", [N]
 
@@ -83,10 +88,10 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     At most `MOST_EXAMPLES` examples are used. Raises ValueError if the guide was fitted before.
 
     Returns "prior.weights", "prior.loc" and "prior.scale" for the shared latent and, for a
-    modality m with a style, the same under "style.m.", "offset.m" and "unimodal_offset.m",
-    ``[K, E]``: of the multimodal guide (and the decoder), and of its own guide.
+    modality m with a style, the same under "style.m.", and the arguments of `StyleMap` under
+    "map.m." (of the multimodal guide and the decoder) and "unimodal_map.m." (of its own guide).
     """
-    if getattr(getattr(guide, "multimodal", guide), "offsets", None):
+    if getattr(getattr(guide, "multimodal", guide), "style_maps", None):
         raise ValueError("the guide has been fitted already: fit one that was loaded without it")
     of_all, of_one = _posteriors(guide, batches)
     shared = next(iter(of_all))
@@ -96,17 +101,23 @@ def fit(guide: Any, batches: Iterable[Batch], seed: int = 0) -> dict[str, Tensor
     for name, own in of_one.items():
         if (site := f"z_style_{name}") not in of_all:
             continue
-        styles = of_all[site]
-        offsets, own_offsets = (
-            groups @ regression(_responsibilities(mixture, of[shared]["loc"]) @ groups, of[site])
-            for of in (of_all, own)
-        )
-        corrected = styles["draw"] - _responsibilities(mixture, of_all[shared]["loc"]) @ offsets
-        style_prior = fit_mixture(corrected[styles["present"]], seed)
-        fitted |= _named(f"style.{name}", style_prior)
-        fitted[f"offset.{name}"] = torch.as_tensor(offsets).float()
-        fitted[f"unimodal_offset.{name}"] = torch.as_tensor(own_offsets).float()
+        for place, of in (("map", of_all), ("unimodal_map", own)):
+            shares = _responsibilities(mixture, of[shared]["loc"]) @ groups
+            fitted |= _named(f"{place}.{name}", fit_style_map(shares, groups, of[site]))
+        style_map = StyleMap(mixture, *(fitted[f"map.{name}.{part}"] for part in _MAP))
+        draws = _without_content(style_map, of_all[shared]["loc"], of_all[site])
+        fitted |= _named(f"style.{name}", fit_mixture(draws, seed))
     return fitted
+
+
+@torch.no_grad()
+def _without_content(
+    style_map: StyleMap, z_sem: np.ndarray, styles: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Draws of a style whose means the inverse of the map has moved, where it is present."""
+    loc, draws, z_sem = (x[styles["present"]] for x in (styles["loc"], styles["draw"], z_sem))
+    moved = style_map.inverse(torch.as_tensor(z_sem), torch.as_tensor(loc)).numpy()
+    return np.asarray(draws - loc + moved)
 
 
 def confused(responsibilities: np.ndarray) -> np.ndarray:
@@ -120,8 +131,45 @@ def confused(responsibilities: np.ndarray) -> np.ndarray:
     return np.asarray(np.eye(number)[groups])
 
 
-def regression(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The regression of the styles' means on the groups' responsibilities ``[N, G]``: ``[G, E]``.
+def fit_style_map(
+    shares: np.ndarray, groups: np.ndarray, styles: Mapping[str, np.ndarray]
+) -> dict[str, Tensor]:
+    """The arguments of `StyleMap`, from the means of a style.
+
+    shares: the groups' responsibilities ``[N, G]``. groups: of components, ``[K, G]``.
+
+    S_g is the covariance of group g, with E examples' worth of T, so that a group of few examples
+    keeps a map near the identity.
+    """
+    shares, loc = shares[styles["present"]], styles["loc"][styles["present"]].astype(float)
+    offsets = regression(shares, loc)
+    rest = loc - loc.mean(0) - shares @ offsets
+    sums = np.stack([(rest * share[:, None]).T @ rest for share in shares.T])  # [G, E, E]
+    size = loc.shape[1]
+    pooled = sums.sum(0) / len(loc)
+    pooled += 1e-6 * max(pooled.trace() / size, 1e-6) * np.eye(size)  # must have an inverse
+    counts = shares.sum(0)[:, None, None]
+    linear = np.stack([transport(pooled, s) for s in (sums + size * pooled) / (counts + size)])
+    parts = (loc.mean(0), groups @ offsets, linear[groups.argmax(1)])
+    return {name: torch.as_tensor(x).float() for name, x in zip(_MAP, parts, strict=True)}
+
+
+def transport(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """C ``[E, E]``, symmetric, with C source C = target: both positive definite covariances.
+
+    It is T^{-1/2} (T^{1/2} S T^{1/2})^{1/2} T^{-1/2} for a source T and a target S.
+    """
+    root, inverse = _power(source, 0.5), _power(source, -0.5)
+    return np.asarray(inverse @ _power(root @ target @ root, 0.5) @ inverse)
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(vectors * values.clip(1e-12 * values.max()) ** exponent @ vectors.T)
+
+
+def regression(shares: np.ndarray, loc: np.ndarray) -> np.ndarray:
+    """The regression of styles ``[N, E]`` on the groups' responsibilities ``[N, G]``: ``[G, E]``.
 
         argmin_B Σ_n ‖z_n - z̄ - Σ_g p(g | x_n) B_g‖² + 0.1 ‖B‖²
 
@@ -129,14 +177,13 @@ def regression(responsibilities: np.ndarray, styles: Mapping[str, np.ndarray]) -
     is left of a style is not correlated with the responsibilities. The second term keeps the offset
     of a group without examples at 0.
     """
-    shares, loc = responsibilities[styles["present"]], styles["loc"][styles["present"]]
     centred = loc - loc.mean(0)
     gram = shares.T @ shares + 0.1 * np.eye(shares.shape[1])
     return np.asarray(np.linalg.solve(gram, shares.T @ centred))
 
 
 def install(model: Any, guide: Any, fitted: Mapping[str, Tensor]) -> None:
-    """Give the model its fitted priors, and model and guide the offsets of the styles.
+    """Give the model its fitted priors, and model and guide the maps of the styles.
 
     Raises ValueError if the tensors do not fit the model.
     """
@@ -145,15 +192,12 @@ def install(model: Any, guide: Any, fitted: Mapping[str, Tensor]) -> None:
     prior = _mixture(fitted, "prior", *model.prior().event_shape).to(device)
     model.prior = prior
     for name in getattr(model, "style_priors", ()):
-        offsets = [fitted.get(f"{of}.{name}") for of in ("offset", "unimodal_offset")]
-        shape = (len(prior.loc), model.style_dim)
-        if any(tensor is None or tensor.shape != shape for tensor in offsets):
-            raise ValueError(f"want two offsets of the style of {name}, {shape}, got {offsets}")
-        of_all, of_one = (StyleOffset(prior, tensor) for tensor in offsets if tensor is not None)
-        model.style_priors[name] = _mixture(fitted, f"style.{name}", model.style_dim).to(device)
-        model.style_offsets[name] = of_all
-        guide.multimodal.offsets[f"z_style_{name}"] = of_all
-        guide.unimodal[name].offsets[f"z_style_{name}"] = of_one
+        style_prior = _mixture(fitted, f"style.{name}", model.style_dim).to(device)
+        of_all = _style_map(fitted, f"map.{name}", prior, model.style_dim)
+        model.style_priors[name], model.style_maps[name] = style_prior, of_all
+        guide.multimodal.style_maps[f"z_style_{name}"] = of_all
+        of_one = _style_map(fitted, f"unimodal_map.{name}", prior, model.style_dim)
+        guide.unimodal[name].style_maps[f"z_style_{name}"] = of_one
 
 
 @torch.no_grad()
@@ -201,11 +245,28 @@ def _named(name: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{name}.{part}": tensor for part, tensor in parts.items()}
 
 
-def _mixture(fitted: Mapping[str, Tensor], name: str, dim: int) -> GaussianMixture:
+def _parts(fitted: Mapping[str, Tensor], name: str, parts: Iterable[str]) -> list[Tensor]:
     try:
-        mixture = GaussianMixture.of(*(fitted[f"{name}.{part}"] for part in _PARTS))
+        return [fitted[f"{name}.{part}"] for part in parts]
     except KeyError as error:
         raise ValueError(f"there is no tensor {error}") from error
+
+
+def _style_map(
+    fitted: Mapping[str, Tensor], name: str, prior: GaussianMixture, dim: int
+) -> StyleMap:
+    tensors, number = _parts(fitted, name, _MAP), len(prior.loc)
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if shapes != [(dim,), (number, dim), (number, dim, dim)]:
+        raise ValueError(
+            f"{name} has the shapes {shapes}; the style has {dim} dimensions, and the prior of "
+            f"the shared latent {number} components"
+        )
+    return StyleMap(prior, *tensors)
+
+
+def _mixture(fitted: Mapping[str, Tensor], name: str, dim: int) -> GaussianMixture:
+    mixture = GaussianMixture.of(*_parts(fitted, name, _PARTS))
     if mixture.loc.shape[1] != dim:
         raise ValueError(f"{name} has {mixture.loc.shape[1]} dimensions, and the model {dim}")
     return mixture

@@ -24,7 +24,7 @@ class PVAE(nn.Module):
     An example that lacks modality m (`Observation.present`) has neither z_style_m nor x^m.
 
     `models.fitting` replaces the priors after training. The decoder of modality m then gets
-    z_style_m + offset_m(z_sem), where offset_m is a `StyleOffset`.
+    f_m(z_sem, z_style_m) for z_style_m, where f_m is a `StyleMap`.
 
     Args:
         modalities: the names and networks of the modalities.
@@ -47,7 +47,7 @@ class PVAE(nn.Module):
         self.style_priors = nn.ModuleDict(
             {m.name: priors.StandardNormal(style_dim) for m in modalities}
         )
-        self.style_offsets = nn.ModuleDict()  # modality -> StyleOffset; empty until it is fitted
+        self.style_maps = nn.ModuleDict()  # modality -> StyleMap; empty until it is fitted
         self.likelihoods = nn.ModuleDict(
             {m.name: m.likelihood(semantic_dim + style_dim) for m in modalities}
         )
@@ -73,8 +73,8 @@ class PVAE(nn.Module):
             for name, observation in observations.items():
                 with where_present(observation):
                     style = z_style[name]
-                    if name in self.style_offsets:
-                        style = style + self.style_offsets[name](z_sem)
+                    if name in self.style_maps:
+                        style = self.style_maps[name](z_sem, style)
                     z = torch.cat([z_sem, style], -1)
                     x[name] = self.likelihoods[name](name, z, observation)
             return x

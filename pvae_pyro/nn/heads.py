@@ -19,8 +19,7 @@ class GaussianHead(nn.Module):
         self.loc = nn.Linear(in_features, dim)
         self.log_scale = nn.Linear(in_features, dim)
 
-    def forward(self, features: Tensor, offset: Tensor | float = 0.0) -> dist.TorchDistribution:
-        """offset: ``[..., dim]``, which is subtracted from the mean."""
+    def forward(self, features: Tensor) -> dist.TorchDistribution:
         dtype = self.loc.weight.dtype  # the distributions' type, whatever autocast computes in
         log_scale = self.log_scale(features).to(dtype).clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND)
-        return dist.Normal(self.loc(features).to(dtype) - offset, torch.exp(log_scale)).to_event(1)
+        return dist.Normal(self.loc(features).to(dtype), torch.exp(log_scale)).to_event(1)

@@ -109,9 +109,9 @@ def test_priors_are_fitted_after_training_and_again_after_more_of_it(small_runs,
     results = json.loads((folder / "results.json").read_text())
     fitted, plain = load_run(folder)[0], load_run(folder, fitted=False)[0]
     assert len(fitted.prior.loc) == results["fit"]["components"]["prior"]
-    assert set(fitted.style_offsets) == {"speech", "image"}
+    assert set(fitted.style_maps) == {"speech", "image"}
     assert isinstance(plain.prior, StandardNormal)
-    assert not plain.style_offsets
+    assert not plain.style_maps
     weights = fitted.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
     assert results["fit"]["test_terms"].keys() == results["test_terms"].keys()

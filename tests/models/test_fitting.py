@@ -13,7 +13,15 @@ from pvae_pyro.elbo import PartitionedELBO
 from pvae_pyro.generation import decode, draw, infer, sample
 from pvae_pyro.guides import JMVAEGuide
 from pvae_pyro.models import JMVAE, fitting
-from pvae_pyro.models.fitting import confused, fit, fit_mixture, install, regression
+from pvae_pyro.models.fitting import (
+    confused,
+    fit,
+    fit_mixture,
+    fit_style_map,
+    install,
+    regression,
+    transport,
+)
 from tests.support.tiny import tiny_batch, tiny_modalities, tiny_pair
 
 
@@ -32,7 +40,7 @@ def pair():
 
 @pytest.fixture
 def apart(monkeypatch):
-    """Each component has its own offset, whether draws confuse components or not."""
+    """Each component has its own map, whether draws confuse components or not."""
     monkeypatch.setattr(fitting, "CONFUSED", 2.0)
 
 
@@ -64,18 +72,43 @@ def test_a_mixture_finds_the_clusters_that_there_are():
 
 
 def test_offsets_are_means_of_components():
-    """Of [1, 0], [3, 0] and [8, 6], in components 0, 0 and 1; the fourth has no style."""
-    shares = np.array([[1, 0], [1, 0], [0, 1], [1, 0.0]])
-    styles = {
-        "loc": np.array([[1, 0], [3, 0], [8, 6], [99, 99.0]]),
-        "present": np.array([True, True, True, False]),
-    }
+    """Of [1, 0], [3, 0] and [8, 6], in components 0, 0 and 1."""
+    shares = np.array([[1, 0], [1, 0], [0, 1.0]])
+    loc = np.array([[1, 0], [3, 0], [8, 6.0]])
     mean = np.array([4.0, 2.0])
     expected = np.array([([2, 0] - mean) * 2 / 2.1, ([8, 6] - mean) / 1.1])
-    np.testing.assert_allclose(regression(shares, styles), expected)
+    np.testing.assert_allclose(regression(shares, loc), expected)
 
 
-def test_components_that_draws_move_between_share_an_offset():
+def test_the_transport_maps_one_covariance_to_the_other():
+    rng = np.random.default_rng(0)
+    source, target = (x @ x.T for x in rng.normal(size=(2, 3, 5)))
+    linear = transport(source, target)
+    np.testing.assert_allclose(linear @ source @ linear, target)
+    np.testing.assert_allclose(linear, linear.T)
+    assert (np.linalg.eigvalsh(linear) > 0).all()
+    np.testing.assert_allclose(transport(np.diag([1, 4.0]), np.diag([9, 1.0])), np.diag([3, 0.5]))
+
+
+def test_maps_give_styles_the_covariance_of_their_group():
+    """Two groups of styles, N(b_g, S_g); the third group has no example."""
+    rng = np.random.default_rng(0)
+    roots, which = rng.normal(size=(2, 2, 2)), np.arange(20_000) % 2
+    centres = np.array([[1.0, -1], [3, 0]])
+    loc = np.einsum("nef,nf->ne", roots[which], rng.normal(size=(20_000, 2))) + centres[which]
+    present = rng.random(20_000) < 0.9
+    loc[~present] = 1e6
+    groups = np.eye(3)[[0, 1, 1, 2]]
+    found = fit_style_map(np.eye(3)[which], groups, {"loc": loc, "present": present})
+    assert found["linear"].shape == (4, 2, 2)
+    torch.testing.assert_close(found["linear"][3], torch.eye(2), atol=1e-4, rtol=0)
+    pooled = np.mean([root @ root.T for root in roots], 0)
+    for group, root in zip([0, 1, 1], [roots[0], roots[1], roots[1]], strict=True):
+        linear = found["linear"][group].numpy()
+        np.testing.assert_allclose(linear @ pooled @ linear, root @ root.T, rtol=0.05, atol=0.02)
+
+
+def test_components_that_draws_move_between_share_a_map():
     """Of components 0 and 1 a tenth of the points are taken for the other; 2 is apart."""
     shares = np.array([[0.9, 0.1, 0], [0.1, 0.9, 0], [0, 0, 1.0]])[[0] * 9 + [1] * 9 + [2] * 9]
     assert confused(shares).tolist() == [[1, 0], [1, 0], [0, 1]]
@@ -83,19 +116,36 @@ def test_components_that_draws_move_between_share_an_offset():
 
 
 @pytest.mark.usefixtures("apart")
-def test_means_of_styles_do_not_depend_on_the_component(pair, batches):
+def test_styles_have_the_same_mean_and_covariance_in_each_component(pair, batches):
     model, guide = pair
-    install(model, guide, fit(guide, batches))
+    fitted = fit(guide, batches)
     batch = {name: join([batch[name] for batch in batches]) for name in batches[0]}
-    for of in (guide.multimodal, *guide.unimodal.values()):
-        latents = infer(of, batch)
+    before = {of: infer(of, batch) for of in (guide.multimodal, *guide.unimodal.values())}
+    install(model, guide, fitted)
+    for of, latents in before.items():
         shares = model.prior.responsibilities(latents["z_sem"]).detach()
-        for site, z in latents.items():
+        occupied = shares.sum(0) > 30
+        assert occupied.sum() > 1 or of is not guide.multimodal
+        for site, z in infer(of, batch).items():
             if site != "z_sem":
-                of_component = shares.T @ z / shares.sum(0)[:, None]
-                occupied = of_component[shares.sum(0) > 5]
-                assert len(occupied) > 1 or of is not guide.multimodal
-                assert (occupied - z.mean(0)).abs().max() < 0.05 * z.std(0).max()
+                far = spread_over_components(shares, z)[:, occupied].amax(1)
+                earlier = spread_over_components(shares, latents[site])[:, occupied].amax(1)
+                assert (far < 0.5 * earlier + 0.01).all()
+
+
+def spread_over_components(shares, z):
+    """How far means (first) and covariances (second) of components are from those of all, [2, K].
+
+    In units of the pooled covariance's largest eigenvalue (of its root, for means).
+    """
+    weights = shares / shares.sum(0)
+    means = weights.T @ z
+    centred = z - shares @ means
+    of_component = torch.einsum("nk,ne,nf->kef", weights, centred, centred)
+    pooled = centred.T @ centred / len(z)
+    unit = torch.linalg.matrix_norm(pooled, 2)
+    far = torch.linalg.matrix_norm(of_component - pooled, 2) / unit
+    return torch.stack([(means - z.mean(0)).norm(dim=1) / unit.sqrt(), far]).detach()
 
 
 def join(observations):
@@ -112,7 +162,7 @@ def test_the_prior_of_a_style_is_that_of_the_styles_that_the_guide_infers(pair, 
     install(model, guide, fit(guide, batches))
     after = torch.cat([draw(guide, batch)["z_style_speech"] for batch in batches])
     spread = model.style_priors["speech"]().variance.sqrt()
-    assert (before.std(0) > 1.1 * after.std(0)).any()  # the offsets are not 0
+    assert (before.std(0) > 1.1 * after.std(0)).any()  # the maps do something
     torch.testing.assert_close(spread, after.std(0), rtol=0.05, atol=0)
 
 
@@ -127,7 +177,7 @@ def test_reconstructions_stay_as_they_were(pair, batches):
 
 
 def test_the_fitted_prior_raises_the_bound(pair, batches):
-    """The priors are those that maximise the bound; offsets cost at most a little of it."""
+    """The priors are those that maximise the bound; maps cost at most a little of it."""
     model, guide = pair
     elbo, fitted = PartitionedELBO(alpha=0.0, beta=0.0), fit(guide, batches)
     torch.manual_seed(0)
@@ -169,7 +219,7 @@ def test_examples_that_lack_a_modality_do_not_count():
         image=Observation(whole["image"].value + 7 * ~present[:, None, None, None], None, present),
     )
     a, b = fit(guide, [gaps]), fit(guide, [filled])
-    for name in ("offset.image", "unimodal_offset.image", "style.image.loc"):
+    for name in ("map.image.linear", "unimodal_map.image.offsets", "style.image.loc"):
         torch.testing.assert_close(a[name], b[name])
     install(model, guide, a)
     assert PartitionedELBO().terms(model, guide, gaps)["objective"].isfinite().all()
@@ -193,7 +243,7 @@ def test_tensors_that_do_not_fit_are_refused(pair, batches):
     install(*copy.deepcopy((model, guide)), fitted)
     for name, value, message in (
         ("prior.loc", fitted["prior.loc"][:, :2], "want"),
-        ("offset.speech", torch.zeros(1, 7), "two offsets of the style of speech"),
+        ("map.speech.offsets", torch.zeros(1, 7), r"map\.speech has the shapes .*the style has"),
         ("style.image.scale", torch.ones(3, 3), "want"),
     ):
         with pytest.raises(ValueError, match=message):
