@@ -9,13 +9,13 @@ al. 2020, arXiv:1903.12436; see also Dai & Wipf 2019, arXiv:1903.05789). No labe
 the pairs in the batches.
 
 A style still says something about the content, because decoders profit from it. Within the styles
-that go with a component k of z_sem, the means have a mean z̄ + b_k and a covariance S_k. Both are
-moved from the style into the decoder, by the map that takes N(z̄, T), where T is the mean of the
-S_k, to N(z̄ + b_k, S_k) and moves the points least (optimal transport: Olkin & Pukelsheim 1982;
-Peyré & Cuturi 2019, Remark 2.31, arXiv:1803.00567):
+that go with a component k of z_sem, the means have a mean z̄ + b_k and a covariance S_k; let T be
+the mean of the S_k. The mean, and half of what the covariance differs from T, move from the style
+into the decoder, by the map that takes N(z̄, T) to N(z̄ + b_k, (S_k + T) / 2) and moves points least
+(optimal transport: Olkin & Pukelsheim 1982; Peyré & Cuturi 2019, Remark 2.31, arXiv:1803.00567):
 
     f_m(z_sem, z) = z̄ + Σ_k p(k | z_sem) (b_k + C_k (z - z̄))           (`StyleMap`)
-    C_k = T^{-1/2} (T^{1/2} S_k T^{1/2})^{1/2} T^{-1/2}                 (`transport`)
+    C_k takes T to (S_k + T) / 2                                        (`transport`)
     E[z'_m | x] = f_m^{-1}(E[z_sem | x], E[z_m | x]), of the same scale  in the guide
     p(x^m | z_sem, f_m(z_sem, z'_m))                                     in the decoder
 
@@ -138,8 +138,8 @@ def fit_style_map(
 
     shares: the groups' responsibilities ``[N, G]``. groups: of components, ``[K, G]``.
 
-    S_g is the covariance of group g, with E examples' worth of T, so that a group of few examples
-    keeps a map near the identity.
+    The covariance of a group is estimated with E examples' worth of T, so that a group of few
+    examples keeps a map near the identity.
     """
     shares, loc = shares[styles["present"]], styles["loc"][styles["present"]].astype(float)
     offsets = regression(shares, loc)
@@ -149,7 +149,8 @@ def fit_style_map(
     pooled = sums.sum(0) / len(loc)
     pooled += 1e-6 * max(pooled.trace() / size, 1e-6) * np.eye(size)  # must have an inverse
     counts = shares.sum(0)[:, None, None]
-    linear = np.stack([transport(pooled, s) for s in (sums + size * pooled) / (counts + size)])
+    of_groups = (sums + size * pooled) / (counts + size)
+    linear = np.stack([transport(pooled, (s + pooled) / 2) for s in of_groups])
     parts = (loc.mean(0), groups @ offsets, linear[groups.argmax(1)])
     return {name: torch.as_tensor(x).float() for name, x in zip(_MAP, parts, strict=True)}
 

@@ -91,7 +91,7 @@ def test_the_transport_maps_one_covariance_to_the_other():
 
 
 def test_maps_give_styles_the_covariance_of_their_group():
-    """Two groups of styles, N(b_g, S_g); the third group has no example."""
+    """Half-way from the pooled one; of styles N(b_g, S_g). The third group has no example."""
     rng = np.random.default_rng(0)
     roots, which = rng.normal(size=(2, 2, 2)), np.arange(20_000) % 2
     centres = np.array([[1.0, -1], [3, 0]])
@@ -105,7 +105,8 @@ def test_maps_give_styles_the_covariance_of_their_group():
     pooled = np.mean([root @ root.T for root in roots], 0)
     for group, root in zip([0, 1, 1], [roots[0], roots[1], roots[1]], strict=True):
         linear = found["linear"][group].numpy()
-        np.testing.assert_allclose(linear @ pooled @ linear, root @ root.T, rtol=0.05, atol=0.02)
+        half_way = (root @ root.T + pooled) / 2
+        np.testing.assert_allclose(linear @ pooled @ linear, half_way, rtol=0.05, atol=0.02)
 
 
 def test_components_that_draws_move_between_share_a_map():
@@ -130,7 +131,7 @@ def test_styles_have_the_same_mean_and_covariance_in_each_component(pair, batche
             if site != "z_sem":
                 far = spread_over_components(shares, z)[:, occupied].amax(1)
                 earlier = spread_over_components(shares, latents[site])[:, occupied].amax(1)
-                assert (far < 0.5 * earlier + 0.01).all()
+                assert (far < 0.7 * earlier + 0.01).all()
 
 
 def spread_over_components(shares, z):
