@@ -8,7 +8,7 @@ import torch
 
 from pvae_pyro.data.missing import Presence, few_paired, missing_at_random
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support import scored_training
 from pvae_pyro.experiments.support.command import RunError
 from tests.support.tiny import tiny_examples, tiny_loader
 
@@ -108,7 +108,7 @@ def test_pairs_of_the_command(small, tmp_path, monkeypatch, pairs):
         held.update({epoch: loader.held(epoch, 0) for epoch in (0, 1)})
         raise RunError("seen")
 
-    monkeypatch.setattr(training_run, "fit", fit)
+    monkeypatch.setattr(scored_training, "fit", fit)
     options = [*small, "--pairs", pairs, "--batch-size", "100", "--out", str(tmp_path / "run")]
     assert run_svi.main(options) == 1
     images = []

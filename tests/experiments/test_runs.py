@@ -9,7 +9,7 @@ import torch
 
 from pvae_pyro.data.audio.log_mel import LogMel
 from pvae_pyro.data.paired import PairedData
-from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support import scored_training
 from pvae_pyro.experiments.support.build import build
 from pvae_pyro.experiments.support.command import RunError
 from pvae_pyro.experiments.support.command_line import flag
@@ -121,9 +121,9 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
         used["terms"] = loader.examples
         return {}
 
-    monkeypatch.setattr(training_run, "fit", fit)
-    monkeypatch.setattr(training_run, "evaluate_latents", latents)
-    monkeypatch.setattr(training_run, "evaluate_terms", terms)
+    monkeypatch.setattr(scored_training, "fit", fit)
+    monkeypatch.setattr(scored_training, "evaluate_latents", latents)
+    monkeypatch.setattr(scored_training, "evaluate_terms", terms)
     data = replace(data, log_mels={"speech": LogMel(8000)})
     for arguments, clusters, augmented in (
         ((), 2, set()),
@@ -131,7 +131,7 @@ def test_each_partition_is_used_for_its_own_purpose(data, monkeypatch, tmp_path)
         (("--augment", "speech"), 2, {"speech"}),
     ):
         one = config(*arguments, "--epochs", "1", "--no-fit-prior", "--warm-up-steps", "7")
-        training_run.train_and_score(one, data, tmp_path, resume=False)
+        scored_training.train_and_score(one, data, tmp_path, resume=False)
         found = {"latents": data.test, "terms": data.test, "clusters": clusters}
         assert used == {"fit": data.train, "augmented": augmented, **found}
 

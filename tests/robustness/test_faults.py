@@ -20,7 +20,7 @@ import torch
 
 from pvae_pyro.data.cache import cached_arrays
 from pvae_pyro.experiments import run_svi
-from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support import scored_training
 from pvae_pyro.experiments.support.command import INTERRUPTED
 from pvae_pyro.io.files import write_whole
 from pvae_pyro.io.provenance import write_json
@@ -228,7 +228,7 @@ def test_sigterm_outside_training(corpus, tmp_path, capsys, monkeypatch):
     before, out = signal.getsignal(signal.SIGTERM), tmp_path / "run"
     with monkeypatch.context() as patch:
         stop = lambda *args: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-        patch.setattr(training_run, "evaluate_latents", stop)
+        patch.setattr(scored_training, "evaluate_latents", stop)
         assert run_svi.main([*corpus, "--out", str(out)]) == INTERRUPTED
     assert f"--resume {out}" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before

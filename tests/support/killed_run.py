@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import pvae_pyro.data.cache
 import pvae_pyro.training.loop
 from pvae_pyro.experiments import evaluate, run_svi
-from pvae_pyro.experiments.support import training_run
+from pvae_pyro.experiments.support import scored_training
 from pvae_pyro.io.files import whole_lines
 from pvae_pyro.svi import SVI
 from pvae_pyro.training.checkpoint import CHECKPOINT, read_progress, read_trained_config
@@ -30,7 +30,7 @@ from pvae_pyro.training.records import METRICS
 PHASES: dict[str, list[tuple[Any, str]]] = {
     "training step": [(SVI, "update")],
     "checkpoint": [(pvae_pyro.training.loop, "save_checkpoint")],
-    "evaluation": [(training_run, "evaluate_latents"), (evaluate, "evaluate")],
+    "evaluation": [(scored_training, "evaluate_latents"), (evaluate, "evaluate")],
     "cache write": [(pvae_pyro.data.cache, "write_whole")],
 }
 # phase -> about how long it takes, in seconds
