@@ -10,9 +10,10 @@ the pairs in the batches.
 
 A style still says something about the content, because decoders profit from it. Within the styles
 that go with a component k of z_sem, the means have a mean z̄ + b_k and a covariance S_k; let T be
-the mean of the S_k. The mean, and half of what the covariance differs from T, move from the style
-into the decoder, by the map that takes N(z̄, T) to N(z̄ + b_k, (S_k + T) / 2) and moves points least
-(optimal transport: Olkin & Pukelsheim 1982; Peyré & Cuturi 2019, Remark 2.31, arXiv:1803.00567):
+the mean of the S_k, weighted by the number of examples. A map moves the means' part, and some of
+the covariances', from the style into the decoder. It takes N(z̄, T) to N(z̄ + b_k, (S_k + T) / 2),
+and for each component it is the one that moves points least (optimal transport: Olkin & Pukelsheim
+1982; Peyré & Cuturi 2019, Remark 2.31, arXiv:1803.00567):
 
     f_m(z_sem, z) = z̄ + Σ_k p(k | z_sem) (b_k + C_k (z - z̄))           (`StyleMap`)
     C_k takes T to (S_k + T) / 2                                        (`transport`)
@@ -256,7 +257,12 @@ def _parts(fitted: Mapping[str, Tensor], name: str, parts: Iterable[str]) -> lis
 def _style_map(
     fitted: Mapping[str, Tensor], name: str, prior: GaussianMixture, dim: int
 ) -> StyleMap:
-    tensors, number = _parts(fitted, name, _MAP), len(prior.loc)
+    number = len(prior.loc)
+    earlier = fitted.get(name.replace("map", "offset", 1))
+    if earlier is None or f"{name}.loc" in fitted:
+        tensors = _parts(fitted, name, _MAP)
+    else:  # a run of before 28 November 2026, which has the means alone
+        tensors = [earlier.new_zeros(dim), earlier, torch.eye(dim).to(earlier).repeat(number, 1, 1)]
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if shapes != [(dim,), (number, dim), (number, dim, dim)]:
         raise ValueError(

@@ -24,10 +24,10 @@ needs_amx = pytest.mark.skipif(
     c_kernel.library(torch.float32, True) is c_kernel.library(torch.float32),
     reason="the processor lacks AMX, or nothing was compiled",
 )
+BFLOAT16 = pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=needs_amx)])
 # Below, at and above the size of one vector, one tile and one task, on any processor.
-SIZES = pytest.mark.parametrize(
-    ("hidden", "features", "batch"), [(1, 1, 1), (64, 64, 6), (65, 17, 7), (130, 100, 120)]
-)
+SIZE = [(1, 1, 1), (64, 64, 6), (65, 17, 7), (130, 100, 120)]
+SIZES = pytest.mark.parametrize(("hidden", "features", "batch"), SIZE)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,8 @@ def test_c_equals_torch(monkeypatch, dtype, constant, hidden, features, batch) -
 
 @needs_amx
 @pytest.mark.parametrize("constant", [False, True])
-@SIZES
+# The last is deeper than a block of the left side of a product.
+@pytest.mark.parametrize(("hidden", "features", "batch"), [*SIZE, (530, 600, 3)])
 def test_bfloat16_products_are_close(constant, hidden, features, batch) -> None:
     lstm = RaggedLSTM(features, hidden)
     lengths = torch.randint(1, 8, (batch,)).tolist()
@@ -106,11 +107,13 @@ def test_products_of_bfloat16_numbers_are_exact(hidden, features, batch) -> None
 
 
 @needs_compiler
-def test_nan_stays_in_its_row() -> None:
+@BFLOAT16
+def test_nan_stays_in_its_row(bfloat16) -> None:
     lstm = RaggedLSTM(3, 20)
     x = torch.randn(4, 5, 3)
     x[1, 2, 0] = float("nan")
-    _, last, grad_x, *_ = states_and_gradients(lstm, x.requires_grad_(), [5, 4, 3, 1])
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        _, last, grad_x, *_ = states_and_gradients(lstm, x.requires_grad_(), [5, 4, 3, 1])
     assert last.isnan().all(1).tolist() == [False, True, False, False]
     assert grad_x.isnan().any(2).any(1).tolist() == [False, True, False, False]
 
@@ -139,7 +142,8 @@ def test_extreme_numbers(dtype: torch.dtype) -> None:
 
 
 @needs_compiler
-def test_the_number_of_threads_changes_no_bit() -> None:
+@BFLOAT16
+def test_the_number_of_threads_changes_no_bit(bfloat16) -> None:
     lstm = RaggedLSTM(10, 96)
     x = torch.randn(120, 7, 10, requires_grad=True)
     lengths = torch.randint(1, 8, (120,)).tolist()
@@ -147,7 +151,8 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     try:
         for number in (1, 2, 5):
             torch.set_num_threads(number)
-            found.append(states_and_gradients(lstm, x, lengths))
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                found.append(states_and_gradients(lstm, x, lengths))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:

@@ -25,6 +25,8 @@ INLINE void begin_products(void) {
         config.bytes[i] = 64;
         config.rows[i] = 16;
     }
+    /* Some compilers take it that the instruction reads 8 bytes, and would leave out the rest. */
+    __asm__ volatile("" : : "r"(&config) : "memory");
     _tile_loadconfig(&config);
 }
 
@@ -55,12 +57,14 @@ static void multiply_tiles(int64_t vectors, real (*tile)[UNITS], const packed *l
     _tile_loadd(other, right + k * UNITS + j * 2 * LANES, across); \
     _tile_dpbf16ps(j, 4, other);
 #define STORE(j) _tile_stored(j, tile[0] + j * LANES, across);
+    __asm__ volatile("" : : : "memory"); /* the same, of what the loads read */
     EACH(LOAD)
     for (int64_t k = 0; k < depth; k += DEPTH) {
         _tile_loadd(4, left + k, stride * sizeof(packed));
         EACH(ADD)
     }
     EACH(STORE)
+    __asm__ volatile("" : : : "memory");
 }
 
 /* tile [rows, vectors * LANES] += a b: row i of a is at a[i], and b is packed. */
