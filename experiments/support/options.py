@@ -259,7 +259,7 @@ class Training(Group):
     device: str = option("auto", "cpu, cuda, cuda:1, …; auto: cuda if it is available", main=True)
     precision: Literal["float32", "bfloat16"] = option(
         "float32",
-        "number format in the networks; bfloat16 is faster on GPUs and on CPUs with Intel's AMX",
+        "number format in the networks; bfloat16 is meant for GPUs and CPUs with Intel's AMX",
     )
     checkpoint_seconds: Annotated[float, Field(ge=0.0, le=1e9)] = option(
         60.0, "seconds of training between checkpoints: the most that a kill can cost"
